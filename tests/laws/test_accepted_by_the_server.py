@@ -6,14 +6,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vllm_image_core.models.profile import Profile
-from vllm_image_core.models.quality import QUALITIES, Quality
+from vllm_image_core.models.quality import Quality
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import resolve
@@ -38,7 +38,7 @@ def sent(request: ImageRequest, profile: Profile) -> dict[str, Any]:
     steps=st.none() | st.integers(1, 200),
     guidance_scale=st.none() | st.floats(0, 20),
     seed=st.none() | st.integers(-(2**63), 2**63 - 1),
-    quality=st.none() | st.sampled_from(QUALITIES),
+    quality=st.none() | st.sampled_from(get_args(Quality)),
     data=st.data(),
 )
 def test_the_server_takes_what_is_sent(

@@ -10,7 +10,8 @@
 
 Start with `Studio`; its methods take and return the other names of this package:
 
-- Ask for images: `ImageRequest`, `EditRequest`, `InputImage`, `Quality`.
+- Ask for images: `ImageRequest`, `EditRequest`, `InputImage`, `Quality`; `RequestValues` names the
+  parameters of `Studio.generate`.
 - Get them: `GeneratedImage` with its `Picture`, `Receipt` and `ResolvedRequest`.
 - Run batches: `ImageBatch`, whose outcomes are `Done` or `Failed`; `Progress`, `Eta`, `Event`;
   `BatchSummary` and `FoundBatch` for batches in the journal.
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from vllm_image_core.provenance.recall import RecalledInput, RecalledRequest, recall
     from vllm_image_core.requests.edit_request import EditRequest
     from vllm_image_core.requests.edit_resolver import ResolvedEdit
+    from vllm_image_core.requests.fields import RequestValues
     from vllm_image_core.requests.generated_image import GeneratedImage
     from vllm_image_core.requests.image_request import ImageRequest
     from vllm_image_core.requests.input_picture import InputImage, InputPicture, InputSource
@@ -136,6 +138,7 @@ __all__ = [
     "Registry",
     "RequestSource",
     "RequestState",
+    "RequestValues",
     "ResolvedEdit",
     "ResolvedRequest",
     "ServedModel",
@@ -171,6 +174,7 @@ _NAMES: Final = {
     "provenance.recall": ("RecalledInput", "RecalledRequest", "recall"),
     "requests.edit_request": ("EditRequest",),
     "requests.edit_resolver": ("ResolvedEdit",),
+    "requests.fields": ("RequestValues",),
     "requests.generated_image": ("GeneratedImage",),
     "requests.image_request": ("ImageRequest",),
     "requests.input_picture": ("InputImage", "InputPicture", "InputSource"),

@@ -8,11 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 from pydantic import SecretStr
 from vllm_omni_client.errors import OmniError
-from vllm_omni_client.models import OutputFormat
 
 from vllm_image_core.batches.batches import Batches
 from vllm_image_core.batches.concurrency import ConcurrencyChooser
@@ -34,12 +33,12 @@ from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.generation.forecast import Forecast
 from vllm_image_core.generation.generator import Generator
 from vllm_image_core.generation.loaded_model import LoadedModel
-from vllm_image_core.models.quality import Quality
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import RecalledRequest, recall
 from vllm_image_core.requests.edit_request import EditRequest
+from vllm_image_core.requests.fields import RequestValues, with_named_parameters
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputImage
@@ -189,40 +188,21 @@ class Studio(StudioViews):
         """The folder of the images, as an absolute path."""
         return self._library.root
 
+    @with_named_parameters()
     async def generate(
         self,
         prompt: str,
         *,
-        negative_prompt: str | None = None,
-        width: int | None = None,
-        height: int | None = None,
-        aspect_ratio: str | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        seed: int | None = None,
-        filename: str | None = None,
-        quality: Quality | None = None,
-        tag: str | None = None,
-        output_format: OutputFormat | None = None,
         fresh: bool = False,
+        **values: Unpack[RequestValues],
     ) -> GeneratedImage:
         """Generate one image and save it, or return the image that this request and seed gave before.
 
         Args:
             prompt: What the image shows.
-            negative_prompt: What to avoid; dropped with a note if the model does not support it.
-            width: Pixels, a multiple of the model's ``resolution_multiple``; None for the model's default.
-            height: Pixels, as for ``width``.
-            aspect_ratio: A ratio from the model's table, such as "16:9"; takes precedence over width and
-                height.
-            num_inference_steps: 1 to 200; None for the model's default.
-            guidance_scale: 0 to 20; None for the model's default. Sent in the field that the model reads.
-            seed: -2**63 to 2**63 - 1; None draws one.
-            filename: A plain file name without folders; None for one made of the time and the prompt's hash.
-            quality: "draft", "standard" or "best": a preset for the settings you omit.
-            tag: A label to find the image by, 1 to 100 characters; not sent to the server.
-            output_format: "png", "jpeg" or "webp"; None for PNG, the only one that keeps every pixel.
             fresh: Generate the image even if the same request with the same seed was generated before.
+            values: What you want to set yourself of width, height, seed and the other fields of an
+                ``ImageRequest``, which describes each; the model's profile decides the rest.
 
         Raises:
             InvalidRequest: A parameter does not fit the model; nothing was sent.
@@ -231,24 +211,9 @@ class Studio(StudioViews):
             BadPicture: The server sent something that is not an image.
             OmniError: The server refused, failed, or did not answer.
         """
-        return await self.make(
-            ImageRequest(
-                prompt=prompt,
-                negative_prompt=negative_prompt,
-                width=width,
-                height=height,
-                aspect_ratio=aspect_ratio,
-                num_inference_steps=num_inference_steps,
-                guidance_scale=guidance_scale,
-                seed=seed,
-                filename=filename,
-                quality=quality,
-                tag=tag,
-                output_format=output_format,
-            ),
-            fresh=fresh,
-        )
+        return await self.make(ImageRequest(prompt=prompt, **values), fresh=fresh)
 
+    @with_named_parameters()
     async def edit(  # noqa: D417 - the others are those of `generate`
         self,
         prompt: str,
@@ -259,17 +224,8 @@ class Studio(StudioViews):
         strength: float | None = None,
         layers: int | None = None,
         resolution: int | None = None,
-        negative_prompt: str | None = None,
-        width: int | None = None,
-        height: int | None = None,
-        aspect_ratio: str | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        seed: int | None = None,
-        filename: str | None = None,
-        quality: Quality | None = None,
-        tag: str | None = None,
         fresh: bool = False,
+        **values: Unpack[RequestValues],
     ) -> GeneratedImage:
         """Edit an image, or combine up to 4, and save the result; otherwise works as ``generate``.
 
@@ -285,8 +241,7 @@ class Studio(StudioViews):
             strength: 0 to 1, how far the result may differ; dropped with a note if the model ignores it.
             layers: 2 to 10; only for models that split an image into layers. See ``GeneratedImage.layers``.
             resolution: 640 or 1024, instead of a size; only for these models, too.
-            width: As in ``generate``; if only one side is given, the other follows from the image's shape.
-            height: As for ``width``.
+            values: As in ``generate``; if only one side is given, the other follows from the image's shape.
 
         Raises:
             InvalidRequest: The model does not support this edit (the message names models that do), an image
@@ -301,16 +256,7 @@ class Studio(StudioViews):
                 strength=strength,
                 layers=layers,
                 resolution=resolution,
-                negative_prompt=negative_prompt,
-                width=width,
-                height=height,
-                aspect_ratio=aspect_ratio,
-                num_inference_steps=num_inference_steps,
-                guidance_scale=guidance_scale,
-                seed=seed,
-                filename=filename,
-                quality=quality,
-                tag=tag,
+                **values,
             ),
             fresh=fresh,
         )

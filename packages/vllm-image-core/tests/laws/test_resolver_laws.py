@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import assume, given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging.size import Size, shrink_to_pixels
 from vllm_image_core.models.profile import Profile
-from vllm_image_core.models.quality import QUALITIES
+from vllm_image_core.models.quality import Quality
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.receipt import receipt
@@ -63,7 +64,7 @@ def requests(draw: st.DrawFn, among: Sequence[Profile] = PROFILES) -> tuple[Prof
         num_inference_steps=draw(st.none() | st.integers(1, 200)),
         guidance_scale=draw(st.none() | st.floats(0, 20)),
         seed=draw(st.none() | st.integers(-(2**63), 2**63 - 1)),
-        quality=draw(st.none() | st.sampled_from(QUALITIES)),
+        quality=draw(st.none() | st.sampled_from(get_args(Quality))),
     )
 
 

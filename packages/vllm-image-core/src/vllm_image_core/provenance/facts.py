@@ -1,15 +1,17 @@
 """Hold the settings read from an image's file, and turn them into a request after checking each value."""
 
+import functools
 import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 from vllm_image_core import checks
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests import limits
+from vllm_image_core.requests.fields import field_named
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
 
@@ -31,9 +33,6 @@ Tool = Literal[
 """The program that wrote a file; "automatic1111" also stands for others that write its `parameters` text."""
 
 T = TypeVar("T")
-
-_MAX_PROMPT_CHARACTERS: Final = 20_000
-"""The longest prompt that any profile accepts."""
 
 _NOTHING: Final = frozenset(("", "None", "none", "null", "undefined", "N/A", "n/a"))
 _MAX_SIDE: Final = 2**16 - 1
@@ -58,6 +57,8 @@ class Facts:
     guidance_scale: object = None
     seed: object = None
     model: object = None
+    plain: Mapping[str, object] = field(default_factory=dict[str, object])
+    """The plain fields of requests, by name; see `PLAIN_FIELDS`."""
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
     """Other settings, to show to a person."""
     edit: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -111,8 +112,8 @@ def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
     """
     notes = list(facts.notes)
 
-    def check_value(name: str, value: object, check: Callable[[object], T]) -> T | None:
-        return checked(name, _as_number(value), check, notes)
+    def check_value(name: str, value: object, *, called: str = "") -> Any:  # noqa: ANN401 - the field's own type
+        return checked(called or name.replace("_", " "), value, functools.partial(_check, name), notes)
 
     def text(name: str, value: object) -> str | None:
         bounded = bound_text(value)
@@ -128,11 +129,14 @@ def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
     request = ImageRequest(
         prompt=prompt or "",
         negative_prompt=text("negative prompt", facts.negative_prompt) or None,
-        width=check_value("width", facts.width, _side),
-        height=check_value("height", facts.height, _side),
-        num_inference_steps=check_value("number of steps", facts.num_inference_steps, limits.steps),
-        guidance_scale=check_value("guidance scale", facts.guidance_scale, limits.guidance_scale),
-        seed=check_value("seed", facts.seed, limits.seed),
+        width=check_value("width", facts.width),
+        height=check_value("height", facts.height),
+        num_inference_steps=check_value(
+            "num_inference_steps", facts.num_inference_steps, called="number of steps"
+        ),
+        guidance_scale=check_value("guidance_scale", facts.guidance_scale),
+        seed=check_value("seed", facts.seed),
+        **{name: check_value(name, value) for name, value in facts.plain.items()},
     )
     return request, tuple(notes)
 
@@ -150,7 +154,7 @@ def bound_text(value: object) -> str | None:
     """Remove characters that are not text and cut to 20,000 characters; None if it is not a string."""
     if not isinstance(value, str):
         return None
-    return _NO_TEXT.sub("", value[: 2 * _MAX_PROMPT_CHARACTERS])[:_MAX_PROMPT_CHARACTERS]
+    return _NO_TEXT.sub("", value[: 2 * limits.MAX_CHARACTERS])[: limits.MAX_CHARACTERS]
 
 
 def bound_settings(settings: Mapping[str, object]) -> dict[str, str]:
@@ -185,8 +189,14 @@ def _as_number(value: object) -> object:
     return value if found is None else found
 
 
-def _side(value: object) -> int:
-    return checks.check_integer("size", value, 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}")
+def _check(name: str, value: object) -> Any:  # noqa: ANN401 - the field's own type
+    """Check the value of a request's field; numbers may be written as text, as some tools do."""
+    if field_named(name).kind == "text":
+        return limits.check(name, value)
+    number = _as_number(value)
+    if name in {"width", "height"}:
+        return checks.check_integer("size", number, 1, _MAX_SIDE, allowed=f"an integer from 1 to {_MAX_SIDE}")
+    return limits.check(name, number)
 
 
 def _is_huge(value: object) -> bool:

@@ -65,6 +65,7 @@ def parameters_text(
     width: int,
     height: int,
     model: str,
+    **more: str | float,
 ) -> str:
     """Write the settings of one image in the form that other tools read.
 
@@ -76,6 +77,7 @@ def parameters_text(
         "Seed": seed,
         "Size": f"{width}x{height}",
         "Model": model,
+        **more,
     }
     lines = [prompt] if prompt else []
     if negative_prompt and negative_prompt.strip():

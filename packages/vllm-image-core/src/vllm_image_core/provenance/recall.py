@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final, cast
@@ -79,8 +80,8 @@ def as_edit(
         request = replace(request, width=None, height=None)
     recalled = EditRequest(
         **{field.name: getattr(request, field.name) for field in fields(ImageRequest)},
-        strength=checked("strength", edit.get("strength"), limits.strength, notes),
-        layers=checked("layers", edit.get("layers"), _layers, notes),
+        strength=checked("strength", edit.get("strength"), partial(limits.check, "strength"), notes),
+        layers=checked("layers", edit.get("layers"), partial(limits.check, "layers"), notes),
         resolution=checked("resolution", edit.get("resolution"), _resolution, notes),
     )
     named = "; ".join(map(str, inputs)) or "images that the file does not name"
@@ -97,10 +98,6 @@ def _input(entry: object) -> RecalledInput | None:
         return None
     shown = one_line(name, limit=_NAME_CHARACTERS) if isinstance(name, str) and name else None
     return RecalledInput(role=str(role), sha256=digest, name=shown)
-
-
-def _layers(value: object) -> int:
-    return checks.check_integer("layers", value, 2, 10, allowed="an integer from 2 to 10")
 
 
 def _resolution(value: object) -> int:

@@ -12,6 +12,7 @@ from vllm_image_core.imaging.picture import Picture, read_text, write_text
 from vllm_image_core.provenance.facts import Facts, as_object, chosen_settings, usual_facts
 from vllm_image_core.provenance.infotext import parameters_text
 from vllm_image_core.provenance.metadata import Metadata
+from vllm_image_core.requests.fields import PLAIN_FIELDS, SENT_TEXTS, plain_values
 from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.text import TextTooLong
 
@@ -19,7 +20,6 @@ KEYWORD = "vllm-image"
 """The keyword of the PNG text that holds all parameters as JSON."""
 
 _OF_EDITS = ("inputs", "strength", "layers", "resolution")
-_PROMPTS = frozenset({"prompt", "negative_prompt"})
 _SERVER = frozenset({"server"})
 _NOTHING = frozenset[str]()
 
@@ -58,6 +58,7 @@ def read_recipe(recipe: Mapping[str, object]) -> Facts:
         negative_prompt=recipe.get("negative_prompt"),
         num_inference_steps=recipe.get("num_inference_steps"),
         guidance_scale=recipe.get("guidance_scale"),
+        plain={each.name: recipe.get(each.name) for each in PLAIN_FIELDS},
         settings=chosen_settings(recipe, "profile", "guidance_field", "created"),
         edit={name: recipe.get(name) for name in _OF_EDITS} if recipe.get("operation") == "edit" else {},
     )
@@ -93,11 +94,12 @@ def _parameters(request: ResolvedRequest, model: str, *, prompts: bool) -> str:
         width=request.width,
         height=request.height,
         model=model,
+        **{name: value for name, value in plain_values(request).items() if prompts or name not in SENT_TEXTS},
     )
 
 
 def _as_json(facts: Mapping[str, object], metadata: Metadata) -> str:
-    withheld = (_NOTHING if metadata.prompts else _PROMPTS) | (_NOTHING if metadata.server else _SERVER)
+    withheld = (_NOTHING if metadata.prompts else SENT_TEXTS) | (_NOTHING if metadata.server else _SERVER)
     written = _without(withheld, facts)
     if "receipt" in written:
         written["receipt"] = _without(withheld, as_object(written["receipt"]))
@@ -126,6 +128,7 @@ def collect_facts(
         "guidance_scale": request.guidance_scale,
         "guidance_field": request.guidance_field,
         "seed": request.seed,
+        **plain_values(request),
         "created": now.isoformat(timespec="seconds"),
         **{name: value for name, value in more.items() if value is not None},
     }

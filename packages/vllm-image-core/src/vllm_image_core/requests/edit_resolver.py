@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from vllm_omni_client.edits import ImageEditRequest
 
-from vllm_image_core import checks
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
@@ -352,7 +351,7 @@ def _choose_resolution(request: EditRequest, profile: Profile) -> Resolution | N
 def _choose_layers(request: EditRequest, rules: EditRules) -> int | None:
     if request.layers is None:
         return rules.default_layers
-    return checks.check_integer("layers", request.layers, 2, 10, allowed="an integer from 2 to 10")
+    return limits.check("layers", request.layers)
 
 
 def _choose_strength(
@@ -360,7 +359,7 @@ def _choose_strength(
 ) -> tuple[float | None, tuple[Note, ...]]:
     """Return the strength to send (None to send none), and a note if the caller's is not sent."""
     rules = profile.edit_rules
-    requested = None if request.strength is None else limits.strength(request.strength)
+    requested = None if request.strength is None else limits.check("strength", request.strength)
     has_extra = request.mask is not None or request.reference_image is not None
     if rules.strength == "read" or (rules.strength == "with_mask_or_reference" and has_extra):
         strength = rules.default_strength if requested is None else requested

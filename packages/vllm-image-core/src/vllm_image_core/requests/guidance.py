@@ -45,7 +45,7 @@ def choose_guidance(requested: object, profile: Profile, preset: Preset | None =
     Raises:
         InvalidRequest: The guidance scale is not a number from 0 to 20.
     """
-    scale = _usual(profile, preset) if requested is None else limits.guidance_scale(requested)
+    scale = _usual(profile, preset) if requested is None else limits.check("guidance_scale", requested)
     if profile.type == "distilled" and profile.is_guided(scale) > profile.is_guided(
         profile.default_guidance_scale
     ):

@@ -5,19 +5,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from vllm_image_core.models.quality import Quality
+from vllm_image_core.requests.fields import OutputFormat, PlainFields
 
 if TYPE_CHECKING:
     from vllm_image_core.requests.input_picture import InputImage
-
-OutputFormat = Literal["png", "jpeg", "webp"]
-"""The formats in which the server can encode an image."""
 
 Task = Literal["generation", "edit"]
 """What a request asks a server to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRequest:
+class ImageRequest(PlainFields):
     """The caller's own values, unchecked: `resolver.resolve` checks them and fills in the rest.
 
     None means "not requested": the model's profile decides.

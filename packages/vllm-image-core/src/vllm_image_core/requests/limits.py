@@ -8,21 +8,17 @@ import math
 import re
 import secrets
 from numbers import Real
-from typing import Final, get_args
+from typing import Any, Final
 
 from vllm_image_core.checks import check_integer, invalid_value
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.models.quality import QUALITIES, Quality
-from vllm_image_core.requests.image_request import OutputFormat
+from vllm_image_core.requests.fields import Bounds, OutputFormat, RequestField, field_named
 from vllm_image_core.text import brief
 
-MAX_STEPS: Final = 200
-OUTPUT_FORMATS: Final[tuple[OutputFormat, ...]] = get_args(OutputFormat)
-MAX_GUIDANCE_SCALE: Final = 20.0
 MIN_SEED: Final = -(2**63)
 MAX_SEED: Final = 2**63 - 1
-SAFE_SEEDS: Final = 2**32
-"""Seeds from 0 to below this mean the same on every device: a CPU generator keeps only 32 bits."""
+MAX_CHARACTERS: Final = 20_000
+"""The longest prompt that any profile accepts."""
 
 LONGEST_SIDE: Final = 99_999
 """Pixels: the client, like OpenAI's, writes each side with at most five digits."""
@@ -30,34 +26,46 @@ LONGEST_SIDE: Final = 99_999
 _MOST_PIXELS: Final = 2**31 - 1
 _HUGE: Final = 2**63
 _SIDE_ALLOWED: Final = "a positive number of pixels"
-_SEED_ALLOWED: Final = f"a signed 64-bit integer, preferably from 0 to {SAFE_SEEDS - 1}"
 # Control characters except tab and line breaks, and lone surrogates, which UTF-8 cannot encode.
 _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def draw_seed() -> int:
-    """Draw a seed that means the same on every device."""
-    return secrets.randbelow(SAFE_SEEDS)
+    """Draw a seed that means the same on every device: a CPU generator keeps only 32 bits."""
+    return secrets.randbelow(2**32)
 
 
-def steps(value: object) -> int:
-    """Check a number of inference steps, 1 to 200.
+def check(name: str, value: object) -> Any:  # noqa: ANN401 - the field's own type
+    """Check the value of a field by the table of fields, and return it in its own type.
 
-    Raises:
-        InvalidRequest: It is not an integer or out of range.
-    """
-    return check_integer(
-        "num_inference_steps", value, 1, MAX_STEPS, allowed=f"an integer from 1 to {MAX_STEPS}"
-    )
-
-
-def seed(value: object) -> int:
-    """Check a seed: any signed 64-bit integer.
+    Names of choices may be in upper or lower case.
 
     Raises:
-        InvalidRequest: It is not an integer or out of range.
+        InvalidRequest: It is of another type, out of range, or not a choice.
     """
-    return check_integer("seed", value, MIN_SEED, MAX_SEED, allowed=_SEED_ALLOWED)
+    field = field_named(name)
+    match field.kind:
+        case "integer":
+            least, most = (int(bound) for bound in field.bounds or (-_HUGE, _HUGE))
+            allowed = field.allowed or f"an integer from {least} to {most}"
+            return check_integer(name, value, least, most, allowed=allowed)
+        case "number":
+            return _number(name, value, field.bounds)
+        case "choice":
+            return _choice(field, value)
+        case "boolean":
+            if not isinstance(value, bool):
+                raise invalid_value(name, value, "is neither true nor false", "true or false")
+            return value
+        case _:
+            return text(name, value, max_characters=MAX_CHARACTERS)
+
+
+def _choice(field: RequestField, value: object) -> str:
+    named = value.strip().casefold() if isinstance(value, str) else None
+    if named in field.choices:
+        return named
+    raise invalid_value(field.name, value, f"is not {field.noun}", f"one of {', '.join(field.choices)}")
 
 
 def side(parameter: str, value: object, *, multiple: int) -> int:
@@ -93,47 +101,16 @@ def pixels(parameter: str, value: object) -> int:
     return check_integer(parameter, value, -_HUGE, _HUGE, allowed=_SIDE_ALLOWED)
 
 
-def guidance_scale(value: object) -> float:
-    """Check a guidance scale, 0 to 20.
-
-    Raises:
-        InvalidRequest: It is not a number, not finite or out of range.
-    """
-    return _number("guidance_scale", value, MAX_GUIDANCE_SCALE)
-
-
-def strength(value: object) -> float:
-    """Check a strength (how far an edit may depart from its input image), 0 to 1.
-
-    Raises:
-        InvalidRequest: It is not a number, not finite or out of range.
-    """
-    return _number("strength", value, 1.0)
-
-
-def _number(parameter: str, value: object, most: float) -> float:
-    allowed = f"a number from 0 to {most:g}"
+def _number(parameter: str, value: object, bounds: Bounds) -> float:
+    allowed = f"a number from {bounds[0]:g} to {bounds[1]:g}" if bounds else "a number"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise invalid_value(parameter, value, "is not a number", allowed)
     number = _as_float(value)
     if not math.isfinite(number):
         raise invalid_value(parameter, value, "is not a finite number", allowed)
-    if not 0 <= number <= most:
+    if bounds and not bounds[0] <= number <= bounds[1]:
         raise invalid_value(parameter, value, "is out of range", allowed)
     return number + 0.0  # -0.0 is 0.0
-
-
-def quality(value: object) -> Quality:
-    """Check the name of a quality, in upper or lower case.
-
-    Raises:
-        InvalidRequest: It is not a quality.
-    """
-    named = value.strip().casefold() if isinstance(value, str) else None
-    for known in QUALITIES:
-        if named == known:
-            return known
-    raise invalid_value("quality", value, "is not a quality", f"one of {', '.join(QUALITIES)}")
 
 
 def output_format(value: object) -> OutputFormat:
@@ -142,13 +119,8 @@ def output_format(value: object) -> OutputFormat:
     Raises:
         InvalidRequest: It is not a supported format.
     """
-    named = value.strip().casefold() if isinstance(value, str) else None
-    for known in OUTPUT_FORMATS:
-        if named == known or (named == "jpg" and known == "jpeg"):
-            return known
-    raise invalid_value(
-        "output_format", value, "is not a supported format", f"one of {', '.join(OUTPUT_FORMATS)}"
-    )
+    is_jpg = isinstance(value, str) and value.strip().casefold() == "jpg"
+    return "jpeg" if is_jpg else check("output_format", value)
 
 
 def prompt(value: object, *, max_characters: int) -> str:

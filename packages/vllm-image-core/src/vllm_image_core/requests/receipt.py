@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from vllm_image_core.imaging.size import Size
+from vllm_image_core.requests.fields import PLAIN_FIELDS, SENT_TEXTS
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
 
@@ -29,7 +30,6 @@ Value = str | int | float
 
 _NOTABLE: Final = frozenset({"drawn", "changed", "dropped", "differs"})
 _HEADINGS: Final = ("parameter", "requested", "sent", "confirmed", "why")
-_TEXTS: Final = frozenset({"prompt", "negative_prompt"})
 _SHOWN: Final = 40
 
 
@@ -125,7 +125,7 @@ def _compact(line: Line) -> dict[str, Value]:
         "outcome": line.outcome,
         "why": line.why or None,
     }
-    if line.parameter in _TEXTS:
+    if line.parameter in SENT_TEXTS:
         del values["sent"]
         if line.requested == line.sent:
             del values["requested"]
@@ -160,6 +160,10 @@ def _lines(request: ImageRequest, resolved: "ResolvedRequest") -> Iterator[Line]
     yield _seed(request, resolved)
     requested_format = None if request.output_format is None else resolved.output_format
     yield _line("output_format", requested_format, resolved.output_format, "", "")
+    for name in (each.name for each in PLAIN_FIELDS if getattr(request, each.name) is not None):
+        requested, sent = getattr(request, name), getattr(resolved, name)
+        outcome: Outcome = "dropped" if sent is None else "as asked" if sent == requested else "changed"
+        yield Line(parameter=name, requested=requested, sent=sent, outcome=outcome, why=reasons(name))
 
 
 class _Reasons:

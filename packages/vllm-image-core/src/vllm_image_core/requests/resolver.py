@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import JsonValue
 from vllm_omni_client.models import ImageGenerationRequest
@@ -14,8 +14,9 @@ from vllm_image_core.models.profile import GuidanceField, Profile
 from vllm_image_core.models.quality import Quality
 from vllm_image_core.models.settings import Preset
 from vllm_image_core.requests import limits
+from vllm_image_core.requests.fields import PLAIN_FIELDS, OutputFormat, PlainFields, plain_values
 from vllm_image_core.requests.guidance import choose_guidance, choose_negative_prompt
-from vllm_image_core.requests.image_request import ImageRequest, OutputFormat, Task
+from vllm_image_core.requests.image_request import ImageRequest, Task
 from vllm_image_core.requests.note import Note
 from vllm_image_core.requests.receipt import Receipt, receipt
 from vllm_image_core.requests.size_choice import choose_size
@@ -29,7 +30,7 @@ _CHARACTERS_PER_TOKEN: Final = 4  # of English prose, the usual rule of thumb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedRequest:
+class ResolvedRequest(PlainFields):
     """What will be sent: every value that shapes the image, with nothing left to the server's defaults.
 
     Attributes:
@@ -104,6 +105,7 @@ class ResolvedRequest:
             guidance_scale=self.guidance_scale,
             seed=self.seed,
             output_format=None if self.output_format == "png" else self.output_format,
+            **plain_values(self),
         )
 
     def to_wire(self) -> ImageGenerationRequest:
@@ -120,6 +122,7 @@ class ResolvedRequest:
             true_cfg_scale=self._guidance_in("true_cfg_scale"),
             extra_params=self._extra_params(),
             seed=self.seed,
+            **{each.wire: getattr(self, each.name) for each in PLAIN_FIELDS if each.wire},
         )
 
     def sent_values(self) -> dict[str, object]:
@@ -163,12 +166,13 @@ def resolve(
     _check_input_images(input_images, profile)
     prompt = limits.prompt(request.prompt, max_characters=profile.max_prompt_characters)
     output_format, format_notes = _output_format(request)
-    quality = None if request.quality is None else limits.quality(request.quality)
+    quality: Quality | None = None if request.quality is None else limits.check("quality", request.quality)
     preset = profile.preset(quality) if quality else None
     size, size_notes = choose_size(request, profile, preset)
     steps = _steps(request.num_inference_steps, profile, preset)
     guidance = choose_guidance(request.guidance_scale, profile, preset)
     negative, negative_notes = choose_negative_prompt(request.negative_prompt, profile, guided=guidance.runs)
+    plain, plain_notes = _plain(request, edits=input_images > 0)
     return ResolvedRequest(
         model=profile.model,
         prompt=prompt,
@@ -180,7 +184,7 @@ def resolve(
         guidance_field=profile.guidance_field,
         sent_guidance=guidance.sent,
         guided=guidance.runs,
-        seed=draw_seed() if request.seed is None else limits.seed(request.seed),
+        seed=draw_seed() if request.seed is None else limits.check("seed", request.seed),
         output_format=output_format,
         quality=quality if preset else None,
         notes=(
@@ -190,8 +194,21 @@ def resolve(
             *size_notes,
             *guidance.notes,
             *negative_notes,
+            *plain_notes,
         ),
+        **plain,
     )
+
+
+def _plain(request: ImageRequest, *, edits: bool) -> tuple[dict[str, Any], tuple[Note, ...]]:
+    """Check the plain fields, and drop those that edit requests do not have, with a note on each."""
+    values = {name: limits.check(name, value) for name, value in plain_values(request).items()}
+    dropped = [each.name for each in PLAIN_FIELDS if edits and each.name in values and not each.in_edits]
+    notes = (
+        Note(parameter=name, message=f"{name} was dropped: edit requests have no field for it.")
+        for name in dropped
+    )
+    return {name: value for name, value in values.items() if name not in dropped}, tuple(notes)
 
 
 def _output_format(request: ImageRequest) -> tuple[OutputFormat, tuple[Note, ...]]:
@@ -219,7 +236,7 @@ def _extension_note(extension: str, chosen: OutputFormat, why: str) -> Note:
 
 def _steps(requested: object, profile: Profile, preset: Preset | None) -> int:
     if requested is not None:
-        return limits.steps(requested)
+        return limits.check("num_inference_steps", requested)
     usual = None if preset is None else preset.num_inference_steps
     return profile.default_steps if usual is None else usual
 

@@ -2,11 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 from vllm_image_core.errors import IndexUnavailable
+from vllm_image_core.requests.fields import PLAIN_FIELDS
 from vllm_image_core.storage import full_text
 from vllm_image_core.storage.database import DamagedDatabase, ImpossibleRow, Schema
 from vllm_image_core.storage.record import EPOCH, Record
@@ -16,14 +18,13 @@ T = TypeVar("T")
 State = tuple[int, int]
 """A file's size in bytes, and its modification time in nanoseconds since 1970."""
 
-_COLUMNS: Final = (
-    *("name", "bytes", "modified_ns", "created", "width", "height", "key", "prompt", "negative_prompt"),
-    *("model", "seed", "num_inference_steps", "guidance_scale", "seconds", "batch", "tag", "position"),
-    "operation",
-)
-_ALWAYS: Final = frozenset({"bytes", "modified_ns"})
-_INTEGERS: Final = frozenset({"width", "height", "seed", "num_inference_steps", "position"})
-_REALS: Final = frozenset({"guidance_scale", "seconds"})
+_ALWAYS: Final = ("bytes", "modified_ns")
+_ADDED: Final = tuple(each for each in PLAIN_FIELDS if each.indexed)
+_LEFT_OUT: Final = {"path", "created", *_ALWAYS, *(each.name for each in PLAIN_FIELDS if not each.indexed)}
+_FACTS: Final = tuple(each.name for each in fields(Record) if each.name not in _LEFT_OUT)
+_COLUMNS: Final = ("name", *_ALWAYS, "created", *_FACTS)
+_TYPES: Final = {name: (*get_args(hint), hint)[0] for name, hint in get_type_hints(Record).items()}
+_SQL_TYPES: Final = {int: "INTEGER", bool: "INTEGER", float: "REAL"}
 _MOST_SECONDS: Final = 2**37
 """Seconds since 1970 that a `datetime` can represent."""
 SELECT: Final = f"SELECT {', '.join(_COLUMNS)} FROM picture"  # noqa: S608 - names of columns
@@ -76,7 +77,7 @@ def _row(record: Record) -> tuple[object, ...]:
         record.bytes,
         record.modified_ns,
         (record.created - EPOCH) // timedelta(seconds=1),
-        *(getattr(record, column) for column in _COLUMNS[4:]),
+        *(getattr(record, column) for column in _FACTS),
     )
 
 
@@ -88,6 +89,9 @@ def record_of(root: Path, row: tuple[Any, ...]) -> Record:
     values = dict(zip(_COLUMNS, row, strict=True))
     if not all(_is_possible(column, value) for column, value in values.items()):
         raise ImpossibleRow("an image has impossible values")
+    for each in _ADDED:
+        if each.kind == "boolean" and values[each.name] is not None:
+            values[each.name] = bool(values[each.name])
     name, created = values.pop("name"), values.pop("created")
     return Record(path=root / name, created=EPOCH + timedelta(seconds=created), **values)
 
@@ -101,9 +105,8 @@ def _is_possible(column: str, value: object) -> bool:
         return isinstance(value, int)
     if value is None:
         return True
-    if column in _REALS:
-        return isinstance(value, int | float)
-    return isinstance(value, int if column in _INTEGERS else str)
+    kind = _TYPES[column]
+    return isinstance(value, (int, float) if kind is float else int if kind in _SQL_TYPES else str)
 
 
 def _is_plain(name: str) -> bool:
@@ -146,6 +149,10 @@ def last_id(connection: sqlite3.Connection) -> int:
 def chunks(items: Sequence[T], length: int) -> Iterator[Sequence[T]]:
     """Split the items into chunks of a given length, in order."""
     return (items[start : start + length] for start in range(0, len(items), length))
+
+
+def _sql_type(column: str) -> str:
+    return _SQL_TYPES.get(_TYPES[column], "TEXT")
 
 
 class DamagedIndex(DamagedDatabase, IndexUnavailable):
@@ -193,6 +200,8 @@ _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         # Files whose modification time differs from the one entered here are read again.
         "UPDATE picture SET modified_ns = 0",
     ),
+    # One for each plain field, in the order of the table. Before another migration follows, write these out.
+    *((f"ALTER TABLE picture ADD COLUMN {each.name} {_sql_type(each.name)}",) for each in _ADDED),
 )
 """`width` is NULL for a file that is not an image, `created` is in seconds since 1970, `modified_ns` in
 nanoseconds. An `id` is never used twice. `position` is the image's place in its batch, from 0. `operation`

@@ -3,11 +3,11 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal, TypeGuard, cast
+from typing import Any, Final, Literal, TypeGuard, cast
 
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import jpeg, png, webp
@@ -15,7 +15,8 @@ from vllm_image_core.imaging.picture import read_text
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.imaging.sniffing import picture_format
 from vllm_image_core.provenance.recipe import KEYWORD, find_recipe
-from vllm_image_core.requests.image_request import ImageRequest, OutputFormat
+from vllm_image_core.requests.fields import REQUEST_FIELDS, OutputFormat, PlainFields, plain_values
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.limits import MAX_SEED, MIN_SEED
 from vllm_image_core.storage.edit_inputs import recall_edit
 from vllm_image_core.storage.folder import Folder
@@ -42,7 +43,7 @@ _MOST_BYTES: Final = 67_108_864
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(PlainFields):
     """What is known about one image; None for what its file does not record.
 
     Attributes:
@@ -116,6 +117,7 @@ class Record:
             seed=self.seed,
             tag=self.tag,
             output_format=self.output_format,
+            **plain_values(self),
         )
 
 
@@ -129,17 +131,12 @@ def record(path: Path, status: os.stat_result, size: Size, facts: Facts) -> Reco
         width=size.width,
         height=size.height,
         key=_text(facts.get("key")),
-        prompt=_text(facts.get("prompt")),
-        negative_prompt=_text(facts.get("negative_prompt")),
         model=_text(facts.get("model")),
-        seed=_integer(facts.get("seed")),
-        num_inference_steps=_integer(facts.get("num_inference_steps")),
-        guidance_scale=_number(facts.get("guidance_scale")),
         seconds=_number(facts.get("seconds")),
         batch=_text(facts.get("batch")),
-        tag=_text(facts.get("tag")),
         position=_integer(facts.get("position")),
         operation="edit" if facts.get("operation") == "edit" else None,
+        **{each.name: _READERS_BY_KIND.get(each.kind, _text)(facts.get(each.name)) for each in _REPORTED},
     )
 
 
@@ -210,8 +207,25 @@ def _number(value: object) -> float | None:
     return float(value) if _is_integer(value) and MIN_SEED <= value <= MAX_SEED else None
 
 
+def _boolean(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
 def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+_READERS_BY_KIND: Final[Mapping[str, Callable[[object], Any]]] = {
+    "integer": _integer,
+    "number": _number,
+    "boolean": _boolean,
+}
+
+
+_REPORTED: Final = tuple(
+    each for each in REQUEST_FIELDS if each.indexed and each.name not in {"width", "height"}
+)
+"""The fields that only the file's metadata tells."""
 
 
 def _time(value: object) -> datetime | None:

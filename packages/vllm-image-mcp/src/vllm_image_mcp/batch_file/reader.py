@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
 from typing import BinaryIO, Final, Literal, cast, get_args
 
+from vllm_image_core.requests.fields import REQUEST_FIELDS, SHORT_NAMES
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import brief, one_line
 
@@ -19,11 +20,14 @@ __all__ = ["FORMATS", "NOT_UTF8", "FileFormat", "Row", "UnreadableFile", "format
 FileFormat = Literal["text", "csv", "jsonl"]
 FORMATS: Final[tuple[str, ...]] = get_args(FileFormat)
 
-_ALIASES: Final = {"steps": "num_inference_steps", "guidance": "guidance_scale", "cfg": "guidance_scale"}
-_OURS: Final = frozenset({"seed_drawn"})
-_NAMES: Final = tuple(field.name for field in fields(ImageRequest) if field.name not in _OURS)
-_INTEGERS: Final = frozenset({"width", "height", "num_inference_steps", "seed"})
-_NUMBERS: Final = frozenset({"guidance_scale"})
+_COLUMNS: Final = {each.name: each.kind for each in REQUEST_FIELDS if hasattr(ImageRequest, each.name)}
+_NAMES: Final = tuple(_COLUMNS)
+_FAULTS: Final = {
+    "integer": "is not an integer",
+    "number": "is not a number",
+    "boolean": "is neither true nor false",
+}
+_BOOLEANS: Final = {"true": True, "false": False}
 _SEPARATORS: Final = (",", ";", "\t", "|")
 """Separators of a CSV file; in some locales, spreadsheets write semicolons and decimal commas."""
 
@@ -231,8 +235,7 @@ def _record(number: int, header: Sequence[str], cells: Sequence[str], *, decimal
             continue  # the row number
         value = _value(name, cell.strip(), decimal_comma=decimal_comma)
         if value is None:
-            kind = "an integer" if name in _INTEGERS else "a number"
-            return Row(number, {}, f"{name} {brief(cell)} is not {kind}.")
+            return Row(number, {}, f"{name} {brief(cell)} {_FAULTS[_COLUMNS[name]]}.")
         values[name] = value
     if [cell.strip().lower() for cell in cells] == list(header):
         return Row(number, {}, "It repeats the header.")
@@ -250,7 +253,7 @@ def _is_row(header: Sequence[str], cells: Sequence[str]) -> bool:
     numbers = [
         (name, cell.strip())
         for name, cell in zip(header, cells, strict=True)
-        if cell.strip() and name in _INTEGERS | _NUMBERS
+        if cell.strip() and _COLUMNS.get(name) in {"integer", "number"}
     ]
     if any(_value(name, cell, decimal_comma=True) is None for name, cell in numbers):
         return False
@@ -260,13 +263,17 @@ def _is_row(header: Sequence[str], cells: Sequence[str]) -> bool:
 def _value(name: str, cell: str, *, decimal_comma: bool) -> str | int | float | None:
     """Convert a cell to its column's type; None if it should be a number and is not."""
     try:
-        if name in _INTEGERS:
-            return int(cell.removesuffix(".0"))  # pandas writes integers like this if the column has gaps
-        if name in _NUMBERS:
-            return float(cell.replace(",", ".") if decimal_comma else cell)
+        match _COLUMNS[name]:
+            case "integer":
+                return int(cell.removesuffix(".0"))  # pandas writes integers like this if the column has gaps
+            case "number":
+                return float(cell.replace(",", ".") if decimal_comma else cell)
+            case "boolean":
+                return _BOOLEANS.get(cell.lower())
+            case _:
+                return cell
     except ValueError:
         return None
-    return cell
 
 
 def _check(number: int, values: Mapping[str, object]) -> Row:
@@ -279,4 +286,4 @@ def _check(number: int, values: Mapping[str, object]) -> Row:
 
 
 def _name(name: str) -> str:
-    return _ALIASES.get(name, name)
+    return SHORT_NAMES.get(name, name)

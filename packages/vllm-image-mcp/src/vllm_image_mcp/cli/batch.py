@@ -36,11 +36,7 @@ _MOST_REASONS = 1_000
     type=click.Choice(FORMATS),
     help="Format of FILE. Default: inferred from the file name.",
 )
-@shared_options.width
-@shared_options.height
-@shared_options.aspect_ratio
-@shared_options.steps
-@shared_options.guidance_scale
+@shared_options.request_options("batch")
 @click.option(
     "--seed",
     type=int,
@@ -48,7 +44,6 @@ _MOST_REASONS = 1_000
     callback=shared_options.none_if_random,
     help="Seed of the first row; the next gets N + 1, and so on. Default, and -1: random.",
 )
-@shared_options.quality
 @shared_options.fresh
 @shared_options.as_json
 @with_state

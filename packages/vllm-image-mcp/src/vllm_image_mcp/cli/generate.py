@@ -15,16 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("prompt")
-@shared_options.negative_prompt
-@shared_options.width
-@shared_options.height
-@shared_options.aspect_ratio
-@shared_options.steps
-@shared_options.guidance_scale
-@shared_options.seed
-@shared_options.filename
-@shared_options.output_format
-@shared_options.quality
+@shared_options.request_options("generate")
 @shared_options.fresh
 @with_state
 async def generate(state: State, prompt: str, *, fresh: bool, **parameters: Any) -> int:  # noqa: ANN401 - click's options, by name

@@ -1,33 +1,30 @@
 """Define the options that several commands share, with one help text for each."""
 
+import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import click
-from vllm_image_core.models.quality import QUALITIES
-from vllm_image_core.requests.limits import OUTPUT_FORMATS
+from vllm_image_core.requests.fields import RequestField, Surface, fields_shown_in
 
-__all__ = [
-    "RANDOM_SEED",
-    "Option",
-    "as_json",
-    "aspect_ratio",
-    "filename",
-    "fresh",
-    "guidance_scale",
-    "height",
-    "negative_prompt",
-    "none_if_random",
-    "output_format",
-    "quality",
-    "seed",
-    "steps",
-    "width",
-]
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
 
 
-class _FileFormat(click.Choice[str]):
-    """An output format, which may also be given as its usual extension: jpg means jpeg."""
+class ImagePath(click.Path):
+    """The path of an image file; a URL stays as typed, because a path would lose one of its slashes."""
+
+    def convert(  # noqa: D102 - click's own
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:  # noqa: ANN401 - as click has it
+        if isinstance(value, str) and _ADDRESS.match(value):
+            return value
+        return super().convert(value, param, ctx)
+
+
+class _Choice(click.Choice[str]):
+    """A choice; an output format may also be given as its usual extension: jpg means jpeg."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401 - as click has it
         name = str(value).lower()
@@ -45,20 +42,6 @@ class Option(Protocol):
         ...
 
 
-negative_prompt: Option = click.option(
-    "--negative-prompt", metavar="TEXT", help="What to keep out of the image."
-)
-width: Option = click.option("--width", type=int, metavar="PIXELS", help="Image width in pixels.")
-height: Option = click.option("--height", type=int, metavar="PIXELS", help="Image height in pixels.")
-aspect_ratio: Option = click.option(
-    "--aspect-ratio", metavar="W:H", help='Aspect ratio, such as "16:9"; overrides width and height.'
-)
-steps: Option = click.option(
-    "--steps", "num_inference_steps", type=int, metavar="N", help="Number of inference steps."
-)
-guidance_scale: Option = click.option(
-    "--guidance-scale", type=float, metavar="X", help="How closely to follow the prompt."
-)
 RANDOM_SEED: Final = -1
 """The seed that stands for a random one, as in the tools."""
 
@@ -68,20 +51,34 @@ def none_if_random(_: click.Context, __: click.Parameter, given: int | None) -> 
     return None if given == RANDOM_SEED else given
 
 
-seed: Option = click.option(
-    "--seed", type=int, metavar="N", callback=none_if_random, help="Seed. Default, and -1: random."
-)
-filename: Option = click.option("--filename", metavar="NAME", help="File name. Default: the time and a hash.")
-output_format: Option = click.option(
-    "--output-format",
-    type=_FileFormat(OUTPUT_FORMATS, case_sensitive=False),
-    help="File format. Default: png, the only lossless one.",
-)
-quality: Option = click.option(
-    "--quality",
-    type=click.Choice(QUALITIES, case_sensitive=False),
-    help="Preset for any settings you omit; `standard` uses the model's defaults.",
-)
+def request_options(command: Surface) -> Option:
+    """Return a decorator that gives a command an option for each request field that it has."""
+
+    def add_options(function: CommandT) -> CommandT:
+        for each in reversed(fields_shown_in(command)):
+            function = _option(each)(function)
+        return function
+
+    return add_options
+
+
+def _option(field: RequestField) -> Option:
+    kinds: dict[str, Any] = {
+        "integer": int,
+        "number": float,
+        "boolean": bool,
+        "image": ImagePath(path_type=Path),
+    }
+    return click.option(
+        field.option or f"--{field.name.replace('_', '-')}",
+        field.name,
+        type=_Choice(field.choices, case_sensitive=False) if field.choices else kinds.get(field.kind),
+        metavar=field.placeholder,
+        callback=none_if_random if field.name == "seed" else None,
+        help=field.help or field.description,
+    )
+
+
 fresh: Option = click.option(
     "--fresh", is_flag=True, help="Generate again, even if an image with this seed already exists."
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.edit_request import EditRequest
+from vllm_image_core.requests.fields import fields_shown_in
 from vllm_image_core.requests.input_picture import InputPicture, as_sequence
 from vllm_image_core.text import LONGEST_PATH, one_line, path_text
 
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from vllm_image_core.storage.index import Page
     from vllm_image_core.storage.record import Record
 
-_NOT_OF_EDITS: Final = frozenset({"width", "height", "output_format"})
-"""Parameters that edit_image does not take."""
+_OF_EDITS: Final = frozenset(each.name for each in fields_shown_in("edit_image"))
 
 
 def found_images(page: Page, *, folder: Path) -> FoundImages:
@@ -53,7 +53,7 @@ def _parameters(record: Record, folder: Path) -> dict[str, str | int | float | l
     given = parameters_of_record(record)
     if record.operation != "edit":
         return {**given}
-    given = {name: value for name, value in given.items() if name not in _NOT_OF_EDITS}
+    given = {name: value for name, value in given.items() if name in _OF_EDITS}
     edit = record.as_request()
     if not isinstance(edit, EditRequest):
         return {**given}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vllm_image_core.requests.fields import plain_values
 from vllm_image_core.text import one_line, path_text
 
 from vllm_image_mcp.error_messages import diagnosis, explain, notes_for_model, with_program_names
@@ -65,6 +66,7 @@ def image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str], 
             steps=sent.num_inference_steps,
             guidance_scale=sent.guidance_scale,
             seed=sent.seed,
+            **plain_values(sent),
         ),
         receipt=[_change(line) for line in image.receipt.notable_lines],
         reused=image.reused,

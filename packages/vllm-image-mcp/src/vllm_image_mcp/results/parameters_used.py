@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from vllm_image_core.requests.fields import fields_shown_in
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from vllm_image_core.requests.generated_image import GeneratedImage
     from vllm_image_core.requests.image_request import ImageRequest
+    from vllm_image_core.requests.resolver import ResolvedRequest
     from vllm_image_core.storage.record import Record
-
-__all__ = [
-    "LONGEST_PROMPT",
-    "Parameters",
-    "common_parameters",
-    "differing_parameters",
-    "parameters_of_image",
-    "parameters_of_record",
-    "parameters_of_request",
-    "shorten",
-]
 
 Parameters = dict[str, str | int | float]
 
@@ -33,29 +25,24 @@ def shorten(text: str) -> str:
     return text if len(text) <= LONGEST_PROMPT else f"{text[: LONGEST_PROMPT - 1]}…"
 
 
+_REPEATING: Final = tuple(
+    each.name for each in fields_shown_in("generate_image") if each.indexed or each.name == "output_format"
+)
+"""The parameters of generate_image that the index knows of each image."""
+
+_OWN: Final = ("prompt", "seed")
+"""Those that differ from image to image, and that results therefore show apart."""
+
+
 def parameters_of_image(image: GeneratedImage) -> Parameters:
     """What an image was generated with, besides its prompt and seed."""
-    sent = image.request
-    return _without_none(
-        negative_prompt=sent.negative_prompt,
-        width=sent.width,
-        height=sent.height,
-        num_inference_steps=sent.num_inference_steps,
-        guidance_scale=sent.guidance_scale,
-        output_format=None if sent.output_format == "png" else sent.output_format,
-    )
+    parameters = _parameters(image.request, without=_OWN)
+    return {name: value for name, value in parameters.items() if (name, value) != ("output_format", "png")}
 
 
 def parameters_of_request(request: ImageRequest) -> Parameters:
     """The parameters given in a request for an image that does not exist yet."""
-    return _without_none(
-        negative_prompt=request.negative_prompt,
-        width=request.width,
-        height=request.height,
-        num_inference_steps=request.num_inference_steps,
-        guidance_scale=request.guidance_scale,
-        output_format=request.output_format,
-    )
+    return _parameters(request, without=_OWN)
 
 
 def parameters_of_record(record: Record) -> Parameters:
@@ -63,16 +50,7 @@ def parameters_of_record(record: Record) -> Parameters:
 
     The input images of an edit are not included.
     """
-    return _without_none(
-        prompt=record.prompt,
-        negative_prompt=record.negative_prompt,
-        width=record.width,
-        height=record.height,
-        num_inference_steps=record.num_inference_steps,
-        guidance_scale=record.guidance_scale,
-        seed=record.seed,
-        output_format=record.output_format,
-    )
+    return _parameters(record)
 
 
 def common_parameters(settings: Iterable[Mapping[str, str | int | float]]) -> Parameters:
@@ -90,9 +68,12 @@ def differing_parameters(same: Mapping[str, str | int | float], settings: Parame
     return {name: value for name, value in settings.items() if same.get(name) != value}
 
 
-def _without_none(**values: str | float | None) -> Parameters:
+def _parameters(
+    source: ImageRequest | ResolvedRequest | Record, *, without: Sequence[str] = ()
+) -> Parameters:
+    found = {name: getattr(source, name) for name in _REPEATING if name not in without}
     return {
         name: shorten(value) if isinstance(value, str) else value
-        for name, value in values.items()
+        for name, value in found.items()
         if value is not None
     }

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
+from vllm_image_core.requests.fields import PLAIN_FIELDS
 
 BatchStatus = Literal[
     "success", "partial", "failed", "cancelled", "running", "paused", "interrupted", "stopped"
@@ -30,6 +31,12 @@ def _only(*names: str) -> Callable[[dict[str, Any]], None]:
     return shorten
 
 
+def _with_plain_fields(schema: dict[str, Any]) -> None:
+    """Add the request fields that have no property of their own to the schema of the parameters used."""
+    del schema["additionalProperties"]
+    schema["properties"] |= {each.name: TypeAdapter[Any](each.type).json_schema() for each in PLAIN_FIELDS}
+
+
 class Result(BaseModel):
     """A frozen result."""
 
@@ -38,6 +45,8 @@ class Result(BaseModel):
 
 class ParametersUsed(Result):
     """What was sent to the server."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", json_schema_extra=_with_plain_fields)
 
     model: str
     prompt: str

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, cast
 
+from vllm_image_core.requests.fields import REQUEST_FIELDS, TOOLS, fields_shown_in
 from vllm_image_core.text import one_line
 
 __all__ = ["SortedNames", "note_on_ignored", "sort_names"]
@@ -23,45 +24,16 @@ _SIZE_OF_EDIT: Final = "Omit it: the result has the size of the first image"
 
 _ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "prompt": ("prompts", "positive_prompt", "prompt_text", "text_prompt", "image_prompt"),
+        **{each.name: (*each.short.split(), *each.aliases.split()) for each in REQUEST_FIELDS},
         "prompts": ("prompt", "prompt_list", "positive_prompts", "text_prompts"),
-        "negative_prompt": ("neg_prompt", "neg", "negative", "negative_prompts", "avoid", "exclude"),
-        "width": ("w", "image_width", "output_width", "width_px"),
-        "height": ("h", "image_height", "output_height", "height_px"),
         _SIZE: ("size", "image_size", "resolution", "dimensions", "dimension", "output_size"),
-        "aspect_ratio": ("ratio", "aspect", "ar", "image_ratio", "image_aspect_ratio"),
-        "num_inference_steps": (
-            *("steps", "step", "n_steps", "num_steps", "inference_steps", "sampling_steps", "sample_steps"),
-            *("step_count", "diffusion_steps", "denoising_steps", "number_of_steps", "inference_step_count"),
-        ),
-        "guidance_scale": (
-            *("cfg", "cfg_scale", "guidance", "true_cfg_scale", "true_cfg", "scale", "cfg_guidance"),
-            *("guidance_strength", "cfg_value", "text_guidance", "classifier_free_guidance"),
-        ),
-        "seed": ("seeds", "random_seed", "rng_seed", "noise_seed", "manual_seed", "seed_value"),
         "seeds": ("seed", "seed_list", "random_seeds"),
-        "filename": (
-            *("file", "file_name", "output", "output_file", "output_filename", "output_name", "output_path"),
-            *("save_path", "save_as", "file_path", "image_name", "out"),
-        ),
-        "output_format": (
-            *("format", "image_format", "file_format", "file_type", "image_type", "output_type"),
-            *("extension", "ext", "mime_type"),
-        ),
-        "quality": ("preset", "quality_preset", "image_quality", "quality_level"),
         "max_wait": ("max_wait_seconds", "wait_seconds", "max_wait_time", "wait_time"),
         "max_concurrent": (
             *("concurrency", "concurrent", "max_concurrency", "parallel", "max_parallel", "at_once"),
             *("max_workers", "parallelism"),
         ),
         "sweep": ("grid", "parameter_sweep", "matrix"),
-        "images": (
-            *("image", "input_image", "input_images", "image_path", "image_paths", "image_url", "image_urls"),
-            *("init_image", "source_image", "source_images", "base_image", "reference_image", "ref_image"),
-            *("reference_images", "picture", "pictures", "image_file", "image_files", "original_image"),
-        ),
-        "mask": ("mask_image", "inpaint_mask", "mask_path", "masks"),
-        "strength": ("denoise", "denoising_strength", "image_strength", "denoising", "edit_strength"),
         "num_images": ("image_count", "images"),
         _SEVERAL: (
             *("n", "num_images", "count", "batch_size", "num_outputs", "number_of_images", "n_images"),
@@ -69,27 +41,14 @@ _ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "batch_id": ("batch", "batch_ids", "job_id"),
         "text": (
-            "search_text",
-            "search",
-            "keyword",
-            "keywords",
-            "search_term",
-            "search_query",
-            "prompt",
+            *("search_text", "search", "keyword", "keywords", "search_term", "search_query", "prompt"),
             "filename",
         ),
         "model": ("model_name", "model_id"),
         "since": ("after", "start_date", "date_from", "from_date", "created_after", "from"),
         "until": ("before", "end_date", "date_to", "to_date", "created_before", "to"),
         "limit": (
-            "max_results",
-            "top_k",
-            "page_size",
-            "num_results",
-            "n",
-            "count",
-            "max_images",
-            "num_images",
+            *("max_results", "top_k", "page_size", "num_results", "n", "count", "max_images", "num_images"),
         ),
         "offset": ("skip", "start_index"),
         "resume": ("continue", "retry"),
@@ -130,9 +89,8 @@ _HINTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 
 _SHAPING: Final = frozenset(
     {
-        *("prompt", "prompts", "negative_prompt", "width", "height", "aspect_ratio", "num_inference_steps"),
-        *("guidance_scale", "seed", "seeds", "filename", "quality", "output_format", "sweep"),
-        *("max_concurrent", "images", "mask", "strength", "num_images"),
+        *(each.name for tool in TOOLS for each in fields_shown_in(tool)),
+        *("prompts", "seeds", "sweep", "max_concurrent", "num_images"),
     }
 )
 """Parameters that shape the image: one that another tool has was meant, and is not a host's field."""

@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any, Final, cast
 
+from vllm_image_core.requests.fields import REQUEST_FIELDS
+
 __all__ = ["RANDOM_SEED", "convert_arguments", "draw_random_seeds"]
 
 RANDOM_SEED: Final = -1
@@ -24,8 +26,8 @@ _LONGEST_NUMBER: Final = 40
 _LARGEST_EXPONENT: Final = 40
 
 _SWEPT: Final[Mapping[str, str]] = {
-    **dict.fromkeys((*_SEEDS, "num_inference_steps", "steps"), "integer"),
-    "guidance_scale": "number",
+    "seeds": "integer",
+    **{name: each.kind for each in REQUEST_FIELDS for name in (each.name, *each.short.split())},
 }
 """The types of swept values, whose schema says only that they are numbers or text."""
 

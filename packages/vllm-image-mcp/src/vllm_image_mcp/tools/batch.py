@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Unpack
 
 from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver import Context, Resolve
 from mcp.types import CallToolResult
 from vllm_image_core.errors import ImageError
+from vllm_image_core.requests.fields import RequestValues
 
 from vllm_image_mcp.jobs.wait_limits import answer_deadline
 from vllm_image_mcp.results.tool_reply import reply, with_notes
@@ -19,21 +20,15 @@ from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.checks import check_switch
 from vllm_image_mcp.tools.consent import Consent, consent
 from vllm_image_mcp.tools.parameters import (
-    AspectRatio,
     BatchId,
-    GuidanceScale,
-    Height,
     MaxConcurrent,
     MaxWait,
-    NegativePrompt,
-    NumInferenceSteps,
     Prompts,
-    Quality,
     Resume,
     Seeds,
     Sweep,
     Wait,
-    Width,
+    with_fields_of,
 )
 
 if TYPE_CHECKING:
@@ -64,22 +59,17 @@ class NotAgreed(ImageError):
     usual_next_step = "Ask the user what they want instead."
 
 
+@with_fields_of("batch_generate")
 async def batch_generate(
     ctx: Context[State],
     *,
     agreed: Annotated[ElicitationResult[Consent], Resolve(consent)],
     prompts: Prompts,
-    negative_prompt: NegativePrompt = None,
-    width: Width = None,
-    height: Height = None,
-    aspect_ratio: AspectRatio = None,
-    num_inference_steps: NumInferenceSteps = None,
-    guidance_scale: GuidanceScale = None,
     seeds: Seeds = None,
-    quality: Quality = None,
     sweep: Sweep = None,
     max_concurrent: MaxConcurrent = None,
     max_wait: MaxWait = None,
+    **values: Unpack[RequestValues],
 ) -> Annotated[CallToolResult, BatchResult]:
     """Generate up to 20 images concurrently: one per prompt, or one prompt with a sweep of settings.
 
@@ -91,16 +81,7 @@ async def batch_generate(
 
     from vllm_image_mcp.tools.sweeps import expand_requests  # noqa: PLC0415 - likewise
 
-    shared = ImageRequest(
-        prompt="",
-        negative_prompt=negative_prompt,
-        width=width,
-        height=height,
-        aspect_ratio=aspect_ratio,
-        num_inference_steps=num_inference_steps,
-        guidance_scale=guidance_scale,
-        quality=quality,
-    )
+    shared = ImageRequest(prompt="", **values)
     return await generate_many(
         ctx,
         expand_requests(prompts, seeds, sweep, shared=shared, draw_seed=lambda: secrets.randbelow(2**32)),

@@ -1,24 +1,17 @@
 """Edit or combine images as a prompt says: the tool edit_image."""
 
-from typing import Annotated, Final, cast
+from typing import Annotated, Final, Unpack, cast
 
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import Field, SkipValidation
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.requests.fields import RequestValues, field_named
 
 from vllm_image_mcp.results.tool_results import EditResult
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.generate import generate_one
-from vllm_image_mcp.tools.parameters import (
-    Filename,
-    GuidanceScale,
-    MaxWait,
-    NegativePrompt,
-    NumInferenceSteps,
-    Quality,
-    Seed,
-)
+from vllm_image_mcp.tools.parameters import MaxWait, with_fields_of
 
 MOST_IMAGES: Final = 4
 """The core's own limit, repeated here so that the server can start without reading input images."""
@@ -30,34 +23,22 @@ EditPrompt = Annotated[
 Images = Annotated[
     SkipValidation[list[str]],
     Field(
-        description="file_path or name of images made here, or files in allowed folders. No URLs.",
+        description=field_named("images").description,
         json_schema_extra={"minItems": 1, "maxItems": MOST_IMAGES},
     ),
 ]
-Mask = Annotated[
-    SkipValidation[str | None],
-    Field(description="As images: white may change, black stays. Only for models that inpaint."),
-]
-Strength = Annotated[
-    SkipValidation[float | None],
-    Field(description="0 to 1: how far it may depart from the image, if the model supports it."),
-]
+Mask = Annotated[SkipValidation[str | None], Field(description=field_named("mask").description)]
 
 
+@with_fields_of("edit_image")
 async def edit_image(
     ctx: Context[State],
     *,
     prompt: EditPrompt,
     images: Images,
     mask: Mask = None,
-    strength: Strength = None,
-    negative_prompt: NegativePrompt = None,
-    num_inference_steps: NumInferenceSteps = None,
-    guidance_scale: GuidanceScale = None,
-    seed: Seed = None,
-    filename: Filename = None,
-    quality: Quality = None,
     max_wait: MaxWait = None,
+    **values: Unpack[RequestValues],
 ) -> Annotated[CallToolResult, EditResult]:
     """Edit an image, or combine up to 4, as a prompt says, and save the result as a new file.
 
@@ -71,13 +52,7 @@ async def edit_image(
         prompt=prompt,
         images=[folders.name(name) for name in _as_list(images)],
         mask=None if mask is None else folders.name(mask),
-        strength=strength,
-        negative_prompt=negative_prompt,
-        num_inference_steps=num_inference_steps,
-        guidance_scale=guidance_scale,
-        seed=seed,
-        filename=filename,
-        quality=quality,
+        **values,
     )
     return await generate_one(ctx, request, max_wait=max_wait)
 

@@ -3,51 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
+from vllm_image_core.requests.fields import RequestValues
 
 from vllm_image_mcp.results.image_results import unfinished_image
 from vllm_image_mcp.results.links import picture_link
 from vllm_image_mcp.results.tool_reply import reply
 from vllm_image_mcp.results.tool_results import ImageResult
 from vllm_image_mcp.state import State
-from vllm_image_mcp.tools.parameters import (
-    AspectRatio,
-    Filename,
-    GuidanceScale,
-    Height,
-    MaxWait,
-    NegativePrompt,
-    NumInferenceSteps,
-    OutputFormat,
-    Prompt,
-    Quality,
-    Seed,
-    Width,
-)
+from vllm_image_mcp.tools.parameters import MaxWait, Prompt, with_fields_of
 
 if TYPE_CHECKING:
     from vllm_image_core.requests.edit_request import EditRequest
     from vllm_image_core.requests.image_request import ImageRequest
 
 
+@with_fields_of("generate_image")
 async def generate_image(
     ctx: Context[State],
     *,
     prompt: Prompt,
-    negative_prompt: NegativePrompt = None,
-    width: Width = None,
-    height: Height = None,
-    aspect_ratio: AspectRatio = None,
-    num_inference_steps: NumInferenceSteps = None,
-    guidance_scale: GuidanceScale = None,
-    seed: Seed = None,
-    filename: Filename = None,
-    quality: Quality = None,
-    output_format: OutputFormat = None,
     max_wait: MaxWait = None,
+    **values: Unpack[RequestValues],
 ) -> Annotated[CallToolResult, ImageResult]:
     """Generate a single image from a text prompt and save it as a file.
 
@@ -57,20 +37,7 @@ async def generate_image(
     """
     from vllm_image_core.requests.image_request import ImageRequest  # noqa: PLC0415 - the server starts without it
 
-    request = ImageRequest(
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        width=width,
-        height=height,
-        aspect_ratio=aspect_ratio,
-        num_inference_steps=num_inference_steps,
-        guidance_scale=guidance_scale,
-        seed=seed,
-        filename=filename,
-        quality=quality,
-        output_format=output_format,
-    )
-    return await generate_one(ctx, request, max_wait=max_wait)
+    return await generate_one(ctx, ImageRequest(prompt=prompt, **values), max_wait=max_wait)
 
 
 async def generate_one(ctx: Context[State], request: ImageRequest, *, max_wait: object) -> CallToolResult:

@@ -4,88 +4,58 @@ Validation is skipped here because the SDK's validator would turn ``true`` into 
 written for programmers. The schema keeps the types; the resolver checks the values.
 """
 
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, SkipValidation, WithJsonSchema
-
-__all__ = [
-    "USUALLY_FOUND",
-    "AspectRatio",
-    "BatchId",
-    "Filename",
-    "FindLimit",
-    "FindModel",
-    "FindOffset",
-    "FindSeed",
-    "FindText",
-    "GuidanceScale",
-    "Height",
-    "MaxConcurrent",
-    "MaxWait",
-    "NegativePrompt",
-    "NumImages",
-    "NumInferenceSteps",
-    "OutputFormat",
-    "Prompt",
-    "Prompts",
-    "Quality",
-    "Resume",
-    "Seed",
-    "Seeds",
-    "Since",
-    "Sweep",
-    "Until",
-    "Wait",
-    "Width",
-]
+from vllm_image_core.requests.fields import (
+    SWEPT,
+    Surface,
+    field_named,
+    fields_shown_in,
+    with_named_parameters,
+)
 
 USUALLY_FOUND: Final = 10
 """Default number of images in one result of find_images."""
 
+_Tool = TypeVar("_Tool", bound=Callable[..., Any])
+
+
+def _described(name: str) -> Any:  # noqa: ANN401 - as pydantic has it
+    """The schema's description of a request field."""
+    return Field(description=field_named(name).description)
+
+
+def with_fields_of(tool: Surface) -> Callable[[_Tool], _Tool]:
+    """Give a tool that takes `**values` a parameter for each request field that it has."""
+    return with_named_parameters(
+        {
+            each.name: Annotated[SkipValidation[each.type | None], _described(each.name)]
+            for each in fields_shown_in(tool)
+        }
+    )
+
+
 Prompt = Annotated[
     SkipValidation[str],
-    Field(description="Text description of the image.", json_schema_extra={"minLength": 1}),
+    Field(description=field_named("prompt").description, json_schema_extra={"minLength": 1}),
 ]
 Prompts = Annotated[
     SkipValidation[list[str]],
     Field(description="One text prompt per image.", json_schema_extra={"minItems": 1, "maxItems": 20}),
 ]
-NegativePrompt = Annotated[
-    SkipValidation[str | None],
-    Field(description="What to avoid. Some models ignore it."),
-]
-Width = Annotated[SkipValidation[int | None], Field(description="Pixels.")]
-Height = Annotated[SkipValidation[int | None], Field(description="Pixels.")]
-AspectRatio = Annotated[
-    SkipValidation[str | None],
-    Field(description='E.g. "16:9"; overrides width/height.'),
-]
-NumInferenceSteps = Annotated[SkipValidation[int | None], Field(description="Diffusion steps, 1 to 200.")]
-GuidanceScale = Annotated[SkipValidation[float | None], Field(description="CFG scale, 0 to 20.")]
-Seed = Annotated[
-    SkipValidation[int | None],
-    Field(description="For reproducibility. Default: random."),
-]
+Width = Annotated[SkipValidation[int | None], _described("width")]
+Height = Annotated[SkipValidation[int | None], _described("height")]
+NumInferenceSteps = Annotated[SkipValidation[int | None], _described("num_inference_steps")]
 Seeds = Annotated[
     SkipValidation[list[int] | None], Field(description="One per prompt. Default: random per image.")
-]
-Filename = Annotated[
-    SkipValidation[str | None],
-    Field(description="A plain name, no folders. Default: time and hash."),
-]
-Quality = Annotated[
-    SkipValidation[Literal["draft", "standard", "best"] | None],
-    Field(description="Preset for omitted settings: draft is fast, best slow."),
-]
-OutputFormat = Annotated[
-    SkipValidation[Literal["png", "jpeg", "webp"] | None], Field(description="Default: png.")
 ]
 _Value = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})]
 Sweep = Annotated[
     SkipValidation[dict[str, list[_Value]] | None],
     Field(
-        description="Compare settings for one prompt: values for one or two of seed, guidance_scale, "
-        "num_inference_steps, quality, aspect_ratio, negative_prompt, such as "
+        description=f"Compare settings for one prompt: values for one or two of {', '.join(SWEPT)}, such as "
         '{"num_inference_steps": [4, 8], "seed": [1, 2]}.'
     ),
 ]

@@ -6,19 +6,13 @@ from dataclasses import replace
 from typing import Final, cast
 
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.requests.fields import SHORT_NAMES, SWEPT
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import brief
 
 from vllm_image_mcp.tools.checks import MOST_PROMPTS, prompts_with_seeds
 
-__all__ = ["SWEPT", "expand_requests"]
-
-SWEPT: Final = (
-    *("seed", "guidance_scale", "num_inference_steps", "quality", "aspect_ratio", "negative_prompt"),
-)
-"""The parameters that a sweep may vary."""
-
-_ALIASES: Final = {"seeds": "seed", "steps": "num_inference_steps"}
+_ALIASES: Final = {"seeds": "seed", **SHORT_NAMES}
 _MOST_PARAMETERS: Final = 2
 _EXAMPLE: Final = '{"guidance_scale": [3, 5], "seed": [1, 2]}'
 

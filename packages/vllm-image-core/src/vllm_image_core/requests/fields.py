@@ -1,0 +1,258 @@
+"""The table of request fields: all other modules, tools, commands and files take what they need from it.
+
+A field that is checked, sent, recorded and shown as it is needs no code of its own. It takes three entries
+here: a default in `PlainFields`, a type in `RequestValues`, and a description in `REQUEST_FIELDS`. Its bounds
+are those of the client's request types, which have it, too.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, fields
+from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_type_hints
+
+from vllm_image_core.models.quality import Quality
+
+OutputFormat = Literal["png", "jpeg", "webp"]
+"""The formats in which the server can encode an image."""
+
+Kind = Literal["text", "integer", "number", "boolean", "choice", "image"]
+Surface = Literal["generate_image", "batch_generate", "edit_image", "generate", "batch", "edit"]
+Bounds = tuple[float, float] | None
+
+TOOLS: Final[tuple[Surface, ...]] = ("generate_image", "batch_generate", "edit_image")
+"""The tools that take request fields."""
+
+_KINDS: Final[Mapping[object, Kind]] = {str: "text", int: "integer", float: "number", bool: "boolean"}
+_EVERYWHERE: Final[frozenset[Surface]] = frozenset(get_args(Surface))
+_METAVARS: Final[Mapping[Kind, str]] = {"text": "TEXT", "integer": "N", "number": "X", "image": "FILE"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainFields:
+    """The fields that are checked, sent and recorded as they are; None means "not requested"."""
+
+
+class RequestValues(TypedDict, total=False):
+    """The fields of a request besides its prompt, as `Studio.generate` takes them; see `ImageRequest`."""
+
+    negative_prompt: str | None
+    width: int | None
+    height: int | None
+    aspect_ratio: str | None
+    num_inference_steps: int | None
+    guidance_scale: float | None
+    seed: int | None
+    filename: str | None
+    quality: Quality | None
+    tag: str | None
+    output_format: OutputFormat | None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestField:
+    """One field of a request.
+
+    Attributes:
+        name: Its name in requests, tools, batch files, image files and the index.
+        type: The type of its values.
+        description: What the tools' schemas say about it.
+        help: What the shell says about it; the description if empty.
+        option: Its option at the shell; "--" and the name with hyphens if empty.
+        metavar: The value's placeholder in the shell's help; chosen by type if empty.
+        wire: Its name in the request to the server; None if it is not sent under a name of its own.
+        allowed: What its values may be, in words; derived from its bounds if empty.
+        noun: What a choice is called, with its article.
+        shown_in: The tools and the commands that have it. Batch files have all fields but those of edits.
+        short: Other names for it in batch files and sweeps, separated by spaces.
+        aliases: What other programs call it, likewise; a tool that gets such a name points to this field.
+        swept: Its place in the list of parameters that a sweep may vary; None if it cannot be swept.
+        indexed: Whether the index of the output folder holds it.
+    """
+
+    name: str
+    type: Any
+    description: str
+    help: str = ""
+    _: KW_ONLY
+    option: str = ""
+    metavar: str = ""
+    wire: str | None = None
+    allowed: str = ""
+    noun: str = "one of the choices"
+    shown_in: frozenset[Surface] = _EVERYWHERE
+    short: str = ""
+    aliases: str = ""
+    swept: int | None = None
+    indexed: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """What its values are: text, a kind of number, a choice, or an image."""
+        return _KINDS.get(self.type, "choice" if self.choices else "image")
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values of a choice."""
+        return get_args(self.type)
+
+    @property
+    def bounds(self) -> Bounds:
+        """The least and the greatest number that the client's request types take; None if there are none."""
+        schema = _wire_schemas()[self.wire or self.name]
+        return (schema["minimum"], schema["maximum"]) if {"minimum", "maximum"} <= schema.keys() else None
+
+    @property
+    def placeholder(self) -> str | None:
+        """The value's placeholder in the shell's help; None for what click writes itself."""
+        return self.metavar or _METAVARS.get(self.kind)
+
+    @property
+    def in_edits(self) -> bool:
+        """Whether the server takes it for edits, too."""
+        from vllm_omni_client.edits import ImageEditRequest  # noqa: PLC0415 - slow to import
+
+        return self.wire in ImageEditRequest.model_fields
+
+
+@functools.cache
+def _wire_schemas() -> Mapping[str, Mapping[str, Any]]:
+    """The JSON schema of each field that either request type of the client has."""
+    from vllm_omni_client.edits import ImageEditRequest  # noqa: PLC0415 - slow to import
+    from vllm_omni_client.models import ImageGenerationRequest  # noqa: PLC0415 - likewise
+
+    models = (ImageEditRequest, ImageGenerationRequest)
+    schemas = {
+        name: each for model in models for name, each in model.model_json_schema()["properties"].items()
+    }
+    return {name: each.get("anyOf", [each])[0] for name, each in schemas.items()}
+
+
+# fmt: off
+REQUEST_FIELDS: Final = (
+    RequestField("prompt", str, "Text description of the image.", wire="prompt", shown_in=frozenset(TOOLS),
+        indexed=True, aliases="prompts positive_prompt prompt_text text_prompt image_prompt"),
+    RequestField("images", object,
+        "file_path or name of images made here, or files in allowed folders. No URLs.",
+        shown_in=frozenset({"edit_image"}),
+        aliases="image input_image input_images image_path image_paths image_url image_urls init_image "
+        "source_image source_images base_image reference_image ref_image reference_images picture pictures "
+        "image_file image_files original_image"),
+    RequestField("mask", object, "As images: white may change, black stays. Only for models that inpaint.",
+        "Mask image: white where the image may change.", shown_in=frozenset({"edit_image", "edit"}),
+        aliases="mask_image inpaint_mask mask_path masks"),
+    RequestField("reference_image", object, "", "Image from which to take a subject or a style.",
+        shown_in=frozenset({"edit"})),
+    RequestField("strength", float, "0 to 1: how far it may depart from the image, if the model supports it.",
+        "0 to 1: how far the result may differ from the image.", wire="strength",
+        shown_in=frozenset({"edit_image", "edit"}),
+        aliases="denoise denoising_strength image_strength denoising edit_strength"),
+    RequestField("layers", int, "", "2 to 10 layers, for models that split an image into layers.",
+        wire="layers", shown_in=frozenset({"edit"})),
+    RequestField("resolution", int, "", "640 or 1024, for the same models, instead of a size.",
+        wire="resolution", shown_in=frozenset({"edit"})),
+    RequestField("negative_prompt", str, "What to avoid. Some models ignore it.",
+        "What to keep out of the image.", wire="negative_prompt",
+        shown_in=_EVERYWHERE - {"batch"}, swept=6, indexed=True,
+        aliases="neg_prompt neg negative negative_prompts avoid exclude"),
+    RequestField("width", int, "Pixels.", "Image width in pixels.", metavar="PIXELS",
+        shown_in=_EVERYWHERE - {"edit_image"}, indexed=True,
+        aliases="w image_width output_width width_px"),
+    RequestField("height", int, "Pixels.", "Image height in pixels.", metavar="PIXELS",
+        shown_in=_EVERYWHERE - {"edit_image"}, indexed=True,
+        aliases="h image_height output_height height_px"),
+    RequestField("aspect_ratio", str, 'E.g. "16:9"; overrides width/height.',
+        'Aspect ratio, such as "16:9"; overrides width and height.', metavar="W:H",
+        shown_in=_EVERYWHERE - {"edit_image"}, swept=5,
+        aliases="ratio aspect ar image_ratio image_aspect_ratio"),
+    RequestField("num_inference_steps", int, "Diffusion steps, 1 to 200.", "Number of inference steps.",
+        option="--steps", wire="num_inference_steps", swept=3, indexed=True, short="steps",
+        aliases="step n_steps num_steps inference_steps sampling_steps sample_steps step_count "
+        "diffusion_steps denoising_steps number_of_steps inference_step_count"),
+    RequestField("guidance_scale", float, "CFG scale, 0 to 20.", "How closely to follow the prompt.",
+        wire="guidance_scale", swept=2, indexed=True, short="guidance cfg",
+        aliases="cfg_scale true_cfg_scale true_cfg scale cfg_guidance guidance_strength cfg_value "
+        "text_guidance classifier_free_guidance"),
+    RequestField("seed", int, "For reproducibility. Default: random.", "Seed. Default, and -1: random.",
+        wire="seed", allowed="a signed 64-bit integer, preferably from 0 to 4294967295",
+        shown_in=_EVERYWHERE - {"batch"}, swept=1, indexed=True,
+        aliases="seeds random_seed rng_seed noise_seed manual_seed seed_value"),
+    RequestField("filename", str, "A plain name, no folders. Default: time and hash.",
+        "File name. Default: the time and a hash.", metavar="NAME",
+        shown_in=_EVERYWHERE - {"batch_generate", "batch"},
+        aliases="file file_name output output_file output_filename output_name output_path save_path save_as "
+        "file_path image_name out"),
+    RequestField("quality", Quality, "Preset for omitted settings: draft is fast, best slow.",
+        "Preset for any settings you omit; `standard` uses the model's defaults.", noun="a quality",
+        swept=4, aliases="preset quality_preset image_quality quality_level"),
+    RequestField("tag", str, "A label to find the image by.", shown_in=frozenset(), indexed=True),
+    RequestField("output_format", OutputFormat, "Default: png.",
+        "File format. Default: png, the only lossless one.", wire="output_format",
+        noun="a supported format", shown_in=frozenset({"generate_image", "generate"}),
+        aliases="format image_format file_format file_type image_type output_type extension ext mime_type"),
+)
+# fmt: on
+"""Every field that a caller can set, in the order in which tools and batch files list them."""
+
+PLAIN_FIELDS: Final = tuple(
+    each for each in REQUEST_FIELDS if each.name in {field.name for field in fields(PlainFields)}
+)
+"""The fields that need no code of their own."""
+
+SENT_TEXTS: Final = frozenset(each.name for each in REQUEST_FIELDS if each.kind == "text" and each.wire)
+"""The fields whose text is sent to the server, such as the prompts."""
+
+SWEPT: Final = tuple(
+    each.name for each in sorted(REQUEST_FIELDS, key=lambda each: each.swept or 0) if each.swept is not None
+)
+"""The names of the fields that a sweep may vary."""
+
+SHORT_NAMES: Final = {short: each.name for each in REQUEST_FIELDS for short in each.short.split()}
+"""The names of fields by other names for them."""
+
+_BY_NAME: Final[Mapping[str, RequestField]] = {each.name: each for each in REQUEST_FIELDS}
+
+
+def field_named(name: str) -> RequestField:
+    """Return the field of a name, which must be in the table."""
+    return _BY_NAME[name]
+
+
+def fields_shown_in(surface: Surface) -> tuple[RequestField, ...]:
+    """Return the fields that a tool or a command has."""
+    return tuple(each for each in REQUEST_FIELDS if surface in each.shown_in)
+
+
+def plain_values(source: PlainFields) -> dict[str, Any]:
+    """Return the plain fields that have a value, by name."""
+    found = {each.name: getattr(source, each.name) for each in PLAIN_FIELDS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def with_named_parameters(named: Mapping[str, object] | None = None) -> Callable[[_Function], _Function]:
+    """Give a function that takes `**values` a signature with the name of each, for help texts and schemas.
+
+    A parameter that the function declares itself, or whose plural it declares, stays as it is.
+
+    Args:
+        named: The type of each value, by name; None for those of `RequestValues`.
+    """
+    types = get_type_hints(RequestValues) if named is None else named
+
+    def name_parameters(function: _Function) -> _Function:
+        signature = inspect.signature(function, eval_str=True)
+        own = {name: each for name, each in signature.parameters.items() if each.kind is not each.VAR_KEYWORD}
+        leading = [own.pop(name) for name, each in [*own.items()] if each.kind is not each.KEYWORD_ONLY]
+        given = [
+            own.pop(name, None)
+            or own.pop(f"{name}s", None)
+            or inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in types.items()
+        ]
+        cast("Any", function).__signature__ = signature.replace(parameters=[*leading, *given, *own.values()])
+        return function
+
+    return name_parameters
