@@ -41,7 +41,7 @@ async def test_a_bug_is_told_to_the_log_and_not_to_the_model(
 async def test_a_bug_in_the_making_of_an_image_is_told_so_too(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken(_: Generator, *args: object) -> object:
+    async def broken(_: Generator, *args: object, **options: object) -> object:
         raise RuntimeError("canary: an internal detail")
 
     monkeypatch.setattr(Generator, "generate", broken)

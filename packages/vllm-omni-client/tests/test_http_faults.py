@@ -283,7 +283,7 @@ def test_h12_an_error_within_a_success_is_told(draw: Draw) -> None:
 
 
 @pytest.mark.usefixtures("decoder")
-@pytest.mark.parametrize("text", ["a!Gk=", "####", "aGk", "aG k=", "aGk=aGk=", "aGk====="])
+@pytest.mark.parametrize("text", ["a!Gk=", "####", "aG k=", "aGk=aGk=", "aGk====="])
 def test_h13_junk_in_the_base64_is_refused(draw: Draw, text: str) -> None:
     error = failure(draw, http(told(data=[{"b64_json": text}])), max_retries=0)
     assert type(error) is BadReply

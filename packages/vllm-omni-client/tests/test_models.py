@@ -265,7 +265,7 @@ def test_base64_may_be_broken_into_lines_or_begin_as_a_data_url(text: str) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["a!Gk=", "####", "aGk", "YW Jj", "", "\n", "=", "data:image/png;base64,", "狐", None, 7, []],
+    ["a!Gk=", "####", "YW Jj", "", "\n", "=", "data:image/png;base64,", "狐", None, 7, []],
 )
 def test_base64_with_junk_in_it_is_an_error_and_not_skipped(text: object) -> None:
     with pytest.raises(ValidationError, match="b64_json"):

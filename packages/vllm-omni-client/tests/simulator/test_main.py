@@ -56,7 +56,7 @@ def test_it_says_in_one_line_where_it_listens_and_serves_there() -> None:
         (["--max-num-seqs", "0"], "--max-num-seqs: Input should be greater than or equal to 1"),
         (["--speed", "-1"], "--speed: Input should be greater than or equal to 0"),
         (["--speed", "nan"], "--speed: Input should be a finite number"),
-        (["--vram-gib", "0"], "--vram-gib: Input should be greater than 0"),
+        (["--vram-gib", "-1"], "--vram-gib: Input should be greater than or equal to 0"),
         (
             ["--fault", "nonsense"],
             "--fault: Value error, 'nonsense' is not a valid fault: kind: Input",
