@@ -20,7 +20,9 @@ def modules_after(code: str) -> frozenset[str]:
 
 
 @pytest.mark.parametrize("settings", ["", "demo=True"])
-def test_the_server_starts_with_nothing_of_core_and_client_but_errors_and_text(settings: str) -> None:
+def test_the_server_starts_with_nothing_of_core_and_client_but_the_table_of_fields_and_errors(
+    settings: str,
+) -> None:
     loaded = modules_after(
         "from vllm_image_mcp.server import build_server\n"
         "from vllm_image_mcp.settings import Settings\n"
@@ -32,6 +34,10 @@ def test_the_server_starts_with_nothing_of_core_and_client_but_errors_and_text(s
         "vllm_image_core.checks",
         "vllm_image_core.errors",
         "vllm_image_core.file_url",
+        "vllm_image_core.models",
+        "vllm_image_core.models.quality",
+        "vllm_image_core.requests",
+        "vllm_image_core.requests.fields",
         "vllm_image_core.text",
         "vllm_omni_client._text",
         "vllm_omni_client.errors",
