@@ -1,6 +1,7 @@
 """The studio, from the caller's side: batches, searches, servers and previews."""
 
 import asyncio
+import inspect
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from vllm_image_core.batches.worker_pool import Done
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
 from vllm_image_core.estimation.gpu import Gpu
 from vllm_image_core.imaging.picture import read_text
+from vllm_image_core.requests.fields import RequestValues
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
 from vllm_omni_client.errors import BadReply
@@ -37,6 +39,20 @@ async def test_a_notebook_shows_the_picture(tmp_path: Path) -> None:
     image = await studio_of(Server(), tmp_path).generate("a red fox", width=64, height=64)
     assert image._repr_png_() == image.path.read_bytes()
     assert image._repr_jpeg_() is None
+
+
+async def test_the_seed_minus_one_asks_for_a_random_one(tmp_path: Path) -> None:
+    server = Server()
+    studio = studio_of(server, tmp_path)
+    drawn, given = [await studio.generate("a red fox", seed=seed, width=64, height=64) for seed in (-1, -2)]
+    assert (drawn.seed, given.seed) == (42, -2)
+    assert [request.seed for request in server.requests] == [42, -2]
+
+
+def test_help_describes_every_field_of_a_request() -> None:
+    text = inspect.getdoc(Studio.generate) or ""
+    assert all(f"    {name}: " in text for name in RequestValues.__annotations__)
+    assert "values:" not in text
 
 
 async def test_a_batch_can_be_made_anew(tmp_path: Path) -> None:

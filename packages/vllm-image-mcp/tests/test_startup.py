@@ -54,7 +54,7 @@ def test_help_and_version_need_no_server_no_models_and_no_images(option: str) ->
 
 def test_an_unknown_command_suggests_a_similar_one() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "vllm_image_mcp", "generat"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "vllm_image_mcp", "generrate"], capture_output=True, text=True, check=False
     )
     assert run.returncode == 2
     assert "generate" in run.stderr

@@ -38,7 +38,7 @@ from vllm_image_core.models.served import ServedModel
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import RecalledRequest, recall
 from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.fields import RequestValues, with_named_parameters
+from vllm_image_core.requests.fields import RANDOM_SEED, RequestValues, with_named_parameters
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputImage
@@ -201,8 +201,7 @@ class Studio(StudioViews):
         Args:
             prompt: What the image shows.
             fresh: Generate the image even if the same request with the same seed was generated before.
-            values: What you want to set yourself of width, height, seed and the other fields of an
-                ``ImageRequest``, which describes each; the model's profile decides the rest.
+            values: The fields of an ``ImageRequest``; the model's profile decides what you omit.
 
         Raises:
             InvalidRequest: A parameter does not fit the model; nothing was sent.
@@ -211,7 +210,7 @@ class Studio(StudioViews):
             BadPicture: The server sent something that is not an image.
             OmniError: The server refused, failed, or did not answer.
         """
-        return await self.make(ImageRequest(prompt=prompt, **values), fresh=fresh)
+        return await self.make(ImageRequest(prompt=prompt, **_draw_random_seed(values)), fresh=fresh)
 
     @with_named_parameters()
     async def edit(  # noqa: D417 - the others are those of `generate`
@@ -229,8 +228,8 @@ class Studio(StudioViews):
     ) -> GeneratedImage:
         """Edit an image, or combine up to 4, and save the result; otherwise works as ``generate``.
 
-        If you cancel an edit, the server still finishes it. All other arguments and errors are those of
-        ``generate``.
+        If you cancel an edit, the server still finishes it. If only one side is given, the other follows from
+        the image's shape.
 
         Args:
             prompt: What to change.
@@ -241,7 +240,7 @@ class Studio(StudioViews):
             strength: 0 to 1, how far the result may differ; dropped with a note if the model ignores it.
             layers: 2 to 10; only for models that split an image into layers. See ``GeneratedImage.layers``.
             resolution: 640 or 1024, instead of a size; only for these models, too.
-            values: As in ``generate``; if only one side is given, the other follows from the image's shape.
+            values: As in ``generate``.
 
         Raises:
             InvalidRequest: The model does not support this edit (the message names models that do), an image
@@ -256,7 +255,7 @@ class Studio(StudioViews):
                 strength=strength,
                 layers=layers,
                 resolution=resolution,
-                **values,
+                **_draw_random_seed(values),
             ),
             fresh=fresh,
         )
@@ -492,3 +491,8 @@ def _connect(
     from vllm_omni_client._async_client import AsyncOmniClient  # noqa: PLC0415 - httpx is slow to import
 
     return AsyncOmniClient(server, api_key=api_key, timeout=timeout, max_retries=max_retries)
+
+
+def _draw_random_seed(values: RequestValues) -> RequestValues:
+    """Omit the seed if it is the one that asks for a random one."""
+    return {**values, "seed": None} if values.get("seed") == RANDOM_SEED else values

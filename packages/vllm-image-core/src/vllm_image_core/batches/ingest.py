@@ -176,7 +176,7 @@ class CheckedJobs:
     """
 
     def __init__(self) -> None:
-        self.pixels = 0
+        self.pixels: int = 0
         self.works: Counter[Work] = Counter()
         self._kept: dict[int, ResolvedJob] = {}
         self._kept_bytes = 0

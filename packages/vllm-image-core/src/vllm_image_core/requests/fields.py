@@ -7,6 +7,7 @@ are those of the client's request types, which have it, too.
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_type_hints
@@ -19,6 +20,9 @@ OutputFormat = Literal["png", "jpeg", "webp"]
 Kind = Literal["text", "integer", "number", "boolean", "choice", "image"]
 Surface = Literal["generate_image", "batch_generate", "edit_image", "generate", "batch", "edit"]
 Bounds = tuple[float, float] | None
+
+RANDOM_SEED: Final = -1
+"""The seed that asks for a random one, wherever people and assistants give single values."""
 
 TOOLS: Final[tuple[Surface, ...]] = ("generate_image", "batch_generate", "edit_image")
 """The tools that take request fields."""
@@ -101,6 +105,11 @@ class RequestField:
         """The least and the greatest number that the client's request types take; None if there are none."""
         schema = _wire_schemas()[self.wire or self.name]
         return (schema["minimum"], schema["maximum"]) if {"minimum", "maximum"} <= schema.keys() else None
+
+    @property
+    def help_text(self) -> str:
+        """What people read about it, at the shell and in Python."""
+        return self.help or self.description
 
     @property
     def placeholder(self) -> str | None:
@@ -229,13 +238,16 @@ def plain_values(source: PlainFields) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+_VALUES_ENTRY: Final = re.compile(r"^( +)values: .*\n(?:\1 +.*\n)*", re.MULTILINE)
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def with_named_parameters(named: Mapping[str, object] | None = None) -> Callable[[_Function], _Function]:
     """Give a function that takes `**values` a signature with the name of each, for help texts and schemas.
 
-    A parameter that the function declares itself, or whose plural it declares, stays as it is.
+    A parameter that the function declares itself, or whose plural it declares, stays as it is. In the
+    function's docstring, the entry "values" becomes one entry for each name that the function did not have.
 
     Args:
         named: The type of each value, by name; None for those of `RequestValues`.
@@ -253,6 +265,11 @@ def with_named_parameters(named: Mapping[str, object] | None = None) -> Callable
             for name, kind in types.items()
         ]
         cast("Any", function).__signature__ = signature.replace(parameters=[*leading, *given, *own.values()])
+        added = [each.name for each in given if each.name not in signature.parameters]
+        function.__doc__ = _VALUES_ENTRY.sub(
+            lambda entry: "".join(f"{entry[1]}{name}: {_BY_NAME[name].help_text}\n" for name in added),
+            function.__doc__ or "",
+        )
         return function
 
     return name_parameters

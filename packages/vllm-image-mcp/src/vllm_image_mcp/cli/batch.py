@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.requests.fields import RANDOM_SEED
 from vllm_image_core.requests.image_request import ImageRequest
 
 from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
@@ -134,7 +135,7 @@ class _BatchSource:
         values: dict[str, Any] = {**self._defaults, **row.values}
         if self._seed is not None:
             values.setdefault("seed", self._seed + count)
-        if values.get("seed") == shared_options.RANDOM_SEED:
+        if values.get("seed") == RANDOM_SEED:
             del values["seed"]
         return ImageRequest(**values)
 

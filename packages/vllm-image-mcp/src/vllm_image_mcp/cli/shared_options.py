@@ -4,10 +4,10 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
-from vllm_image_core.requests.fields import RequestField, Surface, fields_shown_in
+from vllm_image_core.requests.fields import RANDOM_SEED, RequestField, Surface, fields_shown_in
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
 
@@ -42,10 +42,6 @@ class Option(Protocol):
         ...
 
 
-RANDOM_SEED: Final = -1
-"""The seed that stands for a random one, as in the tools."""
-
-
 def none_if_random(_: click.Context, __: click.Parameter, given: int | None) -> int | None:
     """Return None, which draws a random seed, for `RANDOM_SEED`."""
     return None if given == RANDOM_SEED else given
@@ -75,7 +71,7 @@ def _option(field: RequestField) -> Option:
         type=_Choice(field.choices, case_sensitive=False) if field.choices else kinds.get(field.kind),
         metavar=field.placeholder,
         callback=none_if_random if field.name == "seed" else None,
-        help=field.help or field.description,
+        help=field.help_text,
     )
 
 

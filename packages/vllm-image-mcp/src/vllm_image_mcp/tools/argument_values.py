@@ -12,12 +12,9 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any, Final, cast
 
-from vllm_image_core.requests.fields import REQUEST_FIELDS
+from vllm_image_core.requests.fields import RANDOM_SEED, REQUEST_FIELDS
 
-__all__ = ["RANDOM_SEED", "convert_arguments", "draw_random_seeds"]
-
-RANDOM_SEED: Final = -1
-"""The seed by which other programs mean "random"."""
+__all__ = ["convert_arguments", "draw_random_seeds"]
 
 _SEEDS: Final = ("seed", "seeds")
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)

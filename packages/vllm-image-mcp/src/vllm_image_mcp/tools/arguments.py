@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Self, cast
 
 from mcp.server.mcpserver.exceptions import ToolError
+from vllm_image_core.requests.fields import RANDOM_SEED
 
 from vllm_image_mcp.error_messages import explain_unknown
 from vllm_image_mcp.tools.argument_names import note_on_ignored, sort_names
-from vllm_image_mcp.tools.argument_values import RANDOM_SEED, convert_arguments, draw_random_seeds
+from vllm_image_mcp.tools.argument_values import convert_arguments, draw_random_seeds
 from vllm_image_mcp.tools.schemas import short_input
 
 _MOST_SLIPS: Final = 4
