@@ -55,6 +55,21 @@ def test_help_describes_every_field_of_a_request() -> None:
     assert "values:" not in text
 
 
+def test_only_a_single_server_is_asked_again_several_stand_in_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retries: list[int] = []
+
+    def connect(server: str, *, max_retries: int, **_others: object) -> Server:
+        retries.append(max_retries)
+        return Server(base_url=server)
+
+    monkeypatch.setattr("vllm_image_core.studio._connect", connect)
+    for servers in ("http://one", ["http://one", "http://two"]):
+        Studio(servers, output_dir=tmp_path)
+    assert retries == [2, 0, 0]
+
+
 async def test_a_batch_can_be_made_anew(tmp_path: Path) -> None:
     server, requests = Server(), [ImageRequest(prompt="a red fox", width=64, height=64, seed=7)]
     for fresh in (False, False, True):

@@ -1,5 +1,6 @@
 """The server as a process: what is on stdout, how it starts, what it survives, and how it ends."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,10 +10,14 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from mcp.shared.message import SessionMessage
+from mcp.types import JSONRPCNotification
+from vllm_image_mcp.transport.stdio import Pipes, StdioHost
 
 if TYPE_CHECKING:
     from conftest import OmniServer, StdioServer
@@ -254,6 +259,36 @@ def test_the_end_of_stdin_ends_it_in_the_midst_of_an_image(
     omni.wait_for(1)
     assert server.end() == 0
     assert [path.name for path in tmp_path.iterdir() if path.name != ".vllm-image"] == []
+
+
+async def test_progress_of_a_call_that_was_cancelled_is_not_written() -> None:
+    with ExitStack() as stack:
+        ends = [*os.pipe(), *os.pipe()]
+        incoming, to_server, from_server, outgoing = ends
+        host = StdioHost(Pipes(incoming, outgoing), on_answer=lambda: None)
+        stack.callback(lambda: [os.close(end) for end in (to_server, from_server)])
+        host.open()
+        for line in (
+            b'{"jsonrpc":"2.0","id":8,"method":"tools/call","params":{"_meta":{"progressToken":"gone"}}}\n',
+            b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":8}}\n',
+        ):
+            os.write(to_server, line)
+            await host.incoming.receive()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(host.write_all())
+            for token in ("gone", "here"):
+                params = {"progressToken": token, "progress": 1}
+                await host.outgoing.send(
+                    SessionMessage(
+                        JSONRPCNotification(jsonrpc="2.0", method="notifications/progress", params=params)
+                    )
+                )
+            await host.outgoing.aclose()
+        written = os.read(from_server, 65_536)
+        host.end()
+        await host.incoming.aclose()
+    assert b"here" in written
+    assert b"gone" not in written
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
