@@ -200,6 +200,18 @@ def street(misbehave: Misbehave, tmp_path: Path, image_bytes: bytes) -> Street:
     return Street(misbehave, tmp_path)
 
 
+EVERYWHERE = (
+    "a reset before a byte",
+    "a reset after the headers",
+    "a reset in mid-body",
+    "an empty reply",
+    "the end in mid-body",
+    "silence",
+    "500",
+    "502",
+)
+"""The faults that may have cost an image, tried through each door."""
+
 SERVERS = pytest.mark.parametrize("servers", [1, 3])
 DOORS = pytest.mark.parametrize(
     ("door", "servers"),
@@ -220,7 +232,7 @@ async def test_an_image_that_always_fails_is_sent_twice_at_most_and_its_error_te
 
 
 @DOORS
-@pytest.mark.parametrize("fault", ["500", "an empty reply", "silence"])
+@pytest.mark.parametrize("fault", EVERYWHERE)
 async def test_no_door_sends_an_image_more_than_twice(
     street: Street, door: Door, servers: int, fault: str
 ) -> None:
