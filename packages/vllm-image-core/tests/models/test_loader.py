@@ -100,11 +100,11 @@ def test_a_whole_profile_of_one_s_own_needs_no_sources(tmp_path: Path) -> None:
             'size_rule = "ceil"',
             ": size_rule: 'ceil' is not valid; use 'floor', 'error', 'round_up', 'nearest',",
         ),
-        ("steps = 4", ": steps: there is no such key; the keys are model, aliases, type, default_steps,"),
-        ("[cost]\nsteps = 4", ": cost.steps: there is no such key; the keys are fixed_seconds,"),
+        ("steps = 4", ": steps: unknown key. Allowed: model, aliases, type, default_steps,"),
+        ("[cost]\nsteps = 4", ": cost.steps: unknown key. Allowed: fixed_seconds,"),
         (
             "[quality.draft]\nsteps = 4",
-            ": quality.draft.steps: there is no such key; the keys are num_inference_steps,",
+            ": quality.draft.steps: unknown key. Allowed: num_inference_steps,",
         ),
         (
             "[quality.fast]\nnum_inference_steps = 4",

@@ -50,7 +50,7 @@ _REASONS: Final = {
     errno.EACCES: "this program is not allowed to read it",
     errno.EPERM: "this program is not allowed to read it",
     errno.ENAMETOOLONG: "its name is too long (image data is not accepted, only files)",
-    errno.ENOTDIR: "there is no such file",
+    errno.ENOTDIR: "the file does not exist",
 }
 
 
@@ -101,7 +101,7 @@ class InputFolders:
                 refused = str(error) if isinstance(error, _NotAllowed) else reason
                 raise self._refusal(given, parameter, refused) from error
         outside = path.is_absolute() and not any(True for _ in self._candidates(path))
-        missing = "it is outside the folders that may be read" if outside else "there is no such file"
+        missing = "it is outside the folders that may be read" if outside else "the file does not exist"
         raise self._refusal(given, parameter, missing)
 
     def name_of(self, given: object) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -279,11 +279,10 @@ class Batches:
 @asynccontextmanager
 async def _release_on_error(run: BatchRun) -> AsyncGenerator[None]:
     """Release a batch that fails to start, so that it can be resumed."""
-    try:
+    async with AsyncExitStack() as on_error:  # also if cancelled: the lease must not outlive the attempt
+        on_error.push_async_callback(run.abandon)
         yield
-    except BaseException:  # also if cancelled: the lease must not outlive the attempt
-        await run.abandon()
-        raise
+        on_error.pop_all()
 
 
 def _states(concurrency: Concurrency) -> ItemStates:

@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -165,14 +165,12 @@ class JournalWriter:
         """Commit until the writer is closed and all is written; False if the file must be opened again."""
         while True:
             rows, calls, counts, closing = self._next()
-            try:
+            with ExitStack() as on_error:  # whatever stops the transaction, its work is queued again
+                on_error.callback(self._requeue, rows, calls)
                 if not self._is_there(queries):
-                    self._requeue(rows, calls)
                     return False
                 results = self._commit(queries, rows, calls, counts)
-            except BaseException:  # whatever stops the transaction, its work is queued again
-                self._requeue(rows, calls)
-                raise
+                on_error.pop_all()
             self._report_trouble(None)
             if ended := [position for position, state, _ in rows if state != _WAITING]:
                 self._notify(partial(self._callbacks.written, ended))

@@ -99,22 +99,23 @@ class Failover:
             raise
 
     async def _send(self, call: FleetCall, member: Server, send: Send) -> ImageGenerationReply:
+        record = member.record_abandoned  # if cancelled, or by a bug: not the server's fault
         try:
             reply = await send(member)
             self._check(reply, call)
+            record = member.record_answered
         except (OmniError, ImageError) as error:
+            record = None
             member.record_failed(call, error, policy_for(error), self._clock(), self._pool.usual)
             if member.circuit.in_doubt and not member.probing:
                 member.probing = True
                 self._health_checks.start(self._health_checks.probe(member))
             self._scheduler.fail_unservable()
             raise
-        except BaseException:  # cancelled, or a bug: not the server's fault, and its slot is free again
-            member.record_abandoned(call, self._clock(), self._pool.usual)
-            self._scheduler.dispatch()
-            raise
-        member.record_answered(call, self._clock(), self._pool.usual)
-        self._scheduler.dispatch()
+        finally:
+            if record is not None:
+                record(call, self._clock(), self._pool.usual)
+                self._scheduler.dispatch()
         return reply
 
     def _check(self, reply: ImageGenerationReply, call: FleetCall) -> None:

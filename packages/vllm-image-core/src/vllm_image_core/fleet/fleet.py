@@ -5,6 +5,7 @@ A fleet of one server only passes calls on: its answers and errors are that serv
 """
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -290,22 +291,19 @@ class Fleet:
         sent = member.limit.record_sent(self._clock())
         if low_priority:
             self._health_checks.update_counts(member)
+        record: Callable[[], object] = member.limit.record_aborted  # also if cancelled
         try:
             reply = await send()
+            member.record_passed_through()
         except OmniError as error:
             if policy_for(error).fault == "busy":
-                member.limit.record_refused()
-            else:
-                member.limit.record_aborted()
-            raise
-        except BaseException:  # also if cancelled: its slot is free, and its time means nothing
-            member.limit.record_aborted()
+                record = member.limit.record_refused
             raise
         else:
-            member.limit.record_answered(sent, self._clock(), work)
-            member.record_passed_through()
+            record = functools.partial(member.limit.record_answered, sent, self._clock(), work)
             return reply
         finally:
+            record()
             member.release()
 
     async def _ask_any(self, ask: Callable[[Backend], Awaitable[T]]) -> T:

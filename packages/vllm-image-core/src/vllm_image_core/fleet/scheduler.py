@@ -187,10 +187,10 @@ class Scheduler:
         if self._dispatching is None:
             self._dispatching = loop.call_soon(self.dispatch)  # together with calls that come now
         try:
-            await turn
-        except BaseException:  # also if cancelled: a call that no longer waits must not get a turn
-            self._withdraw(call)
-            raise
+            with contextlib.ExitStack() as on_error:  # also if cancelled: what no longer waits gets no turn
+                on_error.callback(self._withdraw, call)
+                await turn
+                on_error.pop_all()
         finally:
             del self._turns[call]
         if call.server is None:

@@ -257,7 +257,7 @@ def _fault(fault: ErrorDetails) -> str:
     key = one_line(".".join(str(part) for part in fault["loc"] if part != "[key]"))
     match fault["type"]:
         case "extra_forbidden":
-            return f"{key}: there is no such key; the keys are {', '.join(_siblings(fault))}"
+            return f"{key}: unknown key. Allowed: {', '.join(_siblings(fault))}"
         case "missing":
             return f"{key}: missing"
         case "value_error":

@@ -161,7 +161,7 @@ class ResourceReader:
             raise self._unreadable(error) from error
         if picture is None:
             raise ResourceNotFoundError(
-                f"There is no image {id[:_TITLE]!r} in the output folder. {LATEST} lists the latest."
+                f"The output folder has no image {id[:_TITLE]!r}. {LATEST} lists the latest."
             )
         return picture.bytes
 
