@@ -18,7 +18,7 @@ _VALUE: Final = re.compile(r"[\x20-\x7e\t]{0,8000}")
 _OWN: Final = frozenset(
     {
         *("accept", "accept-encoding", "connection", "content-length", "content-type", "expect"),
-        *("keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("keep-alive", "proxy-connection", "trailer", "transfer-encoding", "upgrade"),
     }
 )
 _SHOWN: Final = 60
