@@ -5,7 +5,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import user_pictures_path
 from vllm_image_core.errors import CannotSave
 from vllm_image_core.storage.store import Store
 from vllm_image_core.text import LONGEST_PATH, one_line
@@ -69,6 +68,8 @@ def _without_working_folder(asked: Path, *, or_elsewhere: bool) -> OutputFolder:
 
 def _instead(asked: Path, why: str, refusal: CannotSave) -> OutputFolder | None:
     """Return a folder in the user's Pictures folder, if images can be saved there."""
+    from platformdirs import user_pictures_path  # noqa: PLC0415 - rarely needed
+
     path = user_pictures_path() / asked.name
     if not path.is_absolute() or _check(path).refusal or _refusal(path):
         return None
