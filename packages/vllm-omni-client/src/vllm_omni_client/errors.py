@@ -160,6 +160,12 @@ class OmniError(Exception):
         self.failures = failures
         return self
 
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows for this error."""
+        from vllm_omni_client.tracebacks import short_traceback  # noqa: PLC0415 - for notebooks alone
+
+        return short_traceback(self, next_step=self.next_step)
+
     def __reduce__(self) -> tuple[object, ...]:
         return (copyreg.__newobj__, (type(self), *self.args), self.__dict__)  # type: ignore[attr-defined]  # missing from typeshed
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from vllm_image_mcp.command_line import Group
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.startup import check_profiles, start_logging
 
@@ -17,7 +18,7 @@ _COMMANDS: Final = ("batch", "batches", "cancel", "edit", "find", "generate", "h
 """The commands; each is defined in the module of its name."""
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """A group that imports a command when it is called, and all of them to list them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -9,6 +9,7 @@ from vllm_image_core.text import one_line, path_text
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.error_messages import with_command_names
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.startup import report_errors
@@ -45,9 +46,9 @@ def batches(settings: Settings, *, limit: int, as_json: bool) -> None:
         fields = {name: getattr(each, name) for name in _FIELDS}
         cause = with_command_names(each.cause) if each.cause else None
         in_full = {**fields, "cause": cause, "created": each.created.isoformat()}
-        click.echo(json_line(in_full) if as_json else _line(each))
+        echo(json_line(in_full) if as_json else _line(each))
     if not found:
-        click.echo(f"There are no batches in {path_text(folder.path)}.", err=True)
+        echo(f"There are no batches in {path_text(folder.path)}.", err=True)
 
 
 def _line(each: BatchSummary) -> str:

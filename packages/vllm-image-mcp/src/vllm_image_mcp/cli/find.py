@@ -10,6 +10,7 @@ from vllm_image_core.text import one_line, path_text
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
@@ -72,13 +73,13 @@ def find(
             )
         )
     for each in page.pictures:
-        click.echo(json_line(_object(each)) if as_json else _line(each))
+        echo(json_line(_object(each)) if as_json else _line(each))
     if not page.pictures:
-        click.echo(f"No image in {path_text(folder.path)} matches.", err=True)
+        echo(f"No image in {path_text(folder.path)} matches.", err=True)
     if page.next_offset is not None:
-        click.echo(f"There are more: --offset {page.next_offset} lists the next ones.", err=True)
+        echo(f"There are more: --offset {page.next_offset} lists the next ones.", err=True)
     for note in page.notes:
-        click.echo(note, err=True)
+        echo(note, err=True)
 
 
 def _object(each: Record) -> dict[str, object]:
