@@ -11,10 +11,10 @@ from vllm_image_core.text import one_line, path_text
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.json_line import json_line
 from vllm_image_mcp.command_line import echo
+from vllm_image_mcp.dates import end_of, start_of
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
-from vllm_image_mcp.tools.dates import end_of, start_of
 
 if TYPE_CHECKING:
     from vllm_image_core.storage.record import Record
