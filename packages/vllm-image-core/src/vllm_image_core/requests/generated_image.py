@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vllm_image_core.display.card import Card, Displayed, time_text
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.requests.receipt import Receipt
-from vllm_image_core.requests.resolver import ResolvedRequest
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.resolver import ResolvedRequest
 
 __all__ = ["GeneratedImage"]
 
@@ -18,7 +21,7 @@ class GeneratedImage(Displayed):
     picture: Picture
     path: Path
     """The absolute path of the file."""
-    request: ResolvedRequest
+    request: "ResolvedRequest"
     """The resolved request that was sent."""
     model: str
     """The server's name for the model."""
