@@ -45,6 +45,11 @@ class BlockingBatch(Blocking[ImageBatch]):
         """Yield outcomes as they complete; ``index`` is the request's position."""
         return self._iterate(aiter(self._wrapped))
 
+    def show(self) -> Self:
+        """Show the batch while it runs, and return it when it is over; see ``ImageBatch.show``."""
+        self._loop.wait_for(self._wrapped.show())
+        return self
+
     def results(self) -> Iterator[ImageOutcome]:
         """Yield all outcomes in the order of the requests, including those from before it was resumed."""
         return self._iterate(self._wrapped.results())
@@ -59,8 +64,10 @@ class BlockingBatch(Blocking[ImageBatch]):
     drain = waiting(ImageBatch.drain)
     retry_failed = waiting(ImageBatch.retry_failed)
     state = forwarded(ImageBatch.state)
+    outcome = forwarded(ImageBatch.outcome)
     listen = forwarded(ImageBatch.listen)
 
+    output_dir = _read("output_dir", lambda batch: batch.output_dir)
     requests = _read("requests", lambda batch: batch.requests)
     concurrency = _read("concurrency", lambda batch: batch.concurrency)
     progress = _read("progress", lambda batch: batch.progress)

@@ -3,7 +3,7 @@
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
 __all__ = ["LoopThread"]
@@ -15,6 +15,13 @@ _TICK_SECONDS: Final = 0.25
 
 _CANCEL_SECONDS: Final = 2.0
 """How long an interrupted call may take to clean up."""
+
+_SHORT: Final[Mapping[str, object]] = {
+    "_render_traceback_": lambda: [
+        "Interrupted: the call was cancelled. The server may still finish its work."
+    ]
+}
+"""What a notebook shows instead of an interrupt's traceback."""
 
 _JOIN_SECONDS: Final = 5.0
 
@@ -37,11 +44,14 @@ class LoopThread:
         if self.closed:
             coroutine.close()
             raise RuntimeError("this studio is closed")
-        ended = threading.Event()
+        ended, attributes = threading.Event(), dict[str, object]()
 
         async def run() -> Value:
             try:
                 return await coroutine
+            except asyncio.CancelledError as error:
+                attributes.update(error.__dict__)
+                raise
             finally:
                 ended.set()
 
@@ -51,9 +61,10 @@ class LoopThread:
                 done, _ = concurrent.futures.wait([future], timeout=_TICK_SECONDS)
                 if done:
                     return future.result()
-        except BaseException:
-            if future.cancel():
-                ended.wait(_CANCEL_SECONDS)
+        except KeyboardInterrupt as error:
+            future.cancel()
+            ended.wait(_CANCEL_SECONDS)
+            error.__dict__.update({**_SHORT, **attributes})
             raise
 
     def call(self, function: Callable[[], Value]) -> Value:

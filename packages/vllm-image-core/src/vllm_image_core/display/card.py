@@ -185,9 +185,7 @@ def _html_cell(tag: str, cell: Cell) -> str:
 
 
 def _image(image: "Thumbnail", side: int) -> str:
-    from vllm_image_core.display.thumbnails import data_uri  # noqa: PLC0415 - as above
-
-    uri = data_uri(image.source, side)
+    uri = image.uri(side)
     alt = _escape(image.alt)
     if uri is None:
         return f"<i>{alt}: not there any more</i>"
