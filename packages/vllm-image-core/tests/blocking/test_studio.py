@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import inspect
+import signal
 import subprocess
 import sys
 import threading
@@ -96,6 +97,14 @@ def test_leaving_a_block_cancels_what_is_still_running(
     assert batch.cancelled
 
 
+@pytest.fixture
+def interrupts() -> Generator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt, which a test run in parallel processes ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt_when(ready: Callable[[], bool]) -> threading.Thread:
     """Interrupt the main thread as Ctrl-C does, once something is ready."""
     import _thread  # noqa: PLC0415 - what it does is what is tested
@@ -111,6 +120,7 @@ def interrupt_when(ready: Callable[[], bool]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_ends_the_wait_and_not_the_batch(
     studio: BlockingStudio, batch_server: "BatchServer"
 ) -> None:
@@ -118,7 +128,7 @@ def test_an_interrupt_ends_the_wait_and_not_the_batch(
     batch = studio.batch(requests(2))
     thread = interrupt_when(lambda: bool(batch_server.sent))
     with pytest.raises(KeyboardInterrupt):
-        batch.wait()
+        batch.wait(DEADLINE_SECONDS)
     thread.join()
     assert not batch.over
     studio._loop.call(batch_server.gate.set)
@@ -126,6 +136,7 @@ def test_an_interrupt_ends_the_wait_and_not_the_batch(
     assert batch.progress.done == 2
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_cancels_a_single_image(studio: BlockingStudio, batch_server: "BatchServer") -> None:
     batch_server.gate.clear()
     thread = interrupt_when(lambda: bool(batch_server.sent))

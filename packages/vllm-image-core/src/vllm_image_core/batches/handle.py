@@ -295,8 +295,8 @@ class ImageBatch(Displayed):
                     await run.over.wait()
         return self.over
 
-    async def show(self) -> Self:
-        """Show the batch while it runs, and return it when it is over; starts it if necessary.
+    async def show(self) -> None:
+        """Show the batch while it runs, until it is over; starts it if necessary.
 
         A notebook shows a progress bar and a table with the latest images, a terminal a progress bar. An
         interrupt ends the wait, not the batch.
@@ -309,7 +309,6 @@ class ImageBatch(Displayed):
         view = LiveView(self)
         with explained(self._what_goes_on):
             await view.run()
-        return self
 
     async def retry_failed(self) -> int:
         """Queue the failed requests again, and return how many there are.
@@ -336,7 +335,7 @@ class ImageBatch(Displayed):
             title=f"{self.id}: {state}, {done}{failed}",
             facts={
                 "time": time_text(self.seconds) if self.seconds else None,
-                "left": None if is_over or self._started is None else str(self.eta),
+                "time left": None if is_over or self._started is None else str(self.eta).replace(" left", ""),
                 "cause": self.cause,
                 "folder": self.output_dir,
             },

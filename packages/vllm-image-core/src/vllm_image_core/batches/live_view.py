@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["LiveView"]
 
 _TICK_SECONDS: Final = 0.5
-_ROWS: Final = 12
+_ROWS: Final = 8
 _COLUMNS: Final = ("image", "position", "seed", "time", "prompt", "error")
 _ENDED: Final = frozenset({"done", "reused", "failed"})
 
@@ -36,7 +36,6 @@ class LiveView:
     def __init__(self, batch: "ImageBatch") -> None:
         self._batch = batch
         self._bar_class = _tqdm()
-        self._update: Callable[[str], None] | None = _html_output()
         self._rows: dict[int, tuple[Cell, ...]] = {}
         self._latest: list[int] = []
 
@@ -45,27 +44,28 @@ class LiveView:
         batch = self._batch
         batch.listen(self._note)
         await batch
-        self._latest = [*sorted(batch.errors)[-_ROWS:], *sorted(batch.images)[-_ROWS:]]
+        before = [*sorted(batch.errors)[-_ROWS:], *sorted(batch.images)[-_ROWS:]]
+        self._latest = [*sorted(before), *self._latest]
         counts = batch.progress
         with self._bar_class(total=counts.total, unit="image", desc="images") as bar:
-            over = False
+            update, over = _html_output(), False
             while not over:
                 over = await batch.wait(_TICK_SECONDS)
-                await self._draw(bar)
+                self._move(bar)
+                if update is not None:
+                    update(await asyncio.to_thread(lambda: self._card().html()))
 
     def _note(self, event: Event) -> None:
         if event.kind in _ENDED and event.index is not None:
             self._latest.append(event.index)
 
-    async def _draw(self, bar: Any) -> None:  # noqa: ANN401 - tqdm has no types
+    def _move(self, bar: Any) -> None:  # noqa: ANN401 - tqdm has no types
         counts = self._batch.progress
         bar.total = counts.total
         bar.n = counts.done + counts.failed
         if counts.failed:
             bar.set_postfix(failed=counts.failed, refresh=False)
         bar.refresh()
-        if self._update is not None:
-            self._update(await asyncio.to_thread(lambda: self._card().html()))
 
     def _card(self) -> Card:
         batch = self._batch
@@ -79,7 +79,7 @@ class LiveView:
             f"{f', {counts.failed:,} failed' if counts.failed else ''}",
             facts={
                 "time": time_text(batch.seconds),
-                "left": None if batch.over else str(batch.eta),
+                "time left": None if batch.over else str(batch.eta).replace(" left", ""),
                 "cause": batch.cause,
                 "folder": batch.output_dir,
             },

@@ -45,11 +45,6 @@ class BlockingBatch(Blocking[ImageBatch]):
         """Yield outcomes as they complete; ``index`` is the request's position."""
         return self._iterate(aiter(self._wrapped))
 
-    def show(self) -> Self:
-        """Show the batch while it runs, and return it when it is over; see ``ImageBatch.show``."""
-        self._loop.wait_for(self._wrapped.show())
-        return self
-
     def results(self) -> Iterator[ImageOutcome]:
         """Yield all outcomes in the order of the requests, including those from before it was resumed."""
         return self._iterate(self._wrapped.results())
@@ -58,6 +53,7 @@ class BlockingBatch(Blocking[ImageBatch]):
         """Yield the events from now on, until the batch is over."""
         return self._iterate(self._loop.call(self._wrapped.events))
 
+    show = waiting(ImageBatch.show)
     wait = waiting(ImageBatch.wait)
     cancel = waiting(ImageBatch.cancel)
     close = waiting(ImageBatch.close)

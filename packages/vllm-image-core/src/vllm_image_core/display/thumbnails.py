@@ -12,7 +12,7 @@ from vllm_image_core.imaging.preview import preview
 
 __all__ = ["LARGE", "SMALL", "Thumbnail", "data_uri"]
 
-SMALL: Final = 96
+SMALL: Final = 72
 """The longest side of a thumbnail among others, in CSS pixels."""
 
 LARGE: Final = 512
