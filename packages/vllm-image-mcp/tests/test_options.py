@@ -148,8 +148,7 @@ def test_a_setting_needs_one_field_for_its_option_its_variable_its_help_and_its_
     shell = CliRunner()
 
     assert (
-        "--quantum SECONDS        Length of a time slice.  [1.5]"
-        in shell.invoke(one_more, ["--help"]).stdout
+        "--quantum SECONDS        Length of a time slice.  [1.5]" in shell.invoke(one_more, ["--help"]).stdout
     )
     assert shell.invoke(one_more, env={"VLLM_IMAGE_QUANTUM": "2"}).stdout.startswith("2.0 ")
     assert shell.invoke(one_more, ["--quantum", "3"]).stdout == (

@@ -1,19 +1,17 @@
 """Add the options of the settings to each command, and build Settings from them."""
 
 import functools
-import os
-import shlex
-import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import click
 from pydantic import ValidationError
 
+from vllm_image_mcp.command_line import Command, shell_command
 from vllm_image_mcp.settings import Setting, Settings
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
 class _Given(NamedTuple):
@@ -35,7 +33,7 @@ class _McpOption(_SettingOption):
     group = "Options of the MCP server"
 
 
-class GroupedOptions(click.Command):
+class GroupedOptions(Command):
     """A command whose help lists its own options first, and the shared ones under their own headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -52,7 +50,9 @@ class GroupedOptions(click.Command):
             self.format_commands(ctx, formatter)
 
 
-def with_settings(command: Command, model: type[Settings] = Settings, *, serves_mcp: bool = False) -> Command:
+def with_settings(
+    command: CommandT, model: type[Settings] = Settings, *, serves_mcp: bool = False
+) -> CommandT:
     """Add the shared options to a command, and pass the ``Settings`` they make as its first argument.
 
     Options after the command's name override those before it, and both override the environment. Only what
@@ -84,12 +84,7 @@ def how_to_resume(batch_id: str, *, as_json: bool = False) -> str:
         for name, option in given.model.table().items()
         if option.secret and given.values.get(name) is not None
     ]
-    return f"{''.join(unshown)}To resume: {command_line(words)}"
-
-
-def command_line(words: Iterable[str]) -> str:
-    """Join words into a command line, quoted for the shell of this system."""
-    return subprocess.list2cmdline(list(words)) if os.name == "nt" else shlex.join(words)
+    return f"{''.join(unshown)}To resume: {shell_command(words)}"
 
 
 def _as_typed(given: _Given) -> Iterator[str]:
@@ -106,7 +101,7 @@ def _as_typed(given: _Given) -> Iterator[str]:
             yield from (f"{flag}={each}",) if each.startswith("-") else (flag, each)
 
 
-def _click_option(model: type[Settings], name: str, option: Setting) -> Callable[[Command], Command]:
+def _click_option(model: type[Settings], name: str, option: Setting) -> Callable[[CommandT], CommandT]:
     """Build the decorator that gives a command the option of a setting; None stands for an omitted option."""
     flag, default = _flag(name), _default(model, name, option)
     help_text = f"{option.help}  [{default}]" if default else option.help

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from vllm_image_mcp.command_line import Group
 from vllm_image_mcp.options import GroupedOptions, with_settings
 from vllm_image_mcp.startup import check_profiles, start_logging
 
@@ -30,7 +31,7 @@ _COMMANDS: Final = (
 """The commands; each is defined in the module of its name."""
 
 
-class _Commands(GroupedOptions, click.Group):
+class _Commands(GroupedOptions, Group):
     """A group that imports a command when it is called, and all of them to list them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

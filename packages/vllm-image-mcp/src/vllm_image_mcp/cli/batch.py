@@ -14,6 +14,7 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.error_messages import sentence
 from vllm_image_mcp.options import GroupedOptions
 
@@ -149,7 +150,7 @@ class _BatchSource:
     def _report_refused(self) -> None:
         self._reported |= self._reasons.keys()
         for why, lines in self._reasons.items():
-            click.echo(f"{_format_lines(lines)}: {why}", err=True)
+            echo(f"{_format_lines(lines)}: {why}", err=True)
         self._reasons.clear()
 
 

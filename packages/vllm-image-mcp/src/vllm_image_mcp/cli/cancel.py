@@ -9,6 +9,7 @@ import click
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.options import GroupedOptions
 
 if TYPE_CHECKING:
@@ -28,13 +29,11 @@ async def cancel(state: State, batch_id: str, *, as_json: bool) -> int:
     found = await state.studio.cancel_batch(batch_id)
     if as_json:
         counts = ("id", "state", "done", "failed", "cancelled", "left_running")
-        click.echo(json_line({name: getattr(found, name) for name in counts}))
+        echo(json_line({name: getattr(found, name) for name in counts}))
         return 0 if found.owner is None else 1
-    click.echo(
-        f"{found.id} {found.state}: {found.done} done, {found.failed} failed, {found.cancelled} cancelled"
-    )
+    echo(f"{found.id} {found.state}: {found.done} done, {found.failed} failed, {found.cancelled} cancelled")
     if found.left_running:
         from vllm_image_mcp.cli.batch_progress import still_running_note  # noqa: PLC0415 - slow to import
 
-        click.echo(still_running_note(found.left_running), err=True)
+        echo(still_running_note(found.left_running), err=True)
     return 0 if found.owner is None else 1

@@ -9,6 +9,7 @@ import click
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.options import GroupedOptions
 
 if TYPE_CHECKING:
@@ -43,15 +44,15 @@ async def estimate(
     if as_json:
         from vllm_image_mcp.results.image_results import generation_estimate  # noqa: PLC0415 - slow to import
 
-        click.echo(json_line(generation_estimate(found).model_dump(mode="json")))
+        echo(json_line(generation_estimate(found).model_dump(mode="json")))
         return 0
     memory = "unknown" if found.peak_vram_gb is None else f"{found.peak_vram_gb:.1f} GB"
-    click.echo(f"size     {found.size}")
-    click.echo(f"image    {found.seconds_per_image:.2f} s each")
-    click.echo(f"total    {duration(found.total_seconds)}")
-    click.echo(f"memory   {memory} ({found.memory_basis})")
-    click.echo(f"at once  {found.recommended_concurrent}")
-    click.echo(f"basis    {found.basis}")
+    echo(f"size     {found.size}")
+    echo(f"image    {found.seconds_per_image:.2f} s each")
+    echo(f"total    {duration(found.total_seconds)}")
+    echo(f"memory   {memory} ({found.memory_basis})")
+    echo(f"at once  {found.recommended_concurrent}")
+    echo(f"basis    {found.basis}")
     for note in found.notes:
-        click.echo(note, err=True)
+        echo(note, err=True)
     return 0

@@ -1,74 +1,97 @@
-"""The `find` command: search the output folder for images made earlier, and print their paths."""
+"""The `find` command: find earlier images in the output folder, newest first."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from vllm_image_core.text import one_line, path_text
 
 from vllm_image_mcp.cli import shared_options
-from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.cli.json_line import json_line
-from vllm_image_mcp.options import GroupedOptions
+from vllm_image_mcp.command_line import echo
+from vllm_image_mcp.dates import end_of, start_of
+from vllm_image_mcp.options import GroupedOptions, with_settings
+from vllm_image_mcp.startup import report_errors
+from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
-    from vllm_image_core.storage.index import Page
     from vllm_image_core.storage.record import Record
 
-    from vllm_image_mcp.state import State
+    from vllm_image_mcp.settings import Settings
 
-_PROMPT_WIDTH = 60
+_USUAL: Final = 20
+_MOST: Final = 1_000
+_INTERNAL: Final = frozenset(("path", "modified_ns", "key"))
+"""What the index knows of an image only to recognise it."""
 
 
 @click.command(cls=GroupedOptions)
-@click.argument("text", required=False)
+@click.argument("words", nargs=-1)
 @click.option("--model", metavar="NAME", help="The model's exact name.")
-@click.option("--seed", type=int, metavar="N", help="Only images with this seed.")
-@click.option("--since", metavar="DATE", help="Generated on this day or later, such as 2026-11-23.")
-@click.option("--until", metavar="DATE", help="Generated on this day or earlier.")
-@click.option("--batch", metavar="ID", help="Only images of this batch.")
+@click.option("--seed", type=int, help="The image's seed.")
+@click.option("--since", metavar="DATE", help="Generated on or after this day, or at or after this time.")
+@click.option("--until", metavar="DATE", help="Generated on or before this day, or before this time.")
+@click.option("--batch", metavar="ID", help="The batch that the image belongs to.")
+@click.option("--tag", metavar="TEXT", help="The image's exact tag.")
 @click.option(
-    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="Number of images to print."
+    "--limit",
+    type=click.IntRange(1, _MOST),
+    default=_USUAL,
+    show_default=True,
+    help="Number of images to list.",
 )
 @click.option("--offset", type=click.IntRange(0), default=0, help="Number of newest images to skip.")
 @shared_options.quiet
 @shared_options.as_json
-@with_state
-async def find(state: State, text: str | None, *, quiet: bool, as_json: bool, **terms: Any) -> int:  # noqa: ANN401 - click's options, by name
-    """Find images made earlier, newest first.
+@with_settings
+def find(
+    settings: Settings,
+    words: tuple[str, ...],
+    *,
+    since: str | None,
+    until: str | None,
+    quiet: bool,
+    as_json: bool,
+    **terms: Any,  # noqa: ANN401 - `Query` checks them
+) -> None:
+    """Find earlier images in the output folder, newest first.
 
-    All words of TEXT must occur in the prompt, the tag or the file name; "sno*" also finds "snow". Without
-    TEXT, this lists the newest images. The exit status is 1 if there are none.
+    WORDS must all occur in an image's prompt, tag or file name; "sno*" finds "snow".
     """
-    from vllm_image_mcp.dates import end_of, start_of  # noqa: PLC0415 - slow to import
+    from vllm_image_core.storage.index import Index  # noqa: PLC0415 - slow to import
+    from vllm_image_core.storage.query import Query  # noqa: PLC0415 - likewise
 
-    state.check_folder()
-    since, until = start_of("--since", terms.pop("since")), end_of("--until", terms.pop("until"))
-    page = await state.studio.find(text, since=since, until=until, **terms)
-    if as_json:
-        _print_json(page, state)
-    else:
-        for record in page.pictures:
-            click.echo(path_text(record.path) if quiet else _line(record))
-    for note in page.notes:
-        click.echo(note, err=True)
+    with report_errors():
+        folder = State(settings, at_shell=True).folder
+        folder.check()
+        page = Index(folder.path).find(
+            Query(
+                text=" ".join(words) or None,
+                since=start_of("since", since),
+                until=end_of("until", until),
+                **terms,
+            )
+        )
+    for each in page.pictures:
+        line = path_text(each.path) if quiet else _line(each)
+        echo(json_line(_object(each)) if as_json else line)
     if not page.pictures:
-        click.echo(f"No image in {path_text(state.studio.output_dir)} matches.", err=True)
-    elif page.next_offset is not None:
-        click.echo(f"There may be more: --offset {page.next_offset}", err=True)
-    return 0 if page.pictures else 1
+        echo(f"No image in {path_text(folder.path)} matches.", err=True)
+    if page.next_offset is not None:
+        echo(f"There are more: --offset {page.next_offset} lists the next ones.", err=True)
+    for note in page.notes:
+        echo(note, err=True)
 
 
-def _line(record: Record) -> str:
-    prompt = one_line(record.prompt or "", limit=_PROMPT_WIDTH)
-    seed = "" if record.seed is None else f"seed {record.seed}"
-    return "  ".join(part for part in (path_text(record.path), str(record.size), seed, prompt) if part)
+def _object(each: Record) -> dict[str, object]:
+    values = {field.name: getattr(each, field.name) for field in fields(each) if field.name not in _INTERNAL}
+    return {"path": path_text(each.path), **values, "created": each.created.isoformat()}
 
 
-def _print_json(page: Page, state: State) -> None:
-    """Print each image with the parameters that make it again, under the names of the tools."""
-    from vllm_image_mcp.results.found_images import found_images  # noqa: PLC0415 - slow to import
-
-    for each in found_images(page, folder=state.studio.output_dir).images:
-        click.echo(json_line(each.model_dump(mode="json", exclude_none=True)))
+def _line(each: Record) -> str:
+    seed = "" if each.seed is None else f"  seed {each.seed}"
+    prompt = "" if each.prompt is None else f"  {one_line(each.prompt, limit=60)}"
+    created = each.created.astimezone()
+    return f"{path_text(each.path)}  {created:%Y-%m-%d %H:%M}  {each.size}{seed}{prompt}"

@@ -10,6 +10,7 @@ from vllm_image_core.text import brief
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import PathArgument, echo
 from vllm_image_mcp.options import GroupedOptions, with_settings
 from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=GroupedOptions)
 @click.argument("name", required=False)
-@click.option(
-    "--check", "file", metavar="FILE", type=click.Path(path_type=Path), help="Check your own profiles."
-)
+@click.option("--check", "file", metavar="FILE", type=PathArgument(), help="Check your own profiles.")
 @shared_options.as_json
 @with_settings
 def models(settings: Settings, name: str | None, file: Path | None, *, as_json: bool) -> None:
@@ -42,7 +41,7 @@ def models(settings: Settings, name: str | None, file: Path | None, *, as_json: 
         if file is not None:
             known_profiles = {each.model: each for each in (*registry, registry.fallback)}
             for each in read_profiles(file, known=known_profiles):
-                click.echo(f"{each.model}: the profile is valid.")
+                echo(f"{each.model}: the profile is valid.")
             if name is None:
                 return
         profile = None if name is None else registry.by_name(name)
@@ -52,12 +51,12 @@ def models(settings: Settings, name: str | None, file: Path | None, *, as_json: 
             raise click.UsageError(f"No profile is named {brief(name)}; {known}.")
         if as_json:
             for each in found:
-                click.echo(json_line(each.model_dump(mode="json")))
+                echo(json_line(each.model_dump(mode="json")))
         elif name is not None and len(found) == 1:
-            click.echo(model_card.full(found[0]))
+            echo(model_card.full(found[0]))
         else:
             for line in model_card.table(found):
-                click.echo(line)
+                echo(line)
 
 
 def _matches(profile: Profile, part: str | None) -> bool:

@@ -11,7 +11,8 @@ from vllm_image_core.text import one_line
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.cli.json_line import json_line
-from vllm_image_mcp.options import GroupedOptions, command_line
+from vllm_image_mcp.command_line import PathArgument, echo, shell_command
+from vllm_image_mcp.options import GroupedOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=GroupedOptions)
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PathArgument())
 @shared_options.as_json
 @with_state
 async def recall(state: State, file: Path, *, as_json: bool) -> int:
@@ -37,15 +38,15 @@ async def recall(state: State, file: Path, *, as_json: bool) -> int:
     if as_json:
         about = {"tool": recalled.tool, "model": recalled.model, "parameters": given}
         extra = {"settings": dict(recalled.settings), "notes": list(recalled.notes)}
-        click.echo(json_line({**about, **extra}))
+        echo(json_line({**about, **extra}))
         return 0
-    click.echo(f"made by  {recalled.tool}")
-    click.echo(f"model    {recalled.model or 'not recorded'}")
+    echo(f"made by  {recalled.tool}")
+    echo(f"model    {recalled.model or 'not recorded'}")
     for name, value in {**given, **recalled.settings}.items():
-        click.echo(f"{name:<8} {one_line(str(value), limit=2_000)}")
+        echo(f"{name:<8} {one_line(str(value), limit=2_000)}")
     for note in recalled.notes:
-        click.echo(note, err=True)
-    click.echo(command_line(_command(recalled, given)))
+        echo(note, err=True)
+    echo(shell_command(_command(recalled, given)))
     return 0
 
 

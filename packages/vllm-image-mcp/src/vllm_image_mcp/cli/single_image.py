@@ -13,6 +13,7 @@ from vllm_image_core.text import path_text
 from vllm_image_mcp.cli.command import INTERRUPTED
 from vllm_image_mcp.cli.interrupts import interruptible
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.options import how_to_resume
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ async def run_single_image(state: State, request: ImageRequest, *, fresh: bool, 
             await batch.cancel()
             raise trouble
         case _:
-            click.echo(f"The image was not generated. {how_to_resume(batch.id)}", err=True)
+            echo(f"The image was not generated. {how_to_resume(batch.id)}", err=True)
             return interrupts.status or INTERRUPTED
 
 
@@ -88,7 +89,7 @@ async def _first_of(batch: ImageBatch, paused: asyncio.Event, *, quiet: bool) ->
             )
             if not (quiet or outcome.done() or pause.done()):
                 left = "" if batch.eta.seconds is None else f", {batch.eta}"
-                click.echo(f"{batch.id}: in progress{left}", err=True)
+                echo(f"{batch.id}: in progress{left}", err=True)
         return outcome.result() if outcome.done() else None
     finally:
         for each in (outcome, pause):
@@ -104,16 +105,16 @@ def _show_image(image: GeneratedImage, batch_id: str, state: State, output: Imag
         from vllm_image_mcp.results.image_results import image_result  # noqa: PLC0415 - slow to import
 
         result = image_result(image, batch_id=batch_id, notes=state.notes, folder=state.studio.output_dir)
-        click.echo(json_line(result.model_dump(mode="json", exclude_none=True)))
+        echo(json_line(result.model_dump(mode="json", exclude_none=True)))
         return
-    click.echo(path_text(image.path))
+    echo(path_text(image.path))
     if not output.quiet:
-        click.echo(f"  size   {image.request.size}")
-        click.echo(f"  seed   {image.seed}")
-        click.echo(f"  model  {image.model}")
-        click.echo(f"  steps  {image.request.num_inference_steps}")
-        click.echo(f"  time   {image.seconds:.2f} s")
+        echo(f"  size   {image.request.size}")
+        echo(f"  seed   {image.seed}")
+        echo(f"  model  {image.model}")
+        echo(f"  steps  {image.request.num_inference_steps}")
+        echo(f"  time   {image.seconds:.2f} s")
         for note in (*state.notes, *image.notes):
-            click.echo(f"  note   {note.replace('Use fresh', 'Use --fresh')}")
+            echo(f"  note   {note.replace('Use fresh', 'Use --fresh')}")
     for layer in image.layers:
-        click.echo(path_text(layer))
+        echo(path_text(layer))
