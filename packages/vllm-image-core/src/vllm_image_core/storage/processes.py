@@ -38,7 +38,7 @@ def process_table() -> str:
 
 
 def start_time(pid: int) -> str | None:
-    """Return when a process started, in the system's units; "" if unknown, None if there is no such process."""
+    """Return when a process started, in the system's units; "" if unknown, None if there is none."""
     if sys.platform in {"win32", "darwin"}:
         return _ask_psutil(pid)
     # The second field, a name in parentheses, may contain anything.
@@ -59,8 +59,10 @@ def is_same_start(one: str, other: str) -> bool:
 
 
 def _ask_psutil(pid: int) -> str | None:
-    import psutil  # noqa: PLC0415 - slow to import, and not needed on Linux
-
+    try:
+        import psutil  # noqa: PLC0415 - slow to import, and not needed on Linux
+    except (ImportError, NotImplementedError):  # it does not support this system
+        return ""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
