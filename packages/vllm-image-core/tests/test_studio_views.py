@@ -107,3 +107,15 @@ async def test_the_event_loop_goes_on_while_a_preview_is_drawn(
     may_end.set()  # only a loop that goes on comes to this line
     async with asyncio.timeout(60):
         assert (await drawing).size == small_picture.size
+
+
+async def test_a_sheet_of_generated_images_says_what_differs(tmp_path: Path) -> None:
+    server = BatchServer()
+    async with server.studio(tmp_path) as studio:
+        images = [await studio.generate("a fox", width=64, height=64, seed=seed) for seed in (1, 2)]
+        found = (await studio.find()).pictures
+        sheet = await studio.contact_sheet([*images, None])
+        assert sheet == await studio.contact_sheet([*images, None], captions=["seed 1", "seed 2", ""])
+        assert await studio.contact_sheet(found) == await studio.contact_sheet(
+            found, captions=["seed 2", "seed 1"]
+        )
