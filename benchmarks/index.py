@@ -163,7 +163,9 @@ def _first_search(root: Path) -> tuple[float, float, int]:
     """Search with a new index, and return the seconds, the CPU seconds and the number of reports."""
     shutil.rmtree(root / ".vllm-image", ignore_errors=True)
     index, counts, began = Index(root), list[tuple[int, int]](), time.process_time()
-    seconds = _seconds(lambda: index.find(Query(), on_progress=lambda *each: counts.append(each)))
+    seconds = _seconds(
+        lambda: index.find(Query(), on_progress=lambda done, total: counts.append((done, total)))
+    )
     return seconds, time.process_time() - began, len(counts)
 
 
@@ -173,7 +175,7 @@ def _foreign_files() -> list[tuple[str, bytes]]:
         "a fox in the snow\nNegative prompt: blur\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1"
     )
     graph = json.dumps({str(n): {"class_type": "KSampler", "inputs": {"text": "x" * 400}} for n in range(30)})
-    texts = ({"parameters": parameters}, {"prompt": graph, "workflow": graph}, {})
+    texts: list[dict[str, str]] = [{"parameters": parameters}, {"prompt": graph, "workflow": graph}, {}]
     return [
         *(("png", _encoded("PNG", 200, pnginfo=_png_texts(each))) for each in texts),
         ("jpg", _encoded("JPEG", 400, quality=95)),

@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Collection, Sequence
-from collections.abc import Set as AbstractSet
 from itertools import filterfalse
 from typing import Final
 
@@ -49,7 +48,7 @@ class KnownNames:
         """Drop names that are being removed from the index; if the removal fails, they are read again."""
         self._names.difference_update(names)
 
-    def _current(self, connection: sqlite3.Connection) -> AbstractSet[str]:
+    def _current(self, connection: sqlite3.Connection) -> set[str]:
         """Return the current names, reading only those added since the last call.
 
         An id is never used twice, so new entries have greater ids. If there are then as many names as

@@ -231,7 +231,7 @@ _READERS_BY_KIND: Final[Mapping[str, Callable[[object], Any]]] = {
 }
 
 
-_REPORTED: Final = {
+_REPORTED: Final[Mapping[str, Callable[[object], Any]]] = {
     each.name: _READERS_BY_KIND.get(each.kind, _text)
     for each in REQUEST_FIELDS
     if each.indexed and each.name not in {"width", "height"}
