@@ -5,7 +5,9 @@ from vllm_image_core.requests.image_request import ImageRequest
 
 
 def test_a_request_needs_a_prompt_and_leaves_the_rest_to_the_model() -> None:
-    given = {name: value for name, value in asdict(ImageRequest(prompt="a red fox")).items() if value is not None}
+    given = {
+        name: value for name, value in asdict(ImageRequest(prompt="a red fox")).items() if value is not None
+    }
     assert given == {"prompt": "a red fox", "seed_drawn": False}
 
 

@@ -41,7 +41,7 @@ _LORA_TAG: Final = re.compile(
     r"[^\S\n]{0,8}<(?:lora|lyco):([^<>:\n]{1,200})(?::(?:te=)?([+-]?[\d.]{1,20})[^<>\n]{0,60})?>",
     re.IGNORECASE | re.ASCII,
 )
-"""A LoRA in a prompt, with its weight for the text encoder, which also counts for the model if it is alone."""
+"""A LoRA in a prompt, with its first weight, which counts for the text encoder and for the model."""
 
 _SEPARATOR: Final = re.compile(r"[,\n]")
 _SIZE: Final = re.compile(r"(\d{1,9}) ?[xX\u00d7] ?(\d{1,9})", re.ASCII)

@@ -17,9 +17,7 @@ from vllm_image_core.models.quality import Quality
 OutputFormat = Literal["png", "jpeg", "webp"]
 """The formats in which the server can encode an image."""
 
-SystemPrompt = Literal[
-    "dynamic", "en_vanilla", "en_recaption", "en_think_recaption", "en_unified", "custom"
-]
+SystemPrompt = Literal["dynamic", "en_vanilla", "en_recaption", "en_think_recaption", "en_unified", "custom"]
 """The system prompts of HunyuanImage-3.0 (source: vLLM-Omni 0.30.0, `protocol/images.py`)."""
 
 JsonMapping = Mapping[str, Any]
@@ -253,19 +251,20 @@ REQUEST_FIELDS: Final = (
         "File format. Default: png, the only lossless one.", wire="output_format",
         noun="a supported format", shown_in=frozenset({"generate_image", "generate"}),
         aliases="format image_format file_format file_type image_type output_type extension ext mime_type"),
-    RequestField("lora", str, "A LoRA: path on the server (or name), and scale: /loras/ink:0.8.",
+    RequestField("lora", str, "LoRA on the server: PATH:SCALE.",
         "LoRA: its path on the server or its name in the profile, and a scale, such as /loras/ink:0.8.",
         wire="lora", form="lora", swept=7, indexed=True,
         aliases="loras lora_path lora_name lora_request adapter lora_adapter"),
     RequestField("flow_shift", float, "", "Shift of the flow-matching schedule.", wire="flow_shift",
         shown_in=_GENERATES, indexed=True, aliases="shift sigma_shift timestep_shift"),
-    RequestField("extra_params", JsonMapping, "Rare parameters by name; the model's own.",
+    RequestField("extra_params", JsonMapping, "Rare or model-specific parameters by name.",
         "The model's own parameters, as a JSON object.", wire="extra_params",
-        shown_in=frozenset({*TOOLS, *_GENERATES}), indexed=True, aliases="extra_args extra_body model_params"),
+        shown_in=frozenset({*TOOLS, *_GENERATES}), indexed=True, aliases="extra_args model_params"),
     RequestField("guidance_scale_2", float, "", "Guidance of the second stage, for models with two.",
         wire="guidance_scale_2", shown_in=frozenset({"edit"}), indexed=True, aliases="image_guidance_scale"),
-    RequestField("output_compression", int, "", "JPEG and WebP: quality, 0 to 100.", wire="output_compression",
-        shown_in=_COMMANDS, indexed=True, aliases="compression jpeg_quality webp_quality"),
+    RequestField("output_compression", int, "", "JPEG and WebP: quality, 0 to 100.",
+        wire="output_compression", shown_in=_COMMANDS, indexed=True,
+        aliases="compression jpeg_quality webp_quality"),
     RequestField("generator_device", str, "", "Where the noise is drawn: cpu or cuda.",
         wire="generator_device", shown_in=_COMMANDS, indexed=True, aliases="rng_device"),
     RequestField("bot_task", str, "", "HunyuanImage-3.0: its task mode, such as think.", wire="bot_task",
@@ -309,9 +308,7 @@ def fields_shown_in(surface: Surface) -> tuple[RequestField, ...]:
     return tuple(each for each in REQUEST_FIELDS if surface in each.shown_in)
 
 
-RARE_NAMES: Final = frozenset(
-    each.name for each in PLAIN_FIELDS if not each.shown_in & frozenset(TOOLS)
-)
+RARE_NAMES: Final = frozenset(each.name for each in PLAIN_FIELDS if not each.shown_in & frozenset(TOOLS))
 """The fields that no tool has as a parameter of its own; all of them take these inside `extra_params`."""
 
 

@@ -39,7 +39,7 @@ def draw_seed() -> int:
     return secrets.randbelow(2**32)
 
 
-def check(name: str, value: object) -> Any:  # noqa: ANN401 - the field's own type
+def check(name: str, value: object) -> Any:  # noqa: ANN401, PLR0911 - the field's own type; one per kind
     """Check the value of a field by the table of fields, and return it in its own type.
 
     Names of choices may be in upper or lower case.

@@ -1,4 +1,4 @@
-"""Read a LoRA as a caller writes it: a path on the server, or a name that the model's profile knows, and a scale."""
+"""Read a LoRA as callers write it: a path on the server or a name that the profile knows, and a scale."""
 
 import math
 import re
@@ -23,7 +23,7 @@ ALLOWED: Final = (
 
 _TAG: Final = re.compile(r"<lora:(.+)>", re.IGNORECASE)
 _SCALE: Final = re.compile(r"(.+):([+-]?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}))", re.ASCII | re.DOTALL)
-_NAMED: Final = re.compile(r"([^/\\=]+)=(.+)", re.DOTALL)
+_NAMED: Final = re.compile(r"([^/\\=]*)=(.*)", re.DOTALL)
 _SUFFIXES: Final = (".safetensors", ".bin", ".pt")
 
 
@@ -62,10 +62,12 @@ class LoraChoice:
         found = known.get(self.name.casefold())
         if found is not None:
             return replace(self, name=found[0], path=found[1])
-        names = f"LoRAs of this profile: {', '.join(profile.loras)}." if profile.loras else "It names no LoRA."
+        names = (
+            f"LoRAs of this profile: {', '.join(profile.loras)}." if profile.loras else "It names no LoRA."
+        )
         raise InvalidRequest(
-            f"lora: {brief(self.name)} is not a path on the server, and the profile of {profile.model} has no "
-            f"LoRA with this name. {names}",
+            f"lora: {brief(self.name)} is not a path on the server, and the profile of {profile.model} has "
+            f"no LoRA with this name. {names}",
             parameter="lora",
             value=str(self),
             allowed=ALLOWED,
@@ -78,7 +80,7 @@ class LoraChoice:
 
 
 def as_lora_text(value: object) -> object:
-    """Return the text for a LoRA that is given as an object with name, path and scale; else the value itself."""
+    """Return a LoRA that is an object with name, path and scale as text, and any other value as it is."""
     fields = value.model_dump() if isinstance(value, Lora) else value
     if not isinstance(fields, Mapping):
         return value

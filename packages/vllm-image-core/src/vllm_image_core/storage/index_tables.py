@@ -22,8 +22,13 @@ State = tuple[int, int]
 
 _ALWAYS: Final = ("bytes", "modified_ns")
 _ADDED: Final = tuple(each for each in PLAIN_FIELDS if each.indexed)
-_WRITTEN_OUT: Final = 10
-"""How many plain fields, the first of the table, have their migration written out."""
+_FOURTH: Final = (
+    *("lora TEXT", "flow_shift REAL", "extra_params TEXT", "guidance_scale_2 REAL"),
+    *("output_compression INTEGER", "generator_device TEXT", "bot_task TEXT", "sys_type TEXT"),
+    *("system_prompt TEXT", "use_system_prompt TEXT"),
+)
+"""The columns that the fourth migration adds."""
+_WRITTEN_OUT: Final = frozenset(each.partition(" ")[0] for each in _FOURTH)
 _LEFT_OUT: Final = {"path", "created", *_ALWAYS, *(each.name for each in PLAIN_FIELDS if not each.indexed)}
 _FACTS: Final = tuple(each.name for each in fields(Record) if each.name not in _LEFT_OUT)
 _COLUMNS: Final = ("name", *_ALWAYS, "created", *_FACTS)
@@ -211,23 +216,13 @@ _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         # Files whose modification time differs from the one entered here are read again.
         "UPDATE picture SET modified_ns = 0",
     ),
-    (
-        "ALTER TABLE picture ADD COLUMN lora TEXT",
-        "ALTER TABLE picture ADD COLUMN flow_shift REAL",
-        "ALTER TABLE picture ADD COLUMN extra_params TEXT",
-        "ALTER TABLE picture ADD COLUMN guidance_scale_2 REAL",
-        "ALTER TABLE picture ADD COLUMN output_compression INTEGER",
-        "ALTER TABLE picture ADD COLUMN generator_device TEXT",
-        "ALTER TABLE picture ADD COLUMN bot_task TEXT",
-        "ALTER TABLE picture ADD COLUMN sys_type TEXT",
-        "ALTER TABLE picture ADD COLUMN system_prompt TEXT",
-        "ALTER TABLE picture ADD COLUMN use_system_prompt TEXT",
-    ),
+    tuple(f"ALTER TABLE picture ADD COLUMN {column}" for column in _FOURTH),
     # One for each further plain field, in the order of the table. Before another migration follows, write
     # these out above.
     *(
         (f"ALTER TABLE picture ADD COLUMN {each.name} {_sql_type(each.name)}",)
-        for each in _ADDED[_WRITTEN_OUT:]
+        for each in _ADDED
+        if each.name not in _WRITTEN_OUT
     ),
 )
 """`width` is NULL for a file that is not an image, `created` is in seconds since 1970, `modified_ns` in

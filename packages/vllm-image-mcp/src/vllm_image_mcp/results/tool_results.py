@@ -186,8 +186,8 @@ class FoundImage(Result):
     created: str
     size: str
     tool: Literal["generate_image", "edit_image"] = "generate_image"
-    parameters: Annotated[dict[str, object], WithJsonSchema({"type": "object"})] = (
-        Field(description="Arguments for that tool.")
+    parameters: Annotated[dict[str, object], WithJsonSchema({"type": "object"})] = Field(
+        description="Arguments for that tool."
     )
     model: str | None
     batch_id: str | None

@@ -149,7 +149,8 @@ def sort_names(tool: str, arguments: Mapping[str, object], tools: Mapping[str, S
     """
     known = tools[tool]
     own = {name: value for name, value in arguments.items() if name in known}
-    if "extra_params" in known and (rare := {name: arguments[name] for name in RARE_NAMES & arguments.keys()}):
+    rare = {name: arguments[name] for name in RARE_NAMES & arguments.keys()}
+    if rare and "extra_params" in known:
         own["extra_params"] = {**_as_object(own.get("extra_params")), **rare}
     given = {name for name, value in own.items() if value not in (None, "")}
     hints = {

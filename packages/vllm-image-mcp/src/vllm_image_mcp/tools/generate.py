@@ -37,7 +37,8 @@ async def generate_image(
     """
     from vllm_image_core.requests.image_request import ImageRequest  # noqa: PLC0415 - the server starts without it
 
-    return await generate_one(ctx, ImageRequest(prompt=prompt, **without_rare_fields(values)), max_wait=max_wait)
+    request = ImageRequest(prompt=prompt, **without_rare_fields(values))
+    return await generate_one(ctx, request, max_wait=max_wait)
 
 
 async def generate_one(ctx: Context[State], request: ImageRequest, *, max_wait: object) -> CallToolResult:
