@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from vllm_image_core.provenance.facts import Facts
+from vllm_image_core.provenance.facts import Facts, build_request
 from vllm_image_core.provenance.infotext import (
     facts_of_parameters,
     has_settings,

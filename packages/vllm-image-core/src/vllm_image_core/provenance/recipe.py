@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vllm_image_core.imaging import xmp
 from vllm_image_core.imaging.metadata_blocks import KEYWORD as PARAMETERS
@@ -15,8 +15,10 @@ from vllm_image_core.provenance.infotext import parameters_text
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.requests.fields import PLAIN_FIELDS, SENT_TEXTS, plain_values
 from vllm_image_core.requests.lora import read_lora
-from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.text import TextTooLong
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.resolver import ResolvedRequest
 
 KEYWORD = "vllm-image"
 """The keyword of the PNG text that holds all parameters as JSON."""
@@ -28,7 +30,7 @@ _NOTHING = frozenset[str]()
 
 def write_recipe(
     picture: Picture,
-    request: ResolvedRequest,
+    request: "ResolvedRequest",
     *,
     model: str,
     facts: Mapping[str, object],
@@ -67,7 +69,7 @@ def read_recipe(recipe: Mapping[str, object]) -> Facts:
 
 
 def _texts(
-    picture: Picture, request: ResolvedRequest, model: str, facts: Mapping[str, object], wanted: Metadata
+    picture: Picture, request: "ResolvedRequest", model: str, facts: Mapping[str, object], wanted: Metadata
 ) -> dict[str, str]:
     texts: dict[str, str] = {}
     recipe = _as_json(facts, wanted) if wanted.json else None
@@ -86,7 +88,7 @@ def _texts(
     return texts
 
 
-def _parameters(request: ResolvedRequest, model: str, wanted: Metadata) -> str:
+def _parameters(request: "ResolvedRequest", model: str, wanted: Metadata) -> str:
     withheld = _NOTHING if wanted.prompts else SENT_TEXTS
     plain = {name: value for name, value in plain_values(request).items() if name not in withheld}
     return parameters_text(
@@ -122,7 +124,7 @@ def _without(names: AbstractSet[str], facts: Mapping[str, object]) -> dict[str, 
 
 
 def collect_facts(
-    request: ResolvedRequest, *, model: str, now: datetime, more: Mapping[str, object]
+    request: "ResolvedRequest", *, model: str, now: datetime, more: Mapping[str, object]
 ) -> dict[str, object]:
     """Collect the facts about how an image was made, by name.
 

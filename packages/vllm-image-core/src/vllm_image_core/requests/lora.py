@@ -5,14 +5,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Final
-
-from vllm_omni_client.models import Lora
+from typing import TYPE_CHECKING, Final
 
 from vllm_image_core.checks import invalid_value
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.models.profile import Profile
 from vllm_image_core.text import brief, one_line
+
+if TYPE_CHECKING:
+    from vllm_omni_client.models import Lora
+
+    from vllm_image_core.models.profile import Profile
 
 __all__ = ["ALLOWED", "LoraChoice", "as_lora_text", "read_lora"]
 
@@ -50,7 +52,7 @@ class LoraChoice:
         """The tag by which AUTOMATIC1111 and similar programs name it inside a prompt."""
         return f"<lora:{self.name}:{self.scale:.12g}>"
 
-    def found_in(self, profile: Profile) -> "LoraChoice":
+    def found_in(self, profile: "Profile") -> "LoraChoice":
         """Return it with its path, which the model's profile knows if only the name was given.
 
         Raises:
@@ -74,13 +76,19 @@ class LoraChoice:
             next_step="Give the LoRA's path on the server, or add its name and path to [loras] in a profile.",
         )
 
-    def to_wire(self) -> Lora:
+    def to_wire(self) -> "Lora":
         """Return it as the server takes it, which needs both a name and a path."""
+        from vllm_omni_client.models import Lora  # noqa: PLC0415 - slow to import
+
         return Lora(name=self.name, path=self.path or self.name, scale=self.scale)
 
 
 def as_lora_text(value: object) -> object:
     """Return a LoRA that is an object with name, path and scale as text, and any other value as it is."""
+    if isinstance(value, str):
+        return value
+    from vllm_omni_client.models import Lora  # noqa: PLC0415 - slow to import
+
     fields = value.model_dump() if isinstance(value, Lora) else value
     if not isinstance(fields, Mapping):
         return value

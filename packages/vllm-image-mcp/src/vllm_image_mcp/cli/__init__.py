@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from vllm_image_mcp.command_line import Group
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.startup import check_profiles, start_logging
 
 if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
 
-_COMMANDS: Final = ("batch", "batches", "cancel", "edit", "generate", "health", "models", "resume")
+_COMMANDS: Final = ("batch", "batches", "cancel", "edit", "find", "generate", "health", "models", "resume")
 """The commands; each is defined in the module of its name."""
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """A group that imports a command when it is called, and all of them to list them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
