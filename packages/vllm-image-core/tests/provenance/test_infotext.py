@@ -327,7 +327,7 @@ def test_a_lora_is_written_as_other_tools_name_it_and_read_back_with_its_path() 
     [
         ("a fox <lora:ink:0.8>", "ink:0.8", ()),
         ("a fox <lora:ink>", "ink:1", ()),
-        ("a fox <LORA:ink v2:te=0.5:unet=0.7>", "ink v2:0.5", ()),
+        ("a fox <LORA:ink v2:unet=0.5:dyn=8>", "ink v2:0.5", ()),
         (
             "a fox <lora:ink:0.8> <lora:wash:-0.25>",
             "ink:0.8",

@@ -38,7 +38,7 @@ _PLAIN: Final = frozenset(each.name for each in PLAIN_FIELDS)
 """Settings that only requests of our own have."""
 
 _LORA_TAG: Final = re.compile(
-    r"[^\S\n]{0,8}<(?:lora|lyco):([^<>:\n]{1,200})(?::(?:te=)?([+-]?[\d.]{1,20})[^<>\n]{0,60})?>",
+    r"[^\S\n]{0,8}<(?:lora|lyco):([^<>:\n]{1,200})(?::(?:\w{2,5}=)?([+-]?[\d.]{1,20})[^<>\n]{0,60})?>",
     re.IGNORECASE | re.ASCII,
 )
 """A LoRA in a prompt, with its first weight, which counts for the text encoder and for the model."""
