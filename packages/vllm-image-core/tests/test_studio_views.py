@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
@@ -14,6 +15,9 @@ from vllm_image_core.imaging.preview import Axis
 from vllm_image_core.storage.index import Index
 from vllm_image_core.storage.query import Query
 from vllm_image_core.studio_views import ImageSource, StudioViews
+
+if TYPE_CHECKING:
+    from conftest import BatchServer
 
 Put = Callable[..., Path]
 
@@ -109,9 +113,10 @@ async def test_the_event_loop_goes_on_while_a_preview_is_drawn(
         assert (await drawing).size == small_picture.size
 
 
-async def test_a_sheet_of_generated_images_says_what_differs(tmp_path: Path) -> None:
-    server = BatchServer()
-    async with server.studio(tmp_path) as studio:
+async def test_a_sheet_of_generated_images_says_what_differs(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with batch_server.studio(tmp_path) as studio:
         images = [await studio.generate("a fox", width=64, height=64, seed=seed) for seed in (1, 2)]
         found = (await studio.find()).pictures
         sheet = await studio.contact_sheet([*images, None])

@@ -127,9 +127,13 @@ def test_an_interrupt_ends_the_wait_and_not_the_batch(
     batch_server.gate.clear()
     batch = studio.batch(requests(2))
     thread = interrupt_when(lambda: bool(batch_server.sent))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         batch.wait(DEADLINE_SECONDS)
     thread.join()
+    lines = caught.value.__dict__["_render_traceback_"]()
+    assert f"you no longer wait for {batch.id}, but it continues" in lines[0]
+    assert "Stop it: batch.cancel()." in lines[1]
+    assert "await" not in str(batch)
     assert not batch.over
     studio._loop.call(batch_server.gate.set)
     assert batch.wait()
@@ -140,9 +144,10 @@ def test_an_interrupt_ends_the_wait_and_not_the_batch(
 def test_an_interrupt_cancels_a_single_image(studio: BlockingStudio, batch_server: "BatchServer") -> None:
     batch_server.gate.clear()
     thread = interrupt_when(lambda: bool(batch_server.sent))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         studio.generate("a red fox")
     thread.join()
+    assert caught.value.__dict__["_render_traceback_"]()[0].startswith("Interrupted: the call was cancelled.")
     assert batch_server.at_once == 0
 
 

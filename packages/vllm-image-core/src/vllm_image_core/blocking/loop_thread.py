@@ -3,7 +3,7 @@
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 __all__ = ["LoopThread"]
@@ -16,11 +16,7 @@ _TICK_SECONDS: Final = 0.25
 _CANCEL_SECONDS: Final = 2.0
 """How long an interrupted call may take to clean up."""
 
-_SHORT: Final[Mapping[str, object]] = {
-    "_render_traceback_": lambda: [
-        "Interrupted: the call was cancelled. The server may still finish its work."
-    ]
-}
+_CANCELLED: Final = "Interrupted: the call was cancelled. The server may still finish it."
 """What a notebook shows instead of an interrupt's traceback."""
 
 _JOIN_SECONDS: Final = 5.0
@@ -44,13 +40,13 @@ class LoopThread:
         if self.closed:
             coroutine.close()
             raise RuntimeError("this studio is closed")
-        ended, attributes = threading.Event(), dict[str, object]()
+        ended, explanation = threading.Event(), list[Callable[[], list[str]]]()
 
         async def run() -> Value:
             try:
                 return await coroutine
             except asyncio.CancelledError as error:
-                attributes.update(error.__dict__)
+                explanation.extend(filter(None, [getattr(error, "_render_traceback_", None)]))
                 raise
             finally:
                 ended.set()
@@ -64,7 +60,8 @@ class LoopThread:
         except KeyboardInterrupt as error:
             future.cancel()
             ended.wait(_CANCEL_SECONDS)
-            error.__dict__.update({**_SHORT, **attributes})
+            lines = explanation[0]() if explanation else [_CANCELLED]
+            error.__dict__["_render_traceback_"] = lambda: [line.replace("await ", "") for line in lines]
             raise
 
     def call(self, function: Callable[[], Value]) -> Value:

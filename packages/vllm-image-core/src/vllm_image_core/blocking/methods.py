@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import replace
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from vllm_image_core.blocking.loop_thread import LoopThread
@@ -33,7 +34,8 @@ class Blocking(Displayed, Generic[Wrapped]):
 
     def _card(self) -> Card:
         shown: Displayed = self._wrapped
-        return self._loop.call(shown._card)  # noqa: SLF001 - it shows what it wraps
+        card = self._loop.call(shown._card)  # noqa: SLF001 - it shows what it wraps
+        return replace(card, notes=[note.replace("await ", "") for note in card.notes])
 
 
 def _parts(instance: Blocking[Wrapped]) -> tuple[LoopThread, Wrapped]:
