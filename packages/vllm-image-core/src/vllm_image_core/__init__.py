@@ -29,6 +29,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from vllm_image_core.batch_file.frame_rows import DataFrame
+    from vllm_image_core.batch_file.request_rows import RefusedRow
     from vllm_image_core.batches.events import Event, EventKind, EventStream
     from vllm_image_core.batches.handle import ImageBatch
     from vllm_image_core.batches.ingest import Source as RequestSource
@@ -98,6 +100,7 @@ __all__ = [
     "BlockingBatch",
     "BlockingStudio",
     "CannotSave",
+    "DataFrame",
     "DatabaseUnavailable",
     "Done",
     "EditRequest",
@@ -143,6 +146,7 @@ __all__ = [
     "Receipt",
     "Record",
     "RecordedFailure",
+    "RefusedRow",
     "Registry",
     "RequestSource",
     "RequestState",
@@ -161,6 +165,8 @@ __all__ = [
 ]
 
 _NAMES: Final = {
+    "batch_file.frame_rows": ("DataFrame",),
+    "batch_file.request_rows": ("RefusedRow",),
     "batches.events": ("Event", "EventKind", "EventStream"),
     "batches.handle": ("ImageBatch",),
     "batches.ingest": ("RequestSource",),

@@ -15,6 +15,8 @@ from typing import Literal, Self, TypedDict, Unpack
 from pydantic import SecretStr
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_core.batch_file.frame_rows import DataFrame
+from vllm_image_core.batch_file.request_rows import with_rows
 from vllm_image_core.batches.batches import Batches
 from vllm_image_core.batches.concurrency import ConcurrencyChooser
 from vllm_image_core.batches.context import OUTAGE_SECONDS, BatchContext
@@ -309,7 +311,7 @@ class Studio(StudioViews):
 
     def batch(
         self,
-        requests: Source,
+        requests: Source | str | Path | DataFrame,
         *,
         max_concurrent: int | None = None,
         fresh: bool = False,
@@ -320,13 +322,18 @@ class Studio(StudioViews):
         Args:
             requests: A list, which is checked and recorded completely before the first request is sent; or an
                 iterator of any length, async or not, which is recorded ahead of the requests that are sent.
+                Or the path of a .txt, .csv, .tsv, .jsonl or .parquet file, or a data frame of pandas, Polars
+                or PyArrow, whose columns are parameters; see ``ImageBatch.refused`` for its bad rows.
             recorded_first: Whether to record an iterator to its end before the first request is sent.
             max_concurrent: Images in progress at once, at least 1; None for the studio's setting, or as the
                 GPU's memory allows.
             fresh: Generate every image; otherwise requests with a seed return an image that already exists.
         """
         return self._batches.new(
-            requests, max_concurrent=max_concurrent, fresh=fresh, recorded_first=recorded_first
+            with_rows(requests),
+            max_concurrent=max_concurrent,
+            fresh=fresh,
+            recorded_first=recorded_first,
         )
 
     def resume(self, batch_id: str, *, max_concurrent: int | None = None) -> ImageBatch:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from vllm_image_mcp.batch_file import FileFormat, UnreadableFile, rows
+from vllm_image_core.batch_file import FileFormat, UnreadableFile, rows
 from vllm_image_mcp.cli import main
 
 
