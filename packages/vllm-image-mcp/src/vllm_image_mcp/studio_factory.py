@@ -40,7 +40,7 @@ def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studi
     return Studio(
         [first, *others] if others else first,
         output_dir=folder,
-        api_key=settings.api_key,
+        api_key=settings.key,
         timeout=settings.timeout,
         max_concurrent=settings.max_concurrent,
         gpu=configured.completed_by(None if others else local_gpu(first)),
