@@ -96,8 +96,8 @@ def test_a_bad_value_is_traced_to_where_it_is_written(tmp_path: Path) -> None:
         in run(env={"VLLM_IMAGE_TIMEOUT": "0"}).stderr
     )
     assert f"--timeout: must be greater than 0 (from {file})" in run("--config", str(file)).stderr
-    file.write_text("tiemout = -1", "utf-8")
-    assert f"Error: {file}: 'tiemout' is not a setting." in run("--config", str(file)).stderr
+    file.write_text("time_limit = -1", "utf-8")
+    assert f"Error: {file}: 'time_limit' is not a setting." in run("--config", str(file)).stderr
 
 
 def test_every_bad_value_is_told_at_once_and_no_secret_with_it() -> None:

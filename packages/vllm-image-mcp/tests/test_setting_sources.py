@@ -46,7 +46,7 @@ def test_of_a_key_and_a_file_with_it_the_more_specific_source_counts() -> None:
     ("content", "reason"),
     [
         ("timeout = ,", "is not valid TOML: .* line 1"),
-        ("tiemout = 1", "'tiemout' is not a setting. Use: timeout, vllm_url"),
+        ("time_limit = 1", "'time_limit' is not a setting. Use: timeout, vllm_url"),
         ('config = "other.toml"', "'config' is not a setting"),
         (None, "cannot be read: No such file"),
     ],
