@@ -9,21 +9,26 @@ from vllm_omni_client._protocol.connect_errors import first_message, unreachable
 from vllm_omni_client._protocol.connection_trace import ConnectionTrace
 from vllm_omni_client.errors import ConnectionLost, OmniError, RequestTimeout, ServerUnreachable
 
-
 @contextmanager
 def translate_errors(base_url: str, trace: ConnectionTrace) -> Generator[None]:
     """Raise this package's error in place of an httpx error."""
     try:
         yield
     except httpx.HTTPError as error:
-        raise _translation(error, base_url, stale=trace.was_stale()) from error
+        raise _translation(error, base_url, trace) from error
 
 
-def _translation(error: httpx.HTTPError, base_url: str, *, stale: bool) -> OmniError:
+def _translation(error: httpx.HTTPError, base_url: str, trace: ConnectionTrace) -> OmniError:
     match error:
+        case httpx.ConnectTimeout() | httpx.ConnectError() if _is_another(trace.peer, base_url):
+            message = f"the proxy to {base_url} cannot be reached: {first_message(error)}"
+            return ServerUnreachable(message, reason="proxy")
+        case httpx.ProxyError():
+            message = f"the proxy does not connect to {base_url}: {first_message(error)}"
+            return ServerUnreachable(message, reason="proxy")
         case httpx.ConnectTimeout():
             return ServerUnreachable(f"{base_url} does not answer", reason="timeout")
-        case httpx.ConnectError() | httpx.ProxyError():
+        case httpx.ConnectError():
             message = f"{base_url} cannot be reached: {first_message(error)}"
             return ServerUnreachable(message, reason=unreachable_reason(error))
         case httpx.PoolTimeout() | httpx.WriteTimeout():
@@ -32,4 +37,10 @@ def _translation(error: httpx.HTTPError, base_url: str, *, stale: bool) -> OmniE
             return RequestTimeout(f"{base_url} sent nothing for longer than read_timeout allows")
         case _:
             message = f"the connection to {base_url} broke: {first_message(error)}"
-            return ConnectionLost(message, stale=stale)
+            return ConnectionLost(message, stale=trace.was_stale())
+
+
+def _is_another(peer: tuple[str, int] | None, base_url: str) -> bool:
+    """Say whether a connection is being opened to another place than the server, which is a proxy."""
+    server = httpx.URL(base_url)
+    return peer is not None and peer != (server.raw_host.decode(), server.port or peer[1])
