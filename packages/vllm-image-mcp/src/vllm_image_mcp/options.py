@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -56,10 +57,9 @@ class GivenOptions(NamedTuple):
 
     def problems(self, error: ValidationError) -> Sequence[SettingProblem]:
         """Return what is wrong with each setting, in a user's words."""
-        try:
+        sources: Mapping[str, GivenValue] = {}
+        with suppress(ValueError):  # the settings file cannot be used, and the error says so itself
             sources = self.sources()
-        except ValueError:  # the settings file; the error says so itself
-            sources = {}
         return [
             _problem(*each["loc"], message=each["msg"], sources=sources)
             for each in error.errors(include_input=False)
