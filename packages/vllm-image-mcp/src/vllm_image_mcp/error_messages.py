@@ -49,8 +49,8 @@ def sentence(error: Exception) -> str:
     """Return the text of an expected error for a person at a shell: what happened, and the next step."""
     if isinstance(error, UnknownBatch):
         return _sentences(str(error), _BATCHES_AT_A_SHELL)
-    next_step = _next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
-    return _sentences(str(error), *getattr(error, "__notes__", ()), with_command_names(next_step))
+    step = next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
+    return _sentences(str(error), *getattr(error, "__notes__", ()), with_command_names(step))
 
 
 def notes_for_model(notes: Sequence[str]) -> tuple[str, ...]:
@@ -73,12 +73,12 @@ def diagnosis(health: Health) -> str | None:
             )
         case ServerUnreachable() as error:
             where = f"Cannot connect to vLLM server at {health.server_url}. Is the container running?"
-            return _sentences(where, error.message, _next_step(error))
+            return _sentences(where, error.message, next_step(error))
         case error:
             return explain(error, server_url=health.server_url)
 
 
-def explain_recorded(kind: str | None, error: str, next_step: str | None, *, server_url: str) -> str:
+def explain_recorded(kind: str | None, error: str, recorded_step: str | None, *, server_url: str) -> str:
     """Return the text of an error that was read from the journal; its kind is the name of its class."""
     match kind:
         case ServerUnreachable.__name__:
@@ -86,7 +86,7 @@ def explain_recorded(kind: str | None, error: str, next_step: str | None, *, ser
         case OutOfGpuMemory.__name__:
             return _OUT_OF_MEMORY
         case _:
-            return _sentences(error, with_program_names(next_step or ""))
+            return _sentences(error, with_program_names(recorded_step or ""))
 
 
 def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
@@ -129,7 +129,7 @@ def _what_happened(error: ImageError | OmniError, server_url: str) -> str:
         case OutOfGpuMemory():
             return _OUT_OF_MEMORY
         case _:
-            return _sentences(error.message, _next_step(error))
+            return _sentences(error.message, next_step(error))
 
 
 def with_program_names(step: str) -> str:
@@ -147,7 +147,8 @@ def with_command_names(step: str) -> str:
     return step
 
 
-def _next_step(error: ImageError | OmniError) -> str:
+def next_step(error: ImageError | OmniError) -> str:
+    """Return what to do about an error, in the words of this program."""
     step = with_program_names(error.next_step)
     if isinstance(error, UnknownBatch):
         return f"{step} Use list_batches to see the batches in this folder."

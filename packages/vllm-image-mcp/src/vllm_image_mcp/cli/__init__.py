@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
-from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.options import GivenOptions, with_options
 from vllm_image_mcp.startup import check_profiles, start_logging
 
-if TYPE_CHECKING:
-    from vllm_image_mcp.settings import Settings
-
-_COMMANDS: Final = ("batch", "batches", "cancel", "edit", "generate", "health", "models", "resume")
+_COMMANDS: Final = ("batch", "batches", "cancel", "doctor", "edit", "generate", "health", "models", "resume")
 """The commands; each is defined in the module of its name."""
+
+_CHECKING_SETTINGS: Final = frozenset({"doctor"})
+"""Commands that report settings that cannot be used as part of their output."""
 
 
 class _Commands(click.Group):
@@ -40,15 +40,19 @@ class _Commands(click.Group):
     cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(package_name="vllm-image-mcp")
-@with_settings
-def main(settings: Settings) -> None:
+@with_options
+def main(given: GivenOptions) -> None:
     """Generate and edit images on a self-hosted vLLM-Omni server.
 
     Without a command, this serves MCP on stdin and stdout; an MCP host starts it that way. You can also set
     every option in the environment: VLLM_IMAGE_URL, VLLM_IMAGE_OUTPUT_DIR, VLLM_IMAGE_API_KEY and so on.
     """
+    command = click.get_current_context().invoked_subcommand
+    if command in _CHECKING_SETTINGS:
+        return
+    settings = given.settings()
     start_logging(settings)
-    if click.get_current_context().invoked_subcommand is None:
+    if command is None:
         check_profiles(settings)
         from vllm_image_mcp.server import serve  # noqa: PLC0415 - commands need no MCP
 

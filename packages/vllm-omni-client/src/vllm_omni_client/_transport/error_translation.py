@@ -9,6 +9,7 @@ from vllm_omni_client._protocol.connect_errors import first_message, unreachable
 from vllm_omni_client._protocol.connection_trace import ConnectionTrace
 from vllm_omni_client.errors import ConnectionLost, OmniError, RequestTimeout, ServerUnreachable
 
+
 @contextmanager
 def translate_errors(base_url: str, trace: ConnectionTrace) -> Generator[None]:
     """Raise this package's error in place of an httpx error."""
@@ -20,17 +21,8 @@ def translate_errors(base_url: str, trace: ConnectionTrace) -> Generator[None]:
 
 def _translation(error: httpx.HTTPError, base_url: str, trace: ConnectionTrace) -> OmniError:
     match error:
-        case httpx.ConnectTimeout() | httpx.ConnectError() if _is_another(trace.peer, base_url):
-            message = f"the proxy to {base_url} cannot be reached: {first_message(error)}"
-            return ServerUnreachable(message, reason="proxy")
-        case httpx.ProxyError():
-            message = f"the proxy does not connect to {base_url}: {first_message(error)}"
-            return ServerUnreachable(message, reason="proxy")
-        case httpx.ConnectTimeout():
-            return ServerUnreachable(f"{base_url} does not answer", reason="timeout")
-        case httpx.ConnectError():
-            message = f"{base_url} cannot be reached: {first_message(error)}"
-            return ServerUnreachable(message, reason=unreachable_reason(error))
+        case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.ProxyError():
+            return _unreachable(error, base_url, trace)
         case httpx.PoolTimeout() | httpx.WriteTimeout():
             return RequestTimeout(f"the request could not be sent to {base_url} in time", gpu_spent="no")
         case httpx.TimeoutException():
@@ -38,6 +30,19 @@ def _translation(error: httpx.HTTPError, base_url: str, trace: ConnectionTrace) 
         case _:
             message = f"the connection to {base_url} broke: {first_message(error)}"
             return ConnectionLost(message, stale=trace.was_stale())
+
+
+def _unreachable(error: httpx.HTTPError, base_url: str, trace: ConnectionTrace) -> ServerUnreachable:
+    if isinstance(error, httpx.ProxyError):
+        message = f"the proxy does not connect to {base_url}: {first_message(error)}"
+        return ServerUnreachable(message, reason="proxy")
+    if _is_another(trace.peer, base_url):
+        message = f"the proxy to {base_url} cannot be reached: {first_message(error)}"
+        return ServerUnreachable(message, reason="proxy")
+    if isinstance(error, httpx.ConnectTimeout):
+        return ServerUnreachable(f"{base_url} does not answer", reason="timeout")
+    message = f"{base_url} cannot be reached: {first_message(error)}"
+    return ServerUnreachable(message, reason=unreachable_reason(error))
 
 
 def _is_another(peer: tuple[str, int] | None, base_url: str) -> bool:
