@@ -59,8 +59,8 @@ def notes_for_model(notes: Sequence[str]) -> tuple[str, ...]:
     return tuple(note.replace(with_fresh, without) for note in notes)
 
 
-def diagnosis(health: Health) -> str | None:
-    """Say why a server is not healthy; None if it is.
+def diagnosis(health: Health, *, fix: str | None = None) -> str | None:
+    """Say why a server is not healthy; None if it is. A fix that is known replaces the usual next step.
 
     This names the cause, as "check with server_health" would lead in a circle here.
     """
@@ -73,7 +73,7 @@ def diagnosis(health: Health) -> str | None:
             )
         case ServerUnreachable() as error:
             where = f"Cannot connect to vLLM server at {health.server_url}. Is the container running?"
-            return _sentences(where, error.message, next_step(error))
+            return _sentences(where, error.message, fix or next_step(error))
         case error:
             return explain(error, server_url=health.server_url)
 

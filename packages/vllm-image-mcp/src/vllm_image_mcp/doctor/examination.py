@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,6 +48,19 @@ class Report:
         return all(each.status != "failed" for each in self.findings)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What to do if no image can be generated or saved.
+
+    Attributes:
+        fixes: The fix for each server that cannot be reached, by its URL.
+        folder_problem: Why images cannot be saved, with the fix; None if they can.
+    """
+
+    fixes: Mapping[str, str]
+    folder_problem: str | None
+
+
 def report_problems(problems: Sequence[SettingProblem]) -> Report:
     """Report settings that cannot be used; only the installation can be checked then."""
     return Report(settings=(), findings=(*check_problems(problems), *check_installation()))
@@ -75,6 +89,24 @@ async def examine(state: State, sources: Mapping[str, GivenValue], *, with_image
             one = settings.model_copy(update={"vllm_url": url})
             findings.append(await check_image(functools.partial(create_studio, one, registry=registry)))
     return Report(settings=settings_in_use(settings, sources), findings=findings)
+
+
+async def find_advice(state: State) -> Advice:
+    """Return what to do if no image can be generated or saved, without generating one."""
+    folder, servers = await asyncio.gather(
+        asyncio.to_thread(lambda: list(check_folder(state.folder))),
+        check_servers(state.settings, state.registry),
+    )
+    return Advice(
+        fixes={
+            each.subject: each.fix
+            for each in itertools.chain(*servers.values())
+            if (each.check, each.status) == ("connection", "failed")
+        },
+        folder_problem=next(
+            (f"{each.detail} {each.fix}" for each in folder if each.status == "failed"), None
+        ),
+    )
 
 
 async def check_servers(settings: Settings, registry: Registry) -> Mapping[str, Sequence[Finding]]:

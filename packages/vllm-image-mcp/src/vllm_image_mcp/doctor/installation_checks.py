@@ -1,14 +1,16 @@
-"""Check this installation: versions of Python and of the three packages, and their dependencies."""
+"""Check this installation: the versions of Python, of the three packages and of their dependencies."""
+
+from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
 from importlib import metadata
-from typing import Final
-
-from packaging.requirements import Requirement
-from packaging.version import Version
+from typing import TYPE_CHECKING, Final
 
 from vllm_image_mcp.doctor.finding import Finding
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 PACKAGES: Final = ("vllm-image-mcp", "vllm-image-core", "vllm-omni-client")
 _REINSTALL: Final = (
@@ -26,7 +28,9 @@ def check_installation(
         version_of: Returns the version of an installed package, or raises PackageNotFoundError.
         requirements_of: Returns the requirements of an installed package.
     """
-    own = Version(version_of(PACKAGES[0]))
+    from packaging.requirements import Requirement  # noqa: PLC0415 - only doctor compares versions
+
+    own = version_of(PACKAGES[0])
     yield Finding(
         check="installation",
         status="ok",
