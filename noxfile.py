@@ -23,7 +23,7 @@ PACKAGES = ("vllm-omni-client", "vllm-image-core", "vllm-image-mcp")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 # Coverage is measured at both ends of the matrix: it costs time, and the lines are the same between them.
 MEASURED = (PYTHONS[0], PYTHONS[-1])
-TEST_TOOLS = ("hypothesis", "pytest", "pytest-xdist", "respx")
+TEST_TOOLS = ("hypothesis", "pytest", "pytest-xdist", "respx", "trustme")
 PYTEST = ("pytest", "-q", "-n", "auto")
 
 

@@ -1,10 +1,12 @@
 """Where the value of a setting comes from, and the settings file."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from vllm_image_mcp.known_folders import application_settings_folder
 from vllm_image_mcp.setting_sources import GivenValue, collect, default_file
 
 NAMES = {
@@ -59,6 +61,12 @@ def test_a_settings_file_that_cannot_be_used_is_refused_by_name(
     with pytest.raises(ValueError, match=reason) as caught:
         collect(NAMES, {"config": str(file)}, {})
     assert str(file) in str(caught.value)
+
+
+def test_the_usual_place_is_where_programs_keep_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "isfile", lambda _: True)
+    usual = default_file(os.environ)
+    assert usual == application_settings_folder() / "vllm-image-mcp" / "config.toml"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the folder differs by system")

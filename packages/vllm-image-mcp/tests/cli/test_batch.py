@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -331,3 +332,24 @@ def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
     typed = result.stderr.partition("To resume: vllm-image-mcp ")[2].splitlines()[0]
     again = CliRunner().invoke(main, shlex.split(typed))
     assert (again.exit_code, len(omni.requests)) == (0, 3)
+
+
+def test_a_reader_that_has_gone_loses_no_image_that_is_in_progress(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a 🦊\n" * 8, encoding="utf-8")
+    size = ("--width", "64", "--height", "64")
+    command = ("batch", "prompts.txt", "--json", "--demo", "--output-dir", "made", *size)
+    with subprocess.Popen(
+        [sys.executable, "-m", "vllm_image_mcp", *command],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as run:
+        assert run.stdout is not None
+        run.stdout.close()
+        assert run.stderr is not None
+        messages = run.stderr.read().decode()
+    assert run.returncode == 1
+    assert "Traceback" not in messages
+    assert "To resume: vllm-image-mcp resume batch_" in messages
+    generated = int(messages.partition(" generated, 0 failed")[0].splitlines()[-1])
+    assert len(list((tmp_path / "made").glob("*.png"))) == generated > 0

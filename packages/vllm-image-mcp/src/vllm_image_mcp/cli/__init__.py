@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from vllm_image_mcp.command_line import Group
 from vllm_image_mcp.options import GivenOptions, with_options
 from vllm_image_mcp.startup import check_profiles, start_logging
 
@@ -17,7 +18,7 @@ _CHECKING_SETTINGS: Final = frozenset({"doctor"})
 """Commands that report settings that cannot be used as part of their output."""
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """A group that imports a command when it is called, and all of them to list them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -14,6 +14,7 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
+from vllm_image_mcp.command_line import FileArgument, echo
 from vllm_image_mcp.error_messages import sentence
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _MOST_REASONS = 1_000
 
 
 @click.command()
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=FileArgument())
 @click.option(
     "--format",
     "kind",
@@ -148,7 +149,7 @@ class _BatchSource:
     def _report_refused(self) -> None:
         self._reported |= self._reasons.keys()
         for why, lines in self._reasons.items():
-            click.echo(f"{_format_lines(lines)}: {why}", err=True)
+            echo(f"{_format_lines(lines)}: {why}", err=True)
         self._reasons.clear()
 
 

@@ -10,6 +10,7 @@ from vllm_image_core.text import one_line
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.error_messages import with_command_names
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ async def batches(state: State, *, limit: int, as_json: bool) -> int:
         fields = {name: getattr(each, name) for name in _FIELDS}
         cause = with_command_names(each.cause) if each.cause else None
         in_full = {**fields, "cause": cause, "created": each.created.isoformat()}
-        click.echo(json_line(in_full) if as_json else _line(each))
+        echo(json_line(in_full) if as_json else _line(each))
     if not found:
-        click.echo(f"There are no batches in {state.studio.output_dir}.", err=True)
+        echo(f"There are no batches in {state.studio.output_dir}.", err=True)
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vllm_image_mcp.cli.command import with_state
+from vllm_image_mcp.command_line import echo
 
 if TYPE_CHECKING:
     from vllm_image_mcp.state import State
@@ -22,11 +23,9 @@ async def cancel(state: State, batch_id: str) -> int:
     """
     state.check_folder()
     found = await state.studio.cancel_batch(batch_id)
-    click.echo(
-        f"{found.id} {found.state}: {found.done} done, {found.failed} failed, {found.cancelled} cancelled"
-    )
+    echo(f"{found.id} {found.state}: {found.done} done, {found.failed} failed, {found.cancelled} cancelled")
     if found.left_running:
         from vllm_image_mcp.cli.batch_progress import still_running_note  # noqa: PLC0415 - slow to import
 
-        click.echo(still_running_note(found.left_running), err=True)
+        echo(still_running_note(found.left_running), err=True)
     return 0 if found.owner is None else 1

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from vllm_image_core.text import one_line
 
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import Command, echo
 from vllm_image_mcp.options import GivenOptions, with_options
 from vllm_image_mcp.state import State
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _LONGEST_LINE: Final = 500
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.option("--image/--no-image", default=True, help="Generate one image in one step.  [on]")
 @with_options
@@ -33,7 +34,7 @@ def doctor(given: GivenOptions, *, as_json: bool, image: bool) -> None:
     """
     report = asyncio.run(_examine(given, with_image=image))
     if as_json:
-        click.echo(
+        echo(
             json_line(
                 {
                     "healthy": report.is_healthy,
@@ -61,14 +62,14 @@ async def _examine(given: GivenOptions, *, with_image: bool) -> Report:
 
 def _print(report: Report) -> None:
     if report.settings:
-        click.echo("Settings")
+        echo("Settings")
         for setting in report.settings:
-            click.echo(_setting_line(setting))
-    click.echo("Checks")
+            echo(_setting_line(setting))
+    echo("Checks")
     for finding in report.findings:
-        click.echo(_check_lines(finding))
+        echo(_check_lines(finding))
     count = sum(each.status == "failed" for each in report.findings)
-    click.echo(f"{count} of these must be fixed." if count else "Images can be generated and saved.")
+    echo(f"{count} of these must be fixed." if count else "Images can be generated and saved.")
 
 
 def _setting_line(setting: SettingInUse) -> str:

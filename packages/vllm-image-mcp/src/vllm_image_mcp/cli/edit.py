@@ -9,16 +9,29 @@ import click
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
+from vllm_image_mcp.command_line import matching_paths
 
 if TYPE_CHECKING:
     from vllm_image_mcp.state import State
 
-_IMAGE = shared_options.ImagePath(path_type=Path)
+
+def _matching(_: click.Context, __: click.Parameter, given: tuple[Path | str, ...]) -> tuple[Path | str, ...]:
+    """Replace each pattern by the files that it matches; a URL stays as it is."""
+    return tuple(
+        each for path in given for each in (matching_paths(path) if isinstance(path, Path) else [path])
+    )
 
 
 @click.command()
 @click.argument("prompt")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=_IMAGE)
+@click.argument(
+    "images",
+    nargs=-1,
+    required=True,
+    metavar="IMAGE...",
+    type=shared_options.ImagePath(),
+    callback=_matching,
+)
 @shared_options.request_options("edit")
 @shared_options.fresh
 @with_state

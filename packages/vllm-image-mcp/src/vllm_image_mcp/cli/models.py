@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from vllm_image_core.text import brief
 
+from vllm_image_mcp.command_line import PathArgument, echo
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option(
-    "--check", "file", metavar="FILE", type=click.Path(path_type=Path), help="Check your own profiles."
-)
+@click.option("--check", "file", metavar="FILE", type=PathArgument(), help="Check your own profiles.")
 @with_settings
 def models(settings: Settings, name: str | None, file: Path | None) -> None:
     """List the known models, or show one with its sources."""
@@ -33,13 +32,13 @@ def models(settings: Settings, name: str | None, file: Path | None) -> None:
         if file is not None:
             known_profiles = {each.model: each for each in (*registry, registry.fallback)}
             for each in read_profiles(file, known=known_profiles):
-                click.echo(f"{each.model}: the profile is valid.")
+                echo(f"{each.model}: the profile is valid.")
         if name is not None:
             profile = registry.by_name(name)
             if profile is None:
                 known = "`vllm-image-mcp models` lists them"
                 raise click.UsageError(f"No profile is named {brief(name)}; {known}.")
-            click.echo(model_card.full(profile))
+            echo(model_card.full(profile))
         if name is None and file is None:
             for each in registry:
-                click.echo(model_card.brief(each))
+                echo(model_card.brief(each))

@@ -1,23 +1,21 @@
 """Define the options that several commands share, with one help text for each."""
 
-import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import click
 from vllm_image_core.requests.fields import RANDOM_SEED, RequestField, Surface, fields_shown_in
 
+from vllm_image_mcp.command_line import PathArgument
+
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
 
 
-class ImagePath(click.Path):
+class ImagePath(PathArgument):
     """The path of an image file; a URL stays as typed, because a path would lose one of its slashes."""
 
-    def convert(  # noqa: D102 - click's own
-        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:  # noqa: ANN401 - as click has it
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401, D102 - click's own
         if isinstance(value, str) and _ADDRESS.match(value):
             return value
         return super().convert(value, param, ctx)
@@ -63,7 +61,7 @@ def _option(field: RequestField) -> Option:
         "integer": int,
         "number": float,
         "boolean": bool,
-        "image": ImagePath(path_type=Path),
+        "image": ImagePath(),
     }
     return click.option(
         field.option or f"--{field.name.replace('_', '-')}",

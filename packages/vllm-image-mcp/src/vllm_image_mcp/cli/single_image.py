@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-import click
 from vllm_image_core.batches.worker_pool import Done, Failed
 from vllm_image_core.text import path_text
 
 from vllm_image_mcp.cli.command import INTERRUPTED
 from vllm_image_mcp.cli.interrupts import interruptible
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.options import how_to_resume
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def run_single_image(state: State, request: ImageRequest, *, fresh: bool) 
             await batch.cancel()
             raise trouble
         case _:
-            click.echo(f"The image was not generated. {how_to_resume(batch.id)}", err=True)
+            echo(f"The image was not generated. {how_to_resume(batch.id)}", err=True)
             return interrupts.status or INTERRUPTED
 
 
@@ -71,7 +71,7 @@ async def _first_of(batch: ImageBatch, paused: asyncio.Event) -> ImageOutcome | 
             )
             if not (outcome.done() or pause.done()):
                 left = "" if batch.eta.seconds is None else f", {batch.eta}"
-                click.echo(f"{batch.id}: in progress{left}", err=True)
+                echo(f"{batch.id}: in progress{left}", err=True)
         return outcome.result() if outcome.done() else None
     finally:
         for each in (outcome, pause):
@@ -81,13 +81,13 @@ async def _first_of(batch: ImageBatch, paused: asyncio.Event) -> ImageOutcome | 
 
 def _show_image(image: GeneratedImage, *, notes: tuple[str, ...]) -> None:
     """Print the path of a saved image, its main settings, the notes, and the paths of its layers."""
-    click.echo(path_text(image.path))
-    click.echo(f"  size   {image.request.size}")
-    click.echo(f"  seed   {image.seed}")
-    click.echo(f"  model  {image.model}")
-    click.echo(f"  steps  {image.request.num_inference_steps}")
-    click.echo(f"  time   {image.seconds:.2f} s")
+    echo(path_text(image.path))
+    echo(f"  size   {image.request.size}")
+    echo(f"  seed   {image.seed}")
+    echo(f"  model  {image.model}")
+    echo(f"  steps  {image.request.num_inference_steps}")
+    echo(f"  time   {image.seconds:.2f} s")
     for note in notes:
-        click.echo(f"  note   {note.replace('Use fresh', 'Use --fresh')}")
+        echo(f"  note   {note.replace('Use fresh', 'Use --fresh')}")
     for layer in image.layers:
-        click.echo(path_text(layer))
+        echo(path_text(layer))
