@@ -24,12 +24,6 @@ _QUESTION_SECONDS: Final = 10.0
 _CONNECT_SECONDS: Final = 4.0
 
 
-def registry_of(settings: Settings) -> Registry:
-    """Load the model profiles: the user's own, which may be a BadProfile, then the built-in ones."""
-    builtin = Registry.builtin()
-    return builtin if settings.profiles is None else builtin.with_profiles(settings.profiles)
-
-
 def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studio:
     """Create the studio of this process, which saves images in a folder."""
     if settings.demo:

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.requests.receipt import Receipt
-from vllm_image_core.requests.resolver import ResolvedRequest
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.resolver import ResolvedRequest
 
 __all__ = ["GeneratedImage"]
 
@@ -17,7 +20,7 @@ class GeneratedImage:
     picture: Picture
     path: Path
     """The absolute path of the file."""
-    request: ResolvedRequest
+    request: "ResolvedRequest"
     """The resolved request that was sent."""
     model: str
     """The server's name for the model."""

@@ -11,7 +11,18 @@ from vllm_image_mcp.command_line import Group
 from vllm_image_mcp.options import GivenOptions, with_options
 from vllm_image_mcp.startup import check_profiles, start_logging
 
-_COMMANDS: Final = ("batch", "batches", "cancel", "doctor", "edit", "generate", "health", "models", "resume")
+_COMMANDS: Final = (
+    "batch",
+    "batches",
+    "cancel",
+    "doctor",
+    "edit",
+    "find",
+    "generate",
+    "health",
+    "models",
+    "resume",
+)
 """The commands; each is defined in the module of its name."""
 
 _CHECKING_SETTINGS: Final = frozenset({"doctor"})
