@@ -64,7 +64,10 @@ def test_a_settings_file_that_cannot_be_used_is_refused_by_name(
 
 
 def test_the_usual_place_is_where_programs_keep_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os.path, "isfile", lambda _: True)
+    def is_there(_: object) -> bool:
+        return True
+
+    monkeypatch.setattr(os.path, "isfile", is_there)
     usual = default_file(os.environ)
     assert usual == application_settings_folder() / "vllm-image-mcp" / "config.toml"
 

@@ -9,9 +9,9 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from click.testing import Result
@@ -26,13 +26,20 @@ HTML = b"<html><h1>It works!</h1></html>"
 UNAUTHORIZED = (401, b'{"error":"Unauthorized"}')
 
 
+class Usage(NamedTuple):
+    """What `shutil.disk_usage` returns."""
+
+    total: int
+    used: int
+    free: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doctor:
     """The command, with an output folder of its own."""
 
     run: Run
     folder: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
 
     def report(
         self, *arguments: str, env: Mapping[str, str] | None = None, folder: Path | None = None
@@ -274,7 +281,11 @@ class TestConnection:
         self, doctor: Doctor, serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("vllm_image_mcp.studio_factory._QUESTION_SECONDS", 0.2)
-        found = doctor.fault("connection", "--vllm-url", serve(lambda _, __: True))
+
+        def stay_silent(_: socket.socket, __: bytes) -> bool:
+            return True
+
+        found = doctor.fault("connection", "--vllm-url", serve(stay_silent))
         assert "Check whether the server hangs" in found["fix"]
 
 
@@ -386,9 +397,10 @@ class TestFolder:
         free: int,
         status: str,
     ) -> None:
-        monkeypatch.setattr(
-            shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12 - free, free)
-        )  # type: ignore[attr-defined]  # the standard library's own
+        def usage(_: object) -> Usage:
+            return Usage(10**12, 10**12 - free, free)
+
+        monkeypatch.setattr(shutil, "disk_usage", usage)
         found = doctor.fault("disk space", *in_order)
         assert found["status"] == status
         assert found["fix"].startswith("Free some space on that disk")
