@@ -23,10 +23,12 @@ class GivenValue:
     Attributes:
         value: The value as it was written.
         source: Where it was written: an option, a variable or the path of the settings file.
+        in_file: Whether it was written in the settings file.
     """
 
     value: object
     source: str
+    in_file: bool = False
 
 
 def collect(
@@ -103,7 +105,7 @@ def _from_file(file: Path | None, known: Mapping[str, object]) -> dict[str, Give
         if name not in names:
             raise ValueError(f"{file}: {brief(name)} is not a setting. Use: {', '.join(names)}")
     return {
-        name: GivenValue(tuple(value) if isinstance(value, list) else value, str(file))  # pyright: ignore[reportUnknownArgumentType] - the field checks the elements
+        name: GivenValue(tuple(value) if isinstance(value, list) else value, str(file), in_file=True)  # pyright: ignore[reportUnknownArgumentType] - the field checks the elements
         for name, value in values.items()
     }
 

@@ -20,6 +20,7 @@ _COMMANDS: Final = (
     "find",
     "generate",
     "health",
+    "init",
     "models",
     "resume",
 )

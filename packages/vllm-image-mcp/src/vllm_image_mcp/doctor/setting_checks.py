@@ -84,7 +84,7 @@ def check_secrets(settings: Settings, sources: Mapping[str, GivenValue]) -> Iter
             fix="Set VLLM_IMAGE_API_KEY instead, or use --api-key-file.",
         )
     files = [settings.api_key_file] if settings.api_key_file else []
-    if key is not None and os.path.isabs(key.source):  # noqa: PTH117 - it may be the name of an option
+    if key is not None and key.in_file:
         files.append(Path(key.source))
     for file in files:
         if _others_can_read(file.expanduser()):
