@@ -34,7 +34,7 @@ def test_the_more_specific_source_counts(file: Path) -> None:
     assert values(collect(NAMES, {}, environment))["timeout"] == "2"
     assert collect(NAMES, {"timeout": "3"}, environment) == {
         "timeout": GivenValue("3", "--timeout"),
-        "vllm_url": GivenValue("http://file", str(file)),
+        "vllm_url": GivenValue("http://file", str(file), in_file=True),
         "config": GivenValue(str(file), "CONFIG"),
     }
 

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, fi
 
 from vllm_image_mcp.setting_sources import GivenValue, collect
 from vllm_image_mcp.setting_values import (
+    clean_file,
     clean_folders,
+    clean_headers,
     clean_key,
     clean_key_file,
     clean_path,
@@ -59,7 +61,7 @@ class Settings(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True,
         extra="forbid",
-        hide_input_in_errors=True,  # the API key is one of them
+        hide_input_in_errors=True,  # the API key and headers are among them
     )
 
     vllm_url: Annotated[
@@ -94,6 +96,21 @@ class Settings(BaseModel):
     ] = None
     api_key_file: Annotated[
         Path | None, Setting("File with the server's API key, instead of --api-key.", "FILE", clean_key_file)
+    ] = None
+    header: Annotated[
+        tuple[tuple[str, SecretStr], ...] | None,
+        Setting(
+            "Header of every request, for a gateway; can be repeated. Prefer VLLM_IMAGE_HEADER.",
+            '"NAME: VALUE"',
+            clean_headers,
+            repeatable=True,
+            secret=True,
+        ),
+    ] = None
+    """In the environment, one on each line."""
+    ca_file: Annotated[
+        Path | None,
+        Setting("CA certificates (PEM) to trust instead of the system's.", "FILE", clean_file),
     ] = None
     demo: Annotated[bool, Setting("Simulate the server; no GPU needed.")] = False
     gpu_name: Annotated[str | None, Setting("Name of the server's GPU, for gpu_status.", "NAME")] = None

@@ -33,6 +33,8 @@ def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studi
         [first, *others] if others else first,
         output_dir=folder,
         api_key=settings.key,
+        headers=dict(settings.header or ()),
+        verify=settings.ca_file or True,
         timeout=settings.timeout,
         max_concurrent=settings.max_concurrent,
         gpu=gpu_of(settings),
@@ -52,7 +54,7 @@ def gpu_of(settings: Settings) -> Gpu:
     return configured.completed_by(None if others else local_gpu(first))
 
 
-def create_diagnostic_client(settings: Settings, url: str, *, with_key: bool) -> AsyncOmniClient:
+def create_diagnostic_client(settings: Settings, url: str, *, with_secrets: bool) -> AsyncOmniClient:
     """Create a client that only asks questions: it soon gives up, and retries nothing."""
     if settings.demo:
         from vllm_omni_client.simulator import SimulatorSettings, create_app  # noqa: PLC0415 - only for the demo
@@ -60,7 +62,9 @@ def create_diagnostic_client(settings: Settings, url: str, *, with_key: bool) ->
         return AsyncOmniClient.in_process(create_app(SimulatorSettings()))
     return AsyncOmniClient(
         url,
-        api_key=settings.key if with_key else None,
+        api_key=settings.key if with_secrets else None,
+        headers=dict(settings.header or ()) if with_secrets else None,
+        verify=settings.ca_file or True,
         timeout=_QUESTION_SECONDS,
         connect_timeout=_CONNECT_SECONDS,
         max_retries=0,

@@ -260,7 +260,7 @@ class TestConnection:
 
     def test_a_certificate_that_is_not_trusted(self, doctor: Doctor, tls_port: int) -> None:
         found = doctor.fault("connection", "--vllm-url", f"https://127.0.0.1:{tls_port}")
-        assert "SSL_CERT_FILE" in found["fix"]
+        assert "--ca-file" in found["fix"]
 
     @pytest.mark.parametrize("answer", [(404, HTML), (404, b'{"detail":"Not Found"}')])
     def test_another_program(self, doctor: Doctor, scripted: Serve, answer: tuple[int, bytes]) -> None:

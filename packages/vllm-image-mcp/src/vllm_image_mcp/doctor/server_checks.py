@@ -99,7 +99,7 @@ def _fix_of_connection(facts: ServerFacts, error: OmniError) -> str:
 
 def _fix_of_tls(error: OmniError) -> str:
     if is_about_certificate(error):
-        return "Trust the server's certificate: set SSL_CERT_FILE to a file that contains it."
+        return "Trust the server's certificate: set --ca-file to a PEM file with it or its CA."
     return next_step(error)
 
 

@@ -49,8 +49,8 @@ class ServerClient(Protocol):
 class Connect(Protocol):
     """A function that returns a client for a base URL."""
 
-    def __call__(self, url: str, /, *, with_key: bool) -> ServerClient:
-        """Return a client that soon gives up; without the key for an address that was only guessed."""
+    def __call__(self, url: str, /, *, with_secrets: bool) -> ServerClient:
+        """Return a client that soon gives up; without secrets for an address that was only guessed."""
         ...
 
 
@@ -78,7 +78,7 @@ class ServerFacts:
 
 async def ask_server(url: str, connect: Connect) -> ServerFacts:
     """Ask a server for its health, models, capabilities and metrics, all at the same time."""
-    client = connect(url, with_key=True)
+    client = connect(url, with_secrets=True)
     try:
         health = await _answer(client.health_check())
         if isinstance(health, OmniError) and health.exchange and health.exchange.status is None:
@@ -137,7 +137,7 @@ def _likely_addresses(url: str, error: OmniError) -> tuple[str, ...]:
 
 async def _responds(url: str, connect: Connect) -> bool:
     """Whether a server answers; one whose certificate is not trusted does."""
-    client = connect(url, with_key=False)
+    client = connect(url, with_secrets=False)
     try:
         return await client.health_check()
     except ServerUnreachable as error:

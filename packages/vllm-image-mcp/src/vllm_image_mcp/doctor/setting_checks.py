@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic import SecretStr
-
 from vllm_image_mcp.doctor.finding import Finding
 from vllm_image_mcp.options import SettingProblem
 from vllm_image_mcp.setting_sources import GivenValue, option_of
@@ -47,12 +45,12 @@ def settings_in_use(settings: Settings, sources: Mapping[str, GivenValue]) -> tu
 
 def _shown(value: object, setting: Setting) -> str:
     match value:
+        case _ if value is not None and setting.secret:
+            return "set (not shown)"
         case None:
             return "auto" if setting.metavar.endswith("|auto") else "not set"
         case bool():
             return "on" if value else "off"
-        case SecretStr():
-            return "set (not shown)"
         case tuple():
             return ", ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - paths
         case _:
@@ -73,26 +71,30 @@ def check_problems(problems: Sequence[SettingProblem]) -> Iterator[Finding]:
 
 
 def check_secrets(settings: Settings, sources: Mapping[str, GivenValue]) -> Iterator[Finding]:
-    """Yield a warning for each place where other users of this machine can read the API key."""
-    key, option = sources.get("api_key"), option_of("api_key")
-    if key is not None and key.source == option:
-        yield Finding(
-            check="secrets",
-            status="warning",
-            subject=option,
-            detail="Other users of this machine can see the API key in the list of processes.",
-            fix="Set VLLM_IMAGE_API_KEY instead, or use --api-key-file.",
-        )
-    files = [settings.api_key_file] if settings.api_key_file else []
-    if key is not None and key.in_file:
-        files.append(Path(key.source))
-    for file in files:
+    """Yield a warning for each place where other users of this machine can read a secret."""
+    secrets = {
+        name: sources[name] for name, each in settings.table().items() if each.secret and name in sources
+    }
+    for name, given in secrets.items():
+        if given.source == option_of(name):
+            instead = ", or use --api-key-file" if name == "api_key" else ""
+            yield Finding(
+                check="secrets",
+                status="warning",
+                subject=option_of(name),
+                detail="Other users of this machine can see its value in the list of processes.",
+                fix=f"Set {settings.variable(name)} instead{instead}.",
+            )
+    files = {Path(given.source) for given in secrets.values() if given.in_file}
+    if settings.api_key_file:
+        files.add(settings.api_key_file)
+    for file in sorted(files):
         if _others_can_read(file.expanduser()):
             yield Finding(
                 check="secrets",
                 status="warning",
                 subject=str(file),
-                detail="Other users of this machine can read this file, which holds the API key.",
+                detail="Other users of this machine can read this file, which holds a secret.",
                 fix=f"Run `chmod 600 {file}`.",
             )
 

@@ -1,5 +1,6 @@
 """Describe how a host starts this server: its command, arguments and environment, with absolute paths."""
 
+import itertools
 import json
 import re
 import shutil
@@ -44,7 +45,7 @@ class Launch:
 
     def without_secrets(self, text: str) -> str:
         """Return a text without the secrets, and without older ones that they replace."""
-        for secret in self.environment.values():
+        for secret in itertools.chain(*map(str.splitlines, self.environment.values())):
             text = text.replace(secret, _NOT_SHOWN)
         return _SECRET_LINE.sub(rf'\1"{_NOT_SHOWN}"', text)
 
@@ -101,10 +102,17 @@ def arguments(settings: Settings, names: Sequence[str]) -> Iterator[str]:
 def secrets(settings: Settings, names: Sequence[str]) -> Mapping[str, str]:
     """Return the environment variables for those of some settings that are secret."""
     return {
-        settings.variable(name): value.get_secret_value()
+        settings.variable(name): _revealed(getattr(settings, name))
         for name in names
-        if isinstance(value := getattr(settings, name), SecretStr)
+        if settings.table()[name].secret
     }
+
+
+def _revealed(value: SecretStr | Sequence[tuple[str, SecretStr]]) -> str:
+    """Return a secret as its variable contains it: headers stand on a line each."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return "\n".join(f"{name}: {each.get_secret_value()}" for name, each in value)
 
 
 def _several(value: object) -> Sequence[str]:
