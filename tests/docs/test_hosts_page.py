@@ -34,15 +34,15 @@ def test_the_block_of_each_host_has_the_form_that_init_writes(root: Path, host: 
 
 
 def launch_in(entry: Mapping[str, Any]) -> Launch:
-    given = entry["command"]
-    command, *arguments = given if isinstance(given, list) else [given, *entry["args"]]
-    environment = entry.get("env") or entry.get("environment") or {}
-    return Launch(command=command, arguments=arguments, environment=environment)
+    words: list[str] = [entry["command"], *entry["args"]] if "args" in entry else entry["command"]
+    environment: dict[str, str] = entry.get("env", {})
+    return Launch(command=words[0], arguments=words[1:], environment=environment)
 
 
 def test_the_links_of_the_readme_install_what_init_writes(root: Path) -> None:
-    links = re.findall(r"\]\((https://[^)]*install[^)]*)\)", (root / "README.md").read_text("utf-8"))
-    queries = {urlsplit(link).hostname: parse_qs(urlsplit(link).query) for link in links}
+    text = (root / "README.md").read_text("utf-8")
+    links = [urlsplit(found[1]) for found in re.finditer(r"\]\((https://[^)]*install[^)]*)\)", text)]
+    queries = {link.hostname: parse_qs(link.query) for link in links}
     assert {each["name"][0] for each in queries.values()} == {"vllm-image"}
     plain = Launch(command="uvx", arguments=["vllm-image-mcp"])
     assert json.loads(queries["insiders.vscode.dev"]["config"][0]) == HOSTS["vscode"].entry(plain)
