@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from vllm_image_mcp.command_line import Group
-from vllm_image_mcp.options import GivenOptions, with_options
+from vllm_image_mcp.options import GivenOptions, GroupedOptions, with_options
 from vllm_image_mcp.startup import check_profiles, start_logging
 
 _COMMANDS: Final = (
     "batch",
     "batches",
     "cancel",
+    "completion",
     "doctor",
     "edit",
+    "estimate",
     "find",
     "generate",
     "health",
     "init",
     "models",
+    "recall",
     "resume",
 )
 """The commands; each is defined in the module of its name."""
@@ -30,8 +35,14 @@ _CHECKING_SETTINGS: Final = frozenset({"doctor"})
 """Commands that report settings that cannot be used as part of their output."""
 
 
-class _Commands(Group):
+class _Commands(GroupedOptions, Group):
     """A group that imports a command when it is called, and all of them to list them."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's own
+        """Run the command line, or answer a shell that asks for completions."""
+        if "_VLLM_IMAGE_MCP_COMPLETE" in os.environ:
+            self._load("completion")  # defines how PowerShell asks
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the names of all commands."""
@@ -53,7 +64,7 @@ class _Commands(Group):
     cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(package_name="vllm-image-mcp")
-@with_options
+@partial(with_options, serves_mcp=True)
 def main(given: GivenOptions) -> None:
     """Generate and edit images on a self-hosted vLLM-Omni server.
 

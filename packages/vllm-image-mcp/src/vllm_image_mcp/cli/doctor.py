@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -11,8 +12,8 @@ from pydantic import ValidationError
 from vllm_image_core.text import one_line
 
 from vllm_image_mcp.cli.json_line import json_line
-from vllm_image_mcp.command_line import Command, echo
-from vllm_image_mcp.options import GivenOptions, with_options
+from vllm_image_mcp.command_line import echo
+from vllm_image_mcp.options import GivenOptions, GroupedOptions, with_options
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 _LONGEST_LINE: Final = 500
 
 
-@click.command(cls=Command)
+@click.command(cls=GroupedOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.option("--image/--no-image", default=True, help="Generate one image in one step.  [on]")
-@with_options
+@partial(with_options, serves_mcp=True)
 def doctor(given: GivenOptions, *, as_json: bool, image: bool) -> None:
     """Check everything that an image needs, and show how to fix what is wrong.
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 import click
 
-from vllm_image_mcp.command_line import Command, echo
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.hosts.change import CannotConfigure, entry_text, plan
 from vllm_image_mcp.hosts.host import HOSTS, Host, UserFolders
 from vllm_image_mcp.hosts.launch import Launch, UvNotFound, arguments, program, secrets
-from vllm_image_mcp.options import GivenOptions, with_options
+from vllm_image_mcp.options import GivenOptions, GroupedOptions, with_options
 
 
-@click.command(cls=Command)
+@click.command(cls=GroupedOptions)
 @click.argument("host", type=click.Choice(sorted(HOSTS)))
 @click.option("--name", default="vllm-image", show_default=True, help="Name of the server in the host.")
 @click.option(
@@ -22,7 +23,7 @@ from vllm_image_mcp.options import GivenOptions, with_options
 )
 @click.option("--print", "print_only", is_flag=True, help="Print the configuration; change nothing.")
 @click.option("--yes", is_flag=True, help="Make the change without asking.")
-@with_options
+@partial(with_options, serves_mcp=True)
 def init(
     given: GivenOptions, host: str, *, name: str, source: str | None, print_only: bool, yes: bool
 ) -> None:
