@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from weakref import WeakValueDictionary
@@ -10,7 +11,7 @@ from weakref import WeakValueDictionary
 from vllm_omni_client.errors import BadRequest, OmniError
 from vllm_omni_client.models import ImageGenerationReply
 
-from vllm_image_core.errors import CannotSave, ImageError, PictureNotSaved
+from vllm_image_core.errors import CannotSave, ImageError, IndexUnavailable, PictureNotSaved
 from vllm_image_core.estimation.calibration import CompletedImage
 from vllm_image_core.estimation.service_times import ServiceTimes
 from vllm_image_core.estimation.work import Work
@@ -137,6 +138,12 @@ class Generator:
         record(image)
         return image
 
+    def flush(self) -> None:
+        """Write the entries of the index and the measurements that still wait; blocks on the disk."""
+        with suppress(IndexUnavailable):  # the next query reads the files instead
+            self._library.flush()
+        self._speeds.flush()
+
     def _place(self, existing: Existing, filename: str | None) -> Saved:
         if filename is None:
             return Saved(path=existing.record.path)
@@ -213,7 +220,13 @@ class Generator:
         if not spill:
             self._check_there(picture)
         saved = self._library.save(
-            picture, facts, prompt=resolved.prompt, now=now, filename=job.request.filename, spill=spill
+            picture,
+            facts,
+            prompt=resolved.prompt,
+            now=now,
+            filename=job.request.filename,
+            spill=spill,
+            self_describing=self._metadata.is_complete,
         )
         origin = self._loaded.origin(job.model, server=server)
         self._speeds.learn(

@@ -1,9 +1,10 @@
 """Identify the process that runs a batch, and check whether it is still alive."""
 
+import functools
 import os
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -49,9 +50,13 @@ class Holder:
 
 def this_process(token: str) -> Owner:
     """Describe this process as an owner."""
-    pid = os.getpid()
+    return replace(_process(os.getpid()), token=token)
+
+
+@functools.lru_cache(maxsize=1)  # each image asks; a forked process has another ID
+def _process(pid: int) -> Owner:
     return Owner(
-        token=token, host=socket.gethostname(), pid_namespace=_place(), pid=pid, started=_start_time(pid)
+        token="", host=socket.gethostname(), pid_namespace=_place(), pid=pid, started=_start_time(pid)
     )
 
 
