@@ -217,6 +217,7 @@ class Generator:
         facts = collect_facts(resolved, model=match.name, now=now, more=more)
         metadata = self._metadata.of(resolved)
         picture = write_recipe(received, resolved, model=match.name, facts=facts, metadata=metadata)
+        omitted = tuple(warnings.omitted_metadata(picture, resolved, self._metadata))
         if not spill:
             self._check_there(picture)
         saved = self._library.save(
@@ -226,7 +227,7 @@ class Generator:
             now=now,
             filename=job.request.filename,
             spill=spill,
-            self_describing=self._metadata.is_complete,
+            self_describing=self._metadata.is_complete and not omitted,
         )
         origin = self._loaded.origin(job.model, server=server)
         self._speeds.learn(
@@ -250,7 +251,7 @@ class Generator:
             server=server,
             notes=(
                 *saved.notes,
-                *warnings.omitted_metadata(picture, resolved, self._metadata),
+                *omitted,
                 *([match.warning] if match.warning else []),
                 *warnings.in_reply(resolved, reply, received),
                 *warnings.suspicions(received, resolved.seed, self._duplicates),

@@ -162,10 +162,8 @@ class Library:
             if not spill:
                 raise
             return self._save_to_spill(error, prompt=prompt, now=now, filename=filename)
-        return Saved(
-            path=path,
-            notes=(*self._add_to_index(path, picture, facts, now=not self_describing), *self._lock_notes()),
-        )
+        notes = self._add_to_index(path, picture, facts, now=not self_describing)
+        return Saved(path=path, notes=(*notes, *self._lock_notes()))
 
     def in_batch(self, batch: str, positions: Sequence[int]) -> Mapping[int, Record]:
         """Return the images of some requests of a batch that are in the folder, by position; at most 500."""
