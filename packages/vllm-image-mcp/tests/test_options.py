@@ -65,6 +65,8 @@ def test_an_option_after_the_command_wins_over_one_before_it_and_that_over_the_e
         ("--gpu-vram-gb", "-1"),
         ("--log-level", "LOUD"),
         ("--api-key", "two words"),
+        ("--header", "no colon"),
+        ("--ca-file", "nowhere.pem"),
     ],
 )
 @pytest.mark.parametrize("place", ["before", "after"])
@@ -107,9 +109,11 @@ def cut_off(_: Settings) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX shell's quoting")
 def test_how_to_go_on_repeats_the_options_that_were_given_but_for_the_key() -> None:
     options = ("--vllm-url", "http://a", "--vllm-url", "http://b", "--timeout", "5", "--api-key", "secret")
+    options = (*options, "--header", "X-Team: secret")
     result = run(*options, "cut-off", "--output-dir", "my $pictures", "--demo", "--no-structured-content")
     assert result.stdout == (
-        "Set VLLM_IMAGE_API_KEY first; the key is not shown here. To resume: vllm-image-mcp resume batch_1 "
+        "Set VLLM_IMAGE_API_KEY first; its value is not shown here. "
+        "Set VLLM_IMAGE_HEADER first; its value is not shown here. To resume: vllm-image-mcp resume batch_1 "
         "--vllm-url http://a --vllm-url http://b --output-dir 'my $pictures' --timeout 5 --demo "
         "--no-structured-content --json\n"
     )

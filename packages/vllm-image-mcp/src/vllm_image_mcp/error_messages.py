@@ -29,6 +29,8 @@ _OUR_WORDS = {
     "`api_key`": "--api-key or VLLM_IMAGE_API_KEY",
     "`timeout`, and `read_timeout` if you set one,": "--timeout,",
     "`timeout`": "--timeout",
+    "pass the PEM file as `verify`": "pass the PEM file as --ca-file",
+    "`headers`": "--header or VLLM_IMAGE_HEADER",
     "health_check": "server_health",
 }
 """Names that the lower packages use, each with the name that this program uses."""

@@ -45,13 +45,13 @@ def with_settings(command: Command, model: type[Settings] = Settings) -> Command
 
 
 def how_to_resume(batch_id: str, *, as_json: bool = False) -> str:
-    """Return the command line that resumes a batch with the current options, without the API key."""
+    """Return the command line that resumes a batch with the current options, without secrets."""
     context = click.get_current_context(silent=True)
     given: _Given = (context.obj if context else None) or _Given(Settings, {})
     words = ["vllm-image-mcp", "resume", batch_id, *_as_typed(given), *(["--json"] if as_json else [])]
     command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
     unshown = [
-        f"Set {given.model.variable(name)} first; the key is not shown here. "
+        f"Set {given.model.variable(name)} first; its value is not shown here. "
         for name, option in given.model.table().items()
         if option.secret and given.values.get(name) is not None
     ]

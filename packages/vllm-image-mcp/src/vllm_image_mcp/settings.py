@@ -9,7 +9,9 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from vllm_image_mcp.setting_values import (
+    clean_file,
     clean_folders,
+    clean_headers,
     clean_key,
     clean_path,
     clean_text,
@@ -56,7 +58,7 @@ class Settings(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True,
         extra="forbid",
-        hide_input_in_errors=True,  # the API key is one of them
+        hide_input_in_errors=True,  # the API key and headers are among them
     )
 
     vllm_url: Annotated[
@@ -88,6 +90,21 @@ class Settings(BaseModel):
     api_key: Annotated[
         SecretStr | None,
         Setting("The server's API key; prefer VLLM_IMAGE_API_KEY.", "KEY", clean_key, secret=True),
+    ] = None
+    header: Annotated[
+        tuple[tuple[str, SecretStr], ...] | None,
+        Setting(
+            "Header of every request, for a gateway; can be repeated. Prefer VLLM_IMAGE_HEADER.",
+            '"NAME: VALUE"',
+            clean_headers,
+            repeatable=True,
+            secret=True,
+        ),
+    ] = None
+    """In the environment, one on each line."""
+    ca_file: Annotated[
+        Path | None,
+        Setting("CA certificates (PEM) to trust instead of the system's.", "FILE", clean_file),
     ] = None
     demo: Annotated[bool, Setting("Simulate the server; no GPU needed.")] = False
     gpu_name: Annotated[str | None, Setting("Name of the server's GPU, for gpu_status.", "NAME")] = None
