@@ -736,7 +736,7 @@ def test_files_whose_names_are_not_text_are_counted_in_a_note(root: Path, put: P
 def test_images_that_wait_to_be_entered_together_are_found_by_everyone(root: Path, put: Put) -> None:
     index = Index(root, group_seconds=60.0)
     for name in ("a.png", "b.png", "c.png"):
-        put(root, name)
+        put(root / name)
         with Folder.existing(root) as folder:
             entry = read_record(folder, name)
         assert entry is not None

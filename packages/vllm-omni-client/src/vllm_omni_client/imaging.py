@@ -1,7 +1,7 @@
 """Check image bytes without decoding a pixel: the structure of a PNG, and images of only one colour."""
 
 from vllm_omni_client._imaging.flat_colour import FlatColourDetector
-from vllm_omni_client._imaging.picture import PictureFormat
+from vllm_omni_client._imaging.picture import InspectedImage, PictureFormat
 from vllm_omni_client._imaging.png import SIGNATURE, DamagedPicture, PngWalk, png_header
 from vllm_omni_client._imaging.rename import rename_if_free
 
@@ -9,6 +9,7 @@ __all__ = [
     "SIGNATURE",
     "DamagedPicture",
     "FlatColourDetector",
+    "InspectedImage",
     "PictureFormat",
     "PngWalk",
     "png_header",
