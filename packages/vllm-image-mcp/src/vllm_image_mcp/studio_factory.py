@@ -35,6 +35,8 @@ def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studi
         [first, *others] if others else first,
         output_dir=folder,
         api_key=settings.api_key,
+        headers=dict(settings.header or ()),
+        verify=settings.ca_file or True,
         timeout=settings.timeout,
         max_concurrent=settings.max_concurrent,
         gpu=configured.completed_by(None if others else local_gpu(first)),
