@@ -200,7 +200,8 @@ class Generator:
     ) -> GeneratedImage:
         """Check the image, write its parameters into it, and save it; runs in a thread."""
         now, resolved, match = self._now(), job.resolved, job.model.match
-        received = Picture.check(reply.data[0].bytes, max_pixels=_most_pixels(resolved))
+        first = reply.data[0]
+        received = Picture.check(first.bytes, max_pixels=_most_pixels(resolved), inspection=first.inspection)
         confirmed = _receipt(job, received)
         server = _server(reply)
         more = {
@@ -254,7 +255,7 @@ class Generator:
                 *omitted,
                 *([match.warning] if match.warning else []),
                 *warnings.in_reply(resolved, reply, received),
-                *warnings.suspicions(received, resolved.seed, self._duplicates),
+                *warnings.suspicions(received, resolved.seed, self._duplicates, first.inspection),
                 *warnings.repeats(job.budget),
                 *map(str, resolved.notes),
             ),
