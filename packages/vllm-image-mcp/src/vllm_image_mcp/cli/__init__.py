@@ -24,6 +24,7 @@ _COMMANDS: Final = (
     "edit",
     "estimate",
     "find",
+    "gallery",
     "generate",
     "health",
     "models",
