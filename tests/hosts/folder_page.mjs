@@ -49,7 +49,7 @@ for (const [name, width, height, colorScheme] of [["light", 1200, 800, "light"],
   await tab.screenshot({ path: join(shots, `${name}-compared.png`) });
   await tab.keyboard.press("Escape");
   await tab.keyboard.press("/");
-  await tab.keyboard.type("number 99");
+  await tab.keyboard.type("number 9998");
   round.found = await text("#count");
   await tab.locator("#text").fill("");
   await tab.locator("#sort").selectOption("oldest");
