@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +33,7 @@ def update_thumbnails(
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[Path, Path] = {}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        made = pool.map(lambda record: _up_to_date(record, folder), records)
+        made = pool.map(partial(_up_to_date, folder=folder), records)
         for count, (record, path) in enumerate(zip(records, made, strict=True), start=1):
             if path is not None:
                 found[record.path] = path
