@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, UnknownBatch
-from vllm_image_core.text import one_line
+from vllm_image_core.text import message_of, one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, UnknownBatch):
         return _sentences(str(error), _BATCHES_AT_A_SHELL)
     next_step = _next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
-    return _sentences(str(error), *getattr(error, "__notes__", ()), with_command_names(next_step))
+    return _sentences(message_of(error), *getattr(error, "__notes__", ()), with_command_names(next_step))
 
 
 def notes_for_model(notes: Sequence[str]) -> tuple[str, ...]:
