@@ -48,10 +48,14 @@ def sent() -> Sent:
 
 @pytest.fixture(params=["sync", "async"])
 def ask(request: pytest.FixtureRequest, sent: Sent) -> Iterator[Ask]:
-    settings = {"capabilities": Capabilities(), "transport": httpx.MockTransport(sent), "api_key": "k"}
+    settings: Any = {"capabilities": Capabilities(), "transport": httpx.MockTransport(sent), "api_key": "k"}
     if request.param == "sync":
         with OmniClient("http://gpu:1", headers={"X-Team": "blue"}, **settings) as client:
-            yield lambda method, *given, **values: getattr(client, method)(*given, **values)
+
+            def call_blocking(method: str, *given: object, **values: object) -> object:
+                return getattr(client, method)(*given, **values)
+
+            yield call_blocking
         return
 
     async def call(method: str, *given: object, **values: object) -> object:
