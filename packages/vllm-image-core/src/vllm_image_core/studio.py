@@ -21,7 +21,8 @@ from vllm_image_core.batches.context import OUTAGE_SECONDS, BatchContext
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.ingest import Source
 from vllm_image_core.batches.journal import Journal
-from vllm_image_core.batches.summary import BatchSummary, FoundBatch
+from vllm_image_core.batches.summary import BatchList, BatchSummary, FoundBatch
+from vllm_image_core.display.card import Card
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimation.calibration import Calibration
 from vllm_image_core.estimation.estimator import Estimate
@@ -31,7 +32,7 @@ from vllm_image_core.estimation.service_times import ServiceTimes
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.fleet.health import Health, examine
-from vllm_image_core.fleet.server import ServerReport
+from vllm_image_core.fleet.server import ServerList, ServerReport
 from vllm_image_core.generation.forecast import Forecast
 from vllm_image_core.generation.generator import Generator
 from vllm_image_core.generation.loaded_model import LoadedModel
@@ -181,7 +182,7 @@ class Studio(StudioViews):
     @property
     def servers(self) -> tuple[ServerReport, ...]:
         """A report on each server: its model, its load, and whether it gets requests."""
-        return self._backend.members
+        return ServerList(self._backend.members)
 
     def add_server(self, server: str | Backend) -> None:
         """Add a server; this also works while images are being generated.
@@ -198,6 +199,10 @@ class Studio(StudioViews):
             InvalidRequest: The studio does not have this server, or it is the last one.
         """
         await self._backend.leave(url)
+
+    def _card(self) -> Card:
+        servers = ", ".join(f"{each.url} ({each.model or 'not asked yet'})" for each in self.servers)
+        return Card(title=f"Studio on {servers}", facts={"folder": self.output_dir})
 
     @property
     def output_dir(self) -> Path:
@@ -361,7 +366,7 @@ class Studio(StudioViews):
             InvalidRequest: The limit is not between 1 and 1,000,000.
             JournalUnavailable: The journal of batches cannot be read.
         """
-        return await self._batches.newest(limit)
+        return BatchList(await self._batches.newest(limit))
 
     async def find_batch(self, batch_id: str, *, limit: int = 1000, offset: int = 0) -> FoundBatch:
         """Return a batch of this folder, from any process, with a page of its requests.
