@@ -27,7 +27,12 @@ def draw_mask(
     mask = Image.new("L", (size.width, size.height), 0)
     pen = ImageDraw.Draw(mask)
     for left, top, right, bottom in boxes:
-        edges = (round(left), round(top), max(round(left), round(right) - 1), max(round(top), round(bottom) - 1))
+        edges = (
+            round(left),
+            round(top),
+            max(round(left), round(right) - 1),
+            max(round(top), round(bottom) - 1),
+        )
         pen.rectangle(edges, fill=255)
     for corners in polygons:
         pen.polygon(list(corners), fill=255)

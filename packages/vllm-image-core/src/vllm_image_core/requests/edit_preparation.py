@@ -1,5 +1,6 @@
 """Prepare what an edit sends: draw its mask, extend its image onto a larger canvas, or enlarge it."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -63,15 +64,6 @@ class Preparation:
         }
         return {name: value for name, value in found.items() if value is not None}
 
-    def canvas(self, first: Size) -> Size:
-        """Return the size of the smallest canvas of the asked ratio that holds the first image."""
-        ratio = None if self.outpaint is None else aspect_ratio(self.outpaint)
-        if ratio is None:
-            return first
-        if first.width * ratio.denominator < first.height * ratio.numerator:
-            return Size(round(first.height * ratio), first.height)
-        return Size(first.width, round(first.width / ratio))
-
     def apply(self, inputs: Inputs, size: Size) -> Inputs:
         """Return the images as they are sent, for a result of this size; this decodes and encodes them."""
         first = inputs.images[0]
@@ -82,8 +74,11 @@ class Preparation:
             return replace(inputs, images=(larger, *inputs.images[1:]))
         if self.outpaint is None:
             return inputs
-        scale = min(size.width / first.picture.size.width, size.height / first.picture.size.height)
-        placed = Size(*(round(side * scale) for side in (first.picture.size.width, first.picture.size.height)))
+        given = first.picture.size
+        scale = min(size.width / given.width, size.height / given.height, 1.0)
+        placed = Size(
+            *(round(side * scale) for side in (first.picture.size.width, first.picture.size.height))
+        )
         left, top = (size.width - placed.width) // 2, (size.height - placed.height) // 2
         extended = extend(first.picture, canvas=size, placed=placed, left=left, top=top)
         return replace(
@@ -134,6 +129,30 @@ _REASONS: Final = {
 }
 
 
+def outpainted_size(first: Size, ratio: str, profile: Profile) -> Size:
+    """Return the size of the canvas that an image is extended to: the smallest that holds the image.
+
+    A canvas that is larger than the model lays masks over is reduced, and the image with it.
+
+    Raises:
+        InvalidRequest: The image has this aspect ratio already.
+    """
+    wanted, multiple = aspect_ratio(ratio) or Fraction(1), profile.resolution_multiple
+    width, height = max(first.width, first.height * wanted), max(first.height, first.width / wanted)
+    if max(width - first.width, height - first.height) < multiple:
+        raise InvalidRequest(
+            f"outpaint: the image is {first}, which is {ratio} already.",
+            parameter="outpaint",
+            value=ratio,
+            allowed="another aspect ratio than the image's own",
+        )
+    canvas = Size(*(math.ceil(side / multiple) * multiple for side in (width, height)))
+    most = min(profile.max_pixels, profile.edit_rules.masked_pixels or profile.max_pixels)
+    if canvas.pixels <= most:
+        return canvas
+    return shrink_to_pixels(canvas, multiple=multiple, max_pixels=most)
+
+
 def upscaled_size(first: Size, factor: float, profile: Profile) -> tuple[Size, tuple[Note, ...]]:
     """Return the size of an upscaled image that the model can generate, and a note if it is smaller."""
     multiple = profile.resolution_multiple
@@ -152,7 +171,9 @@ def upscaled_size(first: Size, factor: float, profile: Profile) -> tuple[Size, t
         )
     if size == wanted:
         return size, ()
-    message = f"upscale {factor:g} would give {wanted}; {profile.model} generates at most {size} in this shape."
+    message = (
+        f"upscale {factor:g} would give {wanted}; {profile.model} generates at most {size} in this shape."
+    )
     return size, (Note(parameter="upscale", message=message),)
 
 

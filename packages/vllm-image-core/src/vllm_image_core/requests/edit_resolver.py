@@ -16,6 +16,7 @@ from vllm_image_core.requests.edit_preparation import (
     NOTHING,
     UPSCALE_STRENGTH,
     Preparation,
+    outpainted_size,
     read_preparation,
     upscaled_size,
 )
@@ -294,8 +295,10 @@ def resolve_edit(
         size, size_notes = upscaled_size(first, preparation.upscale, profile)
     elif resolution is not None:
         size = size_of_resolution(resolution, first)
+    elif preparation.outpaint is not None:
+        size = outpainted_size(first, preparation.outpaint, profile)
     elif has_mask and is_free:
-        size = _masked_size(preparation.canvas(first), profile)
+        size = _masked_size(first, profile)
     else:
         size, size_notes = choose_edit_size(request, profile, first)
     if has_mask:
@@ -446,18 +449,10 @@ def _check_mask(inputs: Inputs, size: Size, profile: Profile, preparation: Prepa
             next_step="Give one image, or leave out the mask.",
         )
     first = inputs.images[0].picture.size
-    canvas = preparation.canvas(first)
-    if preparation.outpaint is not None and canvas == first:
-        raise InvalidRequest(
-            f"outpaint: the image is {first}, which is {preparation.outpaint} already.",
-            parameter="outpaint",
-            value=preparation.outpaint,
-            allowed="another aspect ratio than the image's own",
-        )
     if preparation.areas is not None:
         preparation.areas.check(first)
-    covered = _masked_size(canvas, profile)
-    if size != covered:
+    covered = _masked_size(first, profile)
+    if size != covered and preparation.outpaint is None:
         raise InvalidRequest(
             f"mask: with a mask, the result has the size of its image, {covered}; {size} was asked for.",
             parameter="mask",

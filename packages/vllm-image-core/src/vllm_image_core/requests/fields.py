@@ -8,7 +8,8 @@ are those of the client's request types, which have it, too.
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_type_hints
 
@@ -171,6 +172,11 @@ class RequestField:
         return self.metavar or _METAVARS.get(self.kind)
 
     @property
+    def of_edits(self) -> bool:
+        """Whether only requests that start from images have it."""
+        return self.name not in {"prompt", *RequestValues.__annotations__}
+
+    @property
     def in_edits(self) -> bool:
         """Whether the server takes it for edits."""
         from vllm_omni_client.edits import ImageEditRequest  # noqa: PLC0415 - slow to import
@@ -212,8 +218,8 @@ REQUEST_FIELDS: Final = (
         "Mask image: white where the image may change.", shown_in=frozenset({"edit_image", "edit"}),
         aliases="mask_image inpaint_mask mask_path masks"),
     RequestField("mask_box", AreaLists, "[[left, top, right, bottom]] to change, in pixels or fractions.",
-        "Box that may change, in pixels or fractions of the image; several with ';' in between.", form="areas",
-        metavar="LEFT,TOP,RIGHT,BOTTOM", shown_in=_EDITS,
+        "Box that may change, in pixels or fractions of the image; several with ';' in between.",
+        form="areas", metavar="LEFT,TOP,RIGHT,BOTTOM", shown_in=_EDITS,
         aliases="box boxes bbox bboxes mask_boxes region regions mask_region"),
     RequestField("mask_polygon", AreaLists, "Likewise the corners [[x, y]] of a polygon.",
         "Corners of a polygon that may change; several with ';' in between.", form="areas",
@@ -343,7 +349,7 @@ RARE_EDIT_NAMES: Final = RARE_NAMES | {
 """The same for the tool that edits images."""
 
 
-def without_rare_fields(values: Mapping[str, Any], names: Set[str] = RARE_NAMES) -> dict[str, Any]:
+def without_rare_fields(values: Mapping[str, Any], names: AbstractSet[str] = RARE_NAMES) -> dict[str, Any]:
     """Return values with those inside `extra_params` that are fields of their own moved out of it.
 
     Values of `extra_params` that are not an object stay, to be refused where values are checked.

@@ -36,7 +36,9 @@ def read_areas(name: str, value: object) -> Areas:
     """
     given = _from_text(value) if isinstance(value, str) else value
     areas = tuple(_flat(each) for each in _each_area(name, given))
-    wrong = not areas or sum(map(len, areas)) > _MOST_NUMBERS or not all(_is_area(name, each) for each in areas)
+    wrong = (
+        not areas or sum(map(len, areas)) > _MOST_NUMBERS or not all(_is_area(name, each) for each in areas)
+    )
     if wrong:
         raise invalid_value(name, value, "does not describe an area of the image", _ALLOWED[name])
     return areas

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from vllm_image_core.requests.fields import RARE_EDIT_NAMES, RARE_NAMES, REQUEST_FIELDS, TOOLS, fields_shown_in
+from vllm_image_core.requests.fields import (
+    RARE_EDIT_NAMES,
+    RARE_NAMES,
+    REQUEST_FIELDS,
+    TOOLS,
+    fields_shown_in,
+)
 from vllm_image_core.text import one_line
 
 __all__ = ["SortedNames", "note_on_ignored", "sort_names"]

@@ -33,7 +33,9 @@ Images = Annotated[
     ),
 ]
 Mask = Annotated[SkipValidation[str | None], Field(description=field_named("mask").description)]
-Reference = Annotated[SkipValidation[str | None], Field(description=field_named("reference_image").description)]
+Reference = Annotated[
+    SkipValidation[str | None], Field(description=field_named("reference_image").description)
+]
 
 
 @with_fields_of("edit_image")
