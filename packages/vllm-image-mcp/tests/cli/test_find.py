@@ -60,3 +60,10 @@ def test_a_date_that_is_none_is_refused_with_an_example(run_in: RunIn) -> None:
     result = run_in("find", "--since", "soon")
     assert result.exit_code == 1
     assert "'soon' is not a date" in result.stderr
+
+
+def test_quiet_prints_only_the_paths(run_in: RunIn, finished_batch: str) -> None:
+    lines = run_in("find", "-q").stdout.splitlines()
+    assert len(lines) == 2
+    assert all(Path(line).is_file() for line in lines)
+    assert finished_batch

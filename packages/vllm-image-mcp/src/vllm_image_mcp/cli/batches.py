@@ -11,7 +11,7 @@ from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.json_line import json_line
 from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.error_messages import with_command_names
-from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.options import GroupedOptions, with_settings
 from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
 
@@ -24,7 +24,7 @@ _FIELDS = ("id", "state", "prompt", "total", "waiting", "running", "done", "fail
 """The attributes of a summary that ``--json`` prints as they are."""
 
 
-@click.command()
+@click.command(cls=GroupedOptions)
 @click.option(
     "--limit",
     type=click.IntRange(1, 1_000_000),

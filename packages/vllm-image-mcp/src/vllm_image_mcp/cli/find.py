@@ -12,7 +12,7 @@ from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.json_line import json_line
 from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.dates import end_of, start_of
-from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.options import GroupedOptions, with_settings
 from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
 
@@ -27,7 +27,7 @@ _INTERNAL: Final = frozenset(("path", "modified_ns", "key"))
 """What the index knows of an image only to recognise it."""
 
 
-@click.command()
+@click.command(cls=GroupedOptions)
 @click.argument("words", nargs=-1)
 @click.option("--model", metavar="NAME", help="The model's exact name.")
 @click.option("--seed", type=int, help="The image's seed.")
@@ -43,6 +43,7 @@ _INTERNAL: Final = frozenset(("path", "modified_ns", "key"))
     help="Number of images to list.",
 )
 @click.option("--offset", type=click.IntRange(0), default=0, help="Number of newest images to skip.")
+@shared_options.quiet
 @shared_options.as_json
 @with_settings
 def find(
@@ -51,6 +52,7 @@ def find(
     *,
     since: str | None,
     until: str | None,
+    quiet: bool,
     as_json: bool,
     **terms: Any,  # noqa: ANN401 - `Query` checks them
 ) -> None:
@@ -73,7 +75,8 @@ def find(
             )
         )
     for each in page.pictures:
-        echo(json_line(_object(each)) if as_json else _line(each))
+        line = path_text(each.path) if quiet else _line(each)
+        echo(json_line(_object(each)) if as_json else line)
     if not page.pictures:
         echo(f"No image in {path_text(folder.path)} matches.", err=True)
     if page.next_offset is not None:
