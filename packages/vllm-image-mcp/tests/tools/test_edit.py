@@ -222,7 +222,7 @@ async def test_an_edit_has_the_size_and_the_format_that_were_asked_for(
     assert wide["file_path"].endswith(".webp")
     assert (wide["parameters_used"]["width"], wide["parameters_used"]["height"]) == (1024, 576)
     assert small["parameters_used"]["width"] == 64
-    assert [sent["size"] for sent in omni.edits] == ["1024x576", "64x48"]
+    assert [sent["size"] for sent in omni.requests[1:]] == ["1024x576", "64x48"]
 
 
 async def test_a_box_is_drawn_and_sent_as_a_mask_and_found_again(
@@ -237,7 +237,7 @@ async def test_a_box_is_drawn_and_sent_as_a_mask_and_found_again(
         parameters = found["images"][0]["parameters"]
         assert parameters["mask_box"] == [[0.5, 0.0, 1.0, 1.0]]
         again = await told(client, **parameters)
-    with Image.open(io.BytesIO(omni.masks[0])) as mask:
+    with Image.open(io.BytesIO(omni.requests[1]["mask_image"][0])) as mask:
         assert (mask.size, mask.getbbox()) == ((128, 96), (64, 0, 128, 96))
     assert again["reused"]
     assert again["file_path"] == first["file_path"]
@@ -256,4 +256,4 @@ async def test_an_image_is_outpainted_and_enlarged_where_the_model_can(
         large = await told(client, prompt="a fox", images=["fox"], upscale=2)
     used = large["parameters_used"]
     assert (used["width"], used["height"]) == (256, 192)
-    assert omni.edits[-1]["strength"] == "0.3"
+    assert omni.requests[-1]["strength"] == "0.3"

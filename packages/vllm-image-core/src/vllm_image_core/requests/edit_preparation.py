@@ -53,7 +53,7 @@ class Preparation:
         return self.areas is not None or self.outpaint is not None
 
     def values(self) -> dict[str, Any]:
-        """Return the parameters that are set, by name, as a request, a file and the content hash have them."""
+        """Return the parameters that are set, by name, as requests and files have them."""
         areas = self.areas or MaskAreas()
         found = {
             "mask_box": areas.boxes or None,
