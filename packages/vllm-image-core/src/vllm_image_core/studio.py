@@ -53,7 +53,7 @@ from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.query import Query
 from vllm_image_core.studio_views import StudioViews
-from vllm_image_core.text import brief
+from vllm_image_core.text import brief, folder_text
 
 _GROUP_SECONDS = 0.25
 """For how long entries of the index and measurements may wait to be written together."""
@@ -209,7 +209,7 @@ class Studio(StudioViews):
 
     def _card(self) -> Card:
         servers = ", ".join(f"{each.url} ({each.model or 'not asked yet'})" for each in self.servers)
-        return Card(title=f"Studio on {servers}", facts={"folder": self.output_dir})
+        return Card(title=f"Studio on {servers}", facts={"folder": folder_text(self.output_dir)})
 
     @property
     def output_dir(self) -> Path:

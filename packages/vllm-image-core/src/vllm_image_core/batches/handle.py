@@ -25,6 +25,7 @@ from vllm_image_core.errors import BatchMoved, ImageError
 from vllm_image_core.estimation.backlog import Eta
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.text import folder_text
 
 __all__ = ["ImageBatch", "StartedBatch"]
 
@@ -338,7 +339,7 @@ class ImageBatch(Displayed):
                 "time": time_text(self.seconds) if self.seconds else None,
                 "time left": None if is_over or self._started is None else str(self.eta).replace(" left", ""),
                 "cause": self.cause,
-                "folder": self.output_dir,
+                "folder": folder_text(self.output_dir),
             },
             notes=(*self._refused_notes(), _NEXT[state]),
             images=[Thumbnail(self.images[place].path, f"image {place}") for place in latest],

@@ -21,6 +21,7 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.limits import MAX_SEED, MIN_SEED
 from vllm_image_core.storage.edit_inputs import recall_edit
 from vllm_image_core.storage.folder import Folder
+from vllm_image_core.text import folder_text
 
 Facts = Mapping[str, object]
 """How an image was made, under the names used in its file; untrusted."""
@@ -108,7 +109,7 @@ class Record(Displayed, PlainFields):
                 "seed": self.seed,
                 "steps": self.num_inference_steps,
                 "time": time_text(self.seconds),
-                "folder": self.path.parent,
+                "folder": folder_text(self.path.parent),
             },
             images=(Thumbnail(self.path, self.prompt or self.path.name),),
             side=LARGE,
