@@ -37,6 +37,8 @@ def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studi
         api_key=settings.api_key,
         headers=dict(settings.header or ()),
         verify=settings.ca_file or True,
+        model=settings.model,
+        assume_edits=settings.assume_edits,
         timeout=settings.timeout,
         max_concurrent=settings.max_concurrent,
         gpu=configured.completed_by(None if others else local_gpu(first)),
