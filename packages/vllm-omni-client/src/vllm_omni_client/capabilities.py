@@ -46,7 +46,7 @@ _ROUTES: Final[Mapping[Version, str]] = {
 }
 _FILE_MODE_SINCE: Final[Version] = (0, 24)
 # Other servers have a `/version` too: LocalAI's is above 1.
-_MAJOR: Final = 0
+_MAJOR: Final = 1
 # Fields of every release of vLLM-Omni that no other server is known to have.
 _FIELDS_OF_ITS_OWN: Final = frozenset({"vae_use_slicing", "vae_use_tiling"})
 
