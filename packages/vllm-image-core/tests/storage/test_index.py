@@ -357,6 +357,25 @@ def test_a_change_just_after_another_within_the_clocks_tick_is_noticed(root: Pat
     assert sorted(names(indexed.find(Query()))) == ["1.png", "2.png"]
 
 
+def test_the_times_of_folders_on_fat_are_not_trusted(
+    root: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = 1_700_000_000_010_000_000
+
+    def unchanged(_: Folder) -> int:
+        return still
+
+    # Emulated: on Windows, the time of such a folder stays the same when a file is added.
+    monkeypatch.setattr(Folder, "modified_ns", unchanged)
+    put(root / "1.png")
+    indexed = Index(root, clock_ns=later)
+    assert names(indexed.find(Query())) == ["1.png"]
+    os.utime(root, ns=(still, still))
+    put(root / "2.png")
+    os.utime(root, ns=(still, still))
+    assert sorted(names(indexed.find(Query()))) == ["1.png", "2.png"]
+
+
 def test_a_file_that_is_still_being_copied_is_read_again(root: Path, put: Put) -> None:
     whole = put(root / "1.png", prompt="a red fox").read_bytes()
     (root / "1.png").write_bytes(whole[:20])
@@ -731,3 +750,21 @@ def test_files_whose_names_are_not_text_are_counted_in_a_note(root: Path, put: P
     for file in odd:
         Path(os.fsdecode(file)).unlink()
     assert Index(root).find(Query()).notes == ()
+
+
+def test_a_folder_with_many_new_files_tells_how_many_it_has_read(root: Path, put: Put) -> None:
+    put(root / "0.png")
+    for number in range(1, 1_200):
+        os.link(root / "0.png", root / f"{number}.png")
+    told: list[tuple[int, int]] = []
+    indexed = Index(root)
+    indexed.find(Query(), on_progress=lambda done, total: told.append((done, total)))
+    indexed.find(Query(), on_progress=lambda done, total: told.append((done, total)))
+    assert told == [(1_000, 1_200), (1_200, 1_200)]
+
+
+def test_a_few_new_files_are_read_without_progress(root: Path, put: Put) -> None:
+    put(root / "fox.png")
+    told: list[tuple[int, int]] = []
+    Index(root).find(Query(), on_progress=lambda done, total: told.append((done, total)))
+    assert told == []
