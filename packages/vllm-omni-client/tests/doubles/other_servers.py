@@ -55,15 +55,16 @@ class Sglang:
 
     def get(self, path: str) -> Answer:
         card = {"id": self.model, "object": "model", "owned_by": "sglang", "root": self.model}
-        return {
+        answers: dict[str, Answer] = {
             "/health": (200, {"status": "ok"}),
             "/v1/models": (200, {"object": "list", "data": [card]}),
             "/openapi.json": (200, self.description()),
-        }.get(path, (404, {"detail": "Not Found"}))
+        }
+        return answers.get(path, (404, {"detail": "Not Found"}))
 
     def description(self) -> Mapping[str, object]:
         def body(kind: str, names: tuple[str, ...]) -> Mapping[str, object]:
-            schema = {"properties": {name: {} for name in names}}
+            schema = {"properties": {name: {"type": "string"} for name in names}}
             return {"post": {"requestBody": {"content": {kind: {"schema": schema}}}}}
 
         generations, edits = _ROUTES
@@ -101,11 +102,12 @@ class LocalAi:
 
     def get(self, path: str) -> Answer:
         cards = [{"id": name, "object": "model"} for name in self.models]
-        return {
+        answers: dict[str, Answer] = {
             "/healthz": (200, {}),
             "/v1/models": (200, {"object": "list", "data": cards}),
             "/version": (200, {"version": "v3.8.0"}),
-        }.get(path, (404, {"error": {"code": 404, "message": "Resource not found", "type": ""}}))
+        }
+        return answers.get(path, (404, {"error": {"code": 404, "message": "Resource not found", "type": ""}}))
 
     def generate(self, fields: Mapping[str, Any]) -> Answer:
         if fields.get("model") not in self.models:
@@ -158,7 +160,7 @@ def serving(kind: Sglang | StableDiffusionCpp | LocalAi) -> Generator[Standing]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its own name
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
