@@ -142,12 +142,8 @@ class Studio(StudioViews):
         )
         self._timer = timer
         profiles = registry or Registry.builtin()
-<<<<<<< HEAD
         profiles = profiles.assuming_edits() if assume_edits else profiles
-        speeds = ServiceTimes(Calibration(Measurements(self._library.root)))
-=======
         speeds = ServiceTimes(Calibration(Measurements(self._library.root), group_seconds=_GROUP_SECONDS))
->>>>>>> main
         self._backend = Fleet(
             [self._connect(each, max_retries=retries) for each in servers],
             learned=speeds.seconds_per_cost,
