@@ -23,6 +23,7 @@ from vllm_image_core.batches.context import OUTAGE_SECONDS, BatchContext
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.ingest import Source
 from vllm_image_core.batches.journal import Journal
+from vllm_image_core.batches.notebook_cell import explained
 from vllm_image_core.batches.summary import BatchList, BatchSummary, FoundBatch
 from vllm_image_core.display.card import Card
 from vllm_image_core.errors import InvalidRequest
@@ -58,6 +59,7 @@ from vllm_image_core.text import brief, folder_text
 _GROUP_SECONDS = 0.25
 """For how long entries of the index and measurements may wait to be written together."""
 
+_INTERRUPTED = "Interrupted: the image was cancelled. The server may still finish it."
 _RETRIES = 2
 """Retries on a studio's only server, when repeating a request is safe."""
 
@@ -325,9 +327,10 @@ class Studio(StudioViews):
 
     async def make(self, request: ImageRequest, *, fresh: bool = False) -> GeneratedImage:
         """Generate the image of a request and save it; raises what ``generate`` raises."""
-        job = await self._generator.check(request, fresh=fresh)
-        await asyncio.to_thread(self._library.check_writable, pixels=job.resolved.pixels)
-        return await self._generator.generate(job)
+        with explained(lambda: [_INTERRUPTED]):
+            job = await self._generator.check(request, fresh=fresh)
+            await asyncio.to_thread(self._library.check_writable, pixels=job.resolved.pixels)
+            return await self._generator.generate(job)
 
     async def recall(self, file: Path | str | bytes) -> RecalledRequest:
         """Read the parameters in an image file; ``make(recalled.request)`` generates the image again.
