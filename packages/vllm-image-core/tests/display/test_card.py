@@ -71,7 +71,7 @@ async def test_each_value_takes_3_to_8_lines_and_names_what_matters(
             "healthy": await studio.health(),
             "Estimated time": await studio.estimate(num_images=10),
             "GPU": await studio.gpu(),
-            "in use": studio.servers,
+            "1 server": studio.servers,
             "made with": await studio.recall(image.path),
         }
     for words, value in values.items():
