@@ -308,3 +308,29 @@ def test_where_folders_cannot_be_walked_a_link_is_found_by_looking(
     for name in ("link.png", "linked/secret.png", "../outside.png", "gone.png"):
         with pytest.raises(InvalidRequest):
             folders.read(name, parameter="images")
+
+
+def test_folders_compare_as_their_volume_does(
+    out: Path, read: Callable[[object], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = os.path.samefile
+
+    def ignoring_case(one: str | Path, other: str | Path) -> bool:
+        return same(str(one).replace("OUT", "out"), other)
+
+    spelt = str(out).replace("out", "OUT")
+    assert "outside the folders" in refused(read, f"{spelt}/fox.png").message
+    monkeypatch.setattr(os.path, "samefile", ignoring_case)  # emulated: the usual volumes of a Mac
+    assert read(f"{spelt}/sub/owl.png") == png()
+    assert "outside the folders" in refused(read, f"{out.parent}/outside.png").message
+
+
+def test_a_folder_may_be_named_through_a_link(out: Path, read: Callable[[object], bytes]) -> None:
+    link = out.parent / "link"
+    try:
+        link.symlink_to(out, target_is_directory=True)
+    except OSError:
+        pytest.skip("this user may not make links")
+    assert read(str(link / "sub" / "owl.png")) == png()
+    (out / "secret.png").symlink_to(out.parent / "private" / "secret.png")
+    assert "links are not followed" in refused(read, str(link / "secret.png")).message

@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from vllm_image_core.storage.folder import Folder
+from vllm_image_core.storage.folder import Folder, is_link, sync_to_disk
 
 
 @pytest.fixture(params=["relative to the folder", "by its path"])
@@ -138,3 +139,36 @@ def test_names_come_and_go(folder: Folder) -> None:
     assert folder.modified_ns() == folder.path.stat().st_mtime_ns
     folder.remove("fox.png")
     assert folder.names() == []
+
+
+def test_on_a_mac_a_file_is_written_to_the_disk_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="Windows has none")
+    calls: list[object] = []
+    monkeypatch.setattr(sys, "platform", "darwin")  # emulated: elsewhere, fcntl has no such command
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", lambda *given: calls.append(given[1]))
+    monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
+    descriptor = os.open(tmp_path / "fox.png", os.O_WRONLY | os.O_CREAT)
+    sync_to_disk(descriptor)
+    assert calls == [51]
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(fcntl, "fcntl", refuse)  # as network shares do
+    sync_to_disk(descriptor)
+    assert calls == [51, "fsync"]
+    os.close(descriptor)
+
+
+def test_a_junction_of_windows_is_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    assert not is_link(tmp_path / "folder")
+    assert not is_link(tmp_path / "missing")
+    status = SimpleNamespace(st_mode=(tmp_path / "folder").stat().st_mode, st_reparse_tag=0xA0000003)
+    monkeypatch.setattr(Path, "lstat", lambda _: status)  # emulated: what Windows says of one
+    assert is_link(tmp_path / "folder")
+    status.st_reparse_tag = 0x9000001A  # a file that OneDrive keeps elsewhere
+    assert not is_link(tmp_path / "folder")

@@ -170,18 +170,23 @@ def test_a_picture_that_cannot_be_written_goes_to_the_spill_folder_and_is_told(
     assert note.startswith(f"The image was saved to {saved.path} instead of the output folder. Cannot save ")
 
 
-def test_the_usual_spill_folder_is_new_and_this_users_alone(
-    picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_usual_spill_folder_is_new_and_this_users_alone_and_beside_the_output_folder_if_possible(
+    picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, beside: bool
 ) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    library = Library(tmp_path / "pictures")
+    library = Library(tmp_path / "made" / "pictures")
     save(library, picture)
-    assert list((tmp_path / "temporary").iterdir()) == []
     block(library.root)
+    if not beside:
+        library.root.parent.rename(tmp_path / "moved")
+        (tmp_path / "made").write_text("in the way")
     paths = [save(library, picture).path for _ in range(2)]
     assert paths[0].parent == paths[1].parent
-    assert paths[0].parent.parent == tmp_path / "temporary"
+    assert paths[0].parent.name.startswith("pictures-spill-" if beside else "vllm-image-spill-")
+    assert paths[0].parent.parent == tmp_path / ("made" if beside else "temporary")
+    assert list((tmp_path / "temporary").iterdir()) == ([] if beside else [paths[0].parent])
     if os.name == "posix":
         assert stat.S_IMODE(paths[0].parent.stat().st_mode) == 0o700
 
@@ -203,8 +208,8 @@ def test_when_there_is_no_temporary_folder_the_error_has_the_picture(
     picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    library = Library(tmp_path / "pictures")
-    block(library.root)
+    (tmp_path / "made").write_text("in the way")
+    library = Library(tmp_path / "made" / "pictures")
     with pytest.raises(PictureNotSaved) as caught:
         save(library, picture)
     assert caught.value.picture == picture

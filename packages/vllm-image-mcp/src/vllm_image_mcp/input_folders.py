@@ -156,9 +156,10 @@ class InputFolders:
                 yield from ((self._folders[0], (f"{path.name}{end}",)) for end in PICTURE_EXTENSIONS)
             return
         for folder in self._folders:
-            for root in dict.fromkeys((folder, Path(os.path.realpath(folder)))):
-                if path.is_relative_to(root) and path != root:
-                    yield root, path.relative_to(root).parts
+            roots = dict.fromkeys((folder, Path(os.path.realpath(folder))))
+            found = [root for root in roots if path.is_relative_to(root) and path != root]
+            for root in found or _same_folders(path, folder):
+                yield folder if not found else root, path.relative_to(root).parts
 
     def _refusal(self, given: object, parameter: str, reason: str) -> InvalidRequest:
         value = one_line(given, limit=LONGEST_PATH) if isinstance(given, str) else None
@@ -173,6 +174,14 @@ class InputFolders:
             next_step="Use the file_path of an image generated here, or ask the user to copy the file there "
             "or to start this server with --allow-dir for its folder.",
         )
+
+
+def _same_folders(path: PurePath, folder: Path) -> Generator[PurePath]:
+    """Yield the folder as a path spells it: volumes may ignore case and how accents are composed."""
+    for parent in path.parents:
+        with suppress(OSError):
+            if os.path.samefile(parent, folder):  # noqa: PTH121 - a pure path has no such method
+                yield parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

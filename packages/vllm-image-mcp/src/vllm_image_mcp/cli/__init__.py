@@ -9,7 +9,7 @@ import click
 
 from vllm_image_mcp.command_line import Group
 from vllm_image_mcp.options import with_settings
-from vllm_image_mcp.startup import check_profiles, start_logging
+from vllm_image_mcp.startup import check_output_folder, check_profiles, start_logging
 
 if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
@@ -51,6 +51,7 @@ def main(settings: Settings) -> None:
     start_logging(settings)
     if click.get_current_context().invoked_subcommand is None:
         check_profiles(settings)
+        check_output_folder(settings)
         from vllm_image_mcp.server import serve  # noqa: PLC0415 - commands need no MCP
 
         serve(settings)
