@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from vllm_image_core.display.card import Displayed
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.files import read_image_file
 from vllm_image_core.imaging import preview
@@ -53,7 +54,7 @@ def _unreadable(message: str) -> BadPicture:
     return BadPicture(message, next_step="Give the path of an image file.")
 
 
-class StudioViews:
+class StudioViews(Displayed):
     """The studio's methods that show images, its own and others."""
 
     async def preview(

@@ -10,13 +10,18 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shlex
+import subprocess
 import sys
 from contextlib import suppress
 from glob import glob
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final, TextIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _CLOSED: Final = (errno.EPIPE, errno.EINVAL)
 """The errors of a pipe that nobody reads any longer: EINVAL is that of Windows."""
@@ -99,6 +104,11 @@ def _discard(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def shell_command(words: Iterable[str]) -> str:
+    """Join words into a command line, quoted for this system's shell."""
+    return subprocess.list2cmdline(list(words)) if os.name == "nt" else shlex.join(words)
 
 
 def with_home(path: Any) -> Any:  # noqa: ANN401 - click passes on what it was given

@@ -66,7 +66,7 @@ def test_the_blocking_client_reaches_a_server_that_listens_on_ipv4_only(
         return resolve(host, *rest, **options)  # type: ignore[arg-type]  # passed on as it came
 
     def answer(connection: socket.socket, request: bytes) -> bool:
-        connection.sendall(b'HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{"data": []}')
+        connection.sendall(b'HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{"data": []}')
         seen.append(request)
         done.set()
         return False

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from vllm_image_mcp.command_line import Group
+<<<<<<< HEAD
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.startup import check_output_folder, check_profiles, start_logging
+=======
+from vllm_image_mcp.options import GroupedOptions, with_settings
+from vllm_image_mcp.startup import check_profiles, start_logging
+>>>>>>> main
 
 if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
 
-_COMMANDS: Final = ("batch", "batches", "cancel", "edit", "generate", "health", "models", "resume")
+_COMMANDS: Final = (
+    "batch",
+    "batches",
+    "cancel",
+    "completion",
+    "edit",
+    "estimate",
+    "find",
+    "generate",
+    "health",
+    "models",
+    "recall",
+    "resume",
+)
 """The commands; each is defined in the module of its name."""
 
 
-class _Commands(Group):
+class _Commands(GroupedOptions, Group):
     """A group that imports a command when it is called, and all of them to list them."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's own
+        """Run the command line, or answer a shell that asks for completions."""
+        if "_VLLM_IMAGE_MCP_COMPLETE" in os.environ:
+            self._load("completion")  # defines how PowerShell asks
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the names of all commands."""
@@ -41,7 +67,7 @@ class _Commands(Group):
     cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(package_name="vllm-image-mcp")
-@with_settings
+@partial(with_settings, serves_mcp=True)
 def main(settings: Settings) -> None:
     """Generate and edit images on a self-hosted vLLM-Omni server.
 

@@ -14,8 +14,9 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
-from vllm_image_mcp.command_line import FileArgument, echo
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.error_messages import sentence
+from vllm_image_mcp.options import GroupedOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -30,8 +31,8 @@ _MOST_REASONS = 1_000
 """How many different reasons are collected before they are printed."""
 
 
-@click.command()
-@click.argument("file", type=FileArgument())
+@click.command(cls=GroupedOptions)
+@click.argument("file", type=click.File("rb"))
 @click.option(
     "--format",
     "kind",

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
+from vllm_image_mcp.cli.json_line import json_line
 from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.error_messages import diagnosis, sentence
+from vllm_image_mcp.options import GroupedOptions
 
 if TYPE_CHECKING:
     from vllm_image_core.fleet.server import ServerReport
@@ -16,14 +19,20 @@ if TYPE_CHECKING:
     from vllm_image_mcp.state import State
 
 
-@click.command()
+@click.command(cls=GroupedOptions)
+@shared_options.as_json
 @with_state
-async def health(state: State) -> int:
+async def health(state: State, *, as_json: bool) -> int:
     """Check whether the server can generate images.
 
     The exit status is 1 if it cannot.
     """
     report = await state.studio.health()
+    if as_json:
+        from vllm_image_mcp.results.image_results import server_health  # noqa: PLC0415 - slow to import
+
+        echo(json_line(server_health(report).model_dump(mode="json")))
+        return 0 if report.status == "healthy" else 1
     seconds = report.latency_seconds
     echo(f"server   {report.server_url}")
     echo(f"status   {report.status}")

@@ -79,3 +79,7 @@ fresh: Option = click.option(
 as_json: Option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object per line on stdout."
 )
+quiet: Option = click.option("-q", "--quiet", is_flag=True, help="Print only the paths of images.")
+open_image: Option = click.option(
+    "--open", "open_image", is_flag=True, help="Open the image in the system's viewer."
+)
