@@ -148,8 +148,15 @@ def test_on_a_mac_a_file_is_written_to_the_disk_itself(
     calls: list[object] = []
     monkeypatch.setattr(sys, "platform", "darwin")  # emulated: elsewhere, fcntl has no such command
     monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
-    monkeypatch.setattr(fcntl, "fcntl", lambda *given: calls.append(given[1]))
-    monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
+
+    def command(_: int, number: int) -> None:
+        calls.append(number)
+
+    def sync(_: int) -> None:
+        calls.append("fsync")
+
+    monkeypatch.setattr(fcntl, "fcntl", command)
+    monkeypatch.setattr(os, "fsync", sync)
     descriptor = os.open(tmp_path / "fox.png", os.O_WRONLY | os.O_CREAT)
     sync_to_disk(descriptor)
     assert calls == [51]
@@ -168,7 +175,11 @@ def test_a_junction_of_windows_is_a_link(tmp_path: Path, monkeypatch: pytest.Mon
     assert not is_link(tmp_path / "folder")
     assert not is_link(tmp_path / "missing")
     status = SimpleNamespace(st_mode=(tmp_path / "folder").stat().st_mode, st_reparse_tag=0xA0000003)
-    monkeypatch.setattr(Path, "lstat", lambda _: status)  # emulated: what Windows says of one
+
+    def lstat(_: Path) -> object:
+        return status
+
+    monkeypatch.setattr(Path, "lstat", lstat)  # emulated: what Windows says of one
     assert is_link(tmp_path / "folder")
     status.st_reparse_tag = 0x9000001A  # a file that OneDrive keeps elsewhere
     assert not is_link(tmp_path / "folder")

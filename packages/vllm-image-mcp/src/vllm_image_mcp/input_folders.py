@@ -157,9 +157,10 @@ class InputFolders:
             return
         for folder in self._folders:
             roots = dict.fromkeys((folder, Path(os.path.realpath(folder))))
-            found = [root for root in roots if path.is_relative_to(root) and path != root]
-            for root in found or _same_folders(path, folder):
-                yield folder if not found else root, path.relative_to(root).parts
+            within = [root for root in roots if path.is_relative_to(root) and path != root]
+            yield from ((root, path.relative_to(root).parts) for root in within)
+            if not within:
+                yield from ((folder, path.relative_to(same).parts) for same in _same_folders(path, folder))
 
     def _refusal(self, given: object, parameter: str, reason: str) -> InvalidRequest:
         value = one_line(given, limit=LONGEST_PATH) if isinstance(given, str) else None

@@ -85,6 +85,6 @@ def _handle(number: int, receive: Callable[[int], None]) -> Callable[[], object]
     try:
         loop.add_signal_handler(number, receive, number)
     except NotImplementedError:  # on Windows
-        before = signal.signal(number, lambda *_: loop.call_soon_threadsafe(receive, number))
+        before = signal.signal(number, lambda which, _: bool(loop.call_soon_threadsafe(receive, which)))
         return partial(signal.signal, number, signal.SIG_DFL if before is None else before)
     return partial(loop.remove_signal_handler, number)

@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from vllm_image_mcp.command_line import Group
-<<<<<<< HEAD
-from vllm_image_mcp.options import with_settings
-from vllm_image_mcp.startup import check_output_folder, check_profiles, start_logging
-=======
 from vllm_image_mcp.options import GroupedOptions, with_settings
-from vllm_image_mcp.startup import check_profiles, start_logging
->>>>>>> main
+from vllm_image_mcp.startup import check_output_folder, check_profiles, start_logging
 
 if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
