@@ -82,9 +82,13 @@ def handle_signals(receive: Callable[[int], None]) -> Generator[None]:
 def _handle(number: int, receive: Callable[[int], None]) -> Callable[[], object]:
     """Handle a signal on the running event loop; return the function that ends this."""
     loop = asyncio.get_running_loop()
+
+    def pass_on(which: int, _: object) -> None:
+        loop.call_soon_threadsafe(receive, which)
+
     try:
         loop.add_signal_handler(number, receive, number)
     except NotImplementedError:  # on Windows
-        before = signal.signal(number, lambda which, _: bool(loop.call_soon_threadsafe(receive, which)))
+        before = signal.signal(number, pass_on)
         return partial(signal.signal, number, signal.SIG_DFL if before is None else before)
     return partial(loop.remove_signal_handler, number)
