@@ -11,7 +11,7 @@ from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver import Context, Resolve
 from mcp.types import CallToolResult
 from vllm_image_core.errors import ImageError
-from vllm_image_core.requests.fields import RequestValues
+from vllm_image_core.requests.fields import RequestValues, without_rare_fields
 
 from vllm_image_mcp.jobs.wait_limits import answer_deadline
 from vllm_image_mcp.results.tool_reply import reply, with_notes
@@ -81,7 +81,7 @@ async def batch_generate(
 
     from vllm_image_mcp.tools.sweeps import expand_requests  # noqa: PLC0415 - likewise
 
-    shared = ImageRequest(prompt="", **values)
+    shared = ImageRequest(prompt="", **without_rare_fields(values))
     return await generate_many(
         ctx,
         expand_requests(prompts, seeds, sweep, shared=shared, draw_seed=lambda: secrets.randbelow(2**32)),
