@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from mcp import Client
 from vllm_image_core.errors import CannotSave
 from vllm_image_mcp.cli import main
-from vllm_image_mcp.output_folder import OutputFolder, folder_without_terminal, usable_folder
+from vllm_image_mcp.output_folder import OutputFolder, folder_without_terminal, refusal_of, usable_folder
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.state import State
 
@@ -129,7 +129,11 @@ def test_a_path_with_a_drive_is_not_relative_to_the_working_folder(
 ) -> None:
     monkeypatch.setattr(sys, "platform", "win32")  # emulated: elsewhere, these are names in a folder
     monkeypatch.chdir(tmp_path)
-    assert usable_folder(Path("Q:/foxes")) == OutputFolder(Path("Q:/foxes"))
+    missing = Path("Q:/foxes")
+    assert usable_folder(missing) == OutputFolder(missing)
+    refusal = refusal_of(missing)
+    assert refusal is not None
+    assert "The drive Q:" in refusal.message
     assert usable_folder(Path("foxes")) == OutputFolder(tmp_path / "foxes")
 
 

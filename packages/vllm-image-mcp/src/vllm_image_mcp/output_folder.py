@@ -8,6 +8,7 @@ from pathlib import Path, PureWindowsPath
 
 from vllm_image_core.errors import CannotSave
 from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.windows_paths import check_folder_path
 from vllm_image_core.text import LONGEST_PATH, one_line
 
 from vllm_image_mcp.known_folders import pictures_folder
@@ -69,7 +70,7 @@ def folder_without_terminal(asked: Path) -> OutputFolder:
         path = pictures_folder() / "vllm-image"
     except (OSError, RuntimeError, KeyError, ValueError):  # the user has no home folder
         return usable_folder(asked)
-    if not path.is_absolute() or _check(path).refusal or _refusal(path):
+    if not path.is_absolute() or _check(path).refusal or refusal_of(path):
         return usable_folder(asked)
     return OutputFolder(path)
 
@@ -118,6 +119,7 @@ def _check(path: Path) -> OutputFolder:
 def refusal_of(folder: Path) -> CannotSave | None:
     """Say why nothing can be saved in a folder; None if it can. A missing folder is not created."""
     try:
+        check_folder_path(folder)
         Store(existing_part(folder)).check_writable()
     except CannotSave as error:
         return error
@@ -125,5 +127,8 @@ def refusal_of(folder: Path) -> CannotSave | None:
 
 
 def existing_part(folder: Path) -> Path:
-    """Return the folder if it exists, and otherwise the nearest one above it that does."""
-    return next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    """Return the folder if it exists, and otherwise the nearest one above it that does.
+
+    If there is none, because its drive is missing, return the folder.
+    """
+    return next((path for path in (folder, *folder.parents) if os.access(path, os.F_OK)), folder)
