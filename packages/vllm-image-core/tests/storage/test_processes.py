@@ -15,10 +15,10 @@ from vllm_image_core.storage.owner import is_dead, this_process
 from vllm_image_core.storage.processes import is_same_start, process_table, start_time
 
 # Emulated where it is not the real one: psutil, which is asked there, knows this system's processes.
-SYSTEMS = ["win32", *([sys.platform] if sys.platform != "win32" else [])]
+SYSTEMS: frozenset[str] = frozenset(("win32", sys.platform))
 
 
-@pytest.fixture(params=SYSTEMS)
+@pytest.fixture(params=sorted(SYSTEMS))
 def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     assert psutil.Process().pid == os.getpid()  # it is not imported while the system is emulated
     monkeypatch.setattr(sys, "platform", request.param)
@@ -82,7 +82,7 @@ def test_machines_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) ->
     for node in (0x00_16_3E_12_34_56, 0x00_16_3E_12_34_57):
         monkeypatch.setattr(uuid, "getnode", lambda node=node: node)
         tables.add(process_table())
-    if os.name != "nt":  # there, the system's own ID is used
+    if sys.platform != "win32":  # there, the system's own ID is used
         assert len(tables) == 2
 
 

@@ -66,7 +66,7 @@ class Folder:
         if not _RELATIVE:
             yield cls(path, None)
             return
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         try:
             yield cls(path, descriptor)
         finally:
