@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from vllm_image_core.storage import owner
 from vllm_image_core.storage.owner import is_dead, this_process
 from vllm_image_core.storage.processes import is_same_start, process_table, start_time
 
@@ -23,6 +24,7 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     assert psutil.Process().pid == os.getpid()  # it is not imported while the system is emulated
     monkeypatch.setattr(sys, "platform", request.param)
     monkeypatch.setattr(uuid, "getnode", lambda: 0x00_16_3E_12_34_56)
+    monkeypatch.setattr("vllm_image_core.storage.owner._process", owner._process.__wrapped__)
     return request.param
 
 
@@ -40,13 +42,13 @@ def test_a_process_is_alive_until_it_is_killed_even_if_nobody_waited_for_it(
 ) -> None:
     started = start_time(other_process.pid)
     assert started
-    owner = replace(this_process("token"), pid=other_process.pid, started=started)
-    assert owner.pid_namespace
-    assert not is_dead(owner)
+    theirs = replace(this_process("token"), pid=other_process.pid, started=started)
+    assert theirs.pid_namespace
+    assert not is_dead(theirs)
     other_process.kill()
     while start_time(other_process.pid) is not None:
         pass  # until the signal has arrived
-    assert is_dead(owner)
+    assert is_dead(theirs)
 
 
 @pytest.mark.usefixtures("system")

@@ -425,7 +425,7 @@ def test_a_folder_that_was_removed_meanwhile_is_made_again(
     assert contents(store.root) == [f"{NAME}.png"]
 
 
-@pytest.mark.parametrize("renames", [True, False])
+@pytest.mark.parametrize("renames", [True, pytest.param(False, marks=posix)])
 def test_where_there_are_no_hard_links_files_are_whole_and_never_replaced_all_the_same(
     store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch, *, renames: bool
 ) -> None:

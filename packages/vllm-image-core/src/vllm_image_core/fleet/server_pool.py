@@ -9,6 +9,7 @@ from vllm_omni_client.errors import BadRequest, OmniError, ServerBusy, ServerUnr
 from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.server import FleetCall, Server, usual_seconds
+from vllm_image_core.text import message_of
 
 _logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class ServerPool:
         self._learned = learned
         self._ceiling = ceiling
         for backend in backends:
-            self.admit(backend)
+            self._admit(backend, alone=len(backends) == 1)
 
     @property
     def base_url(self) -> str:
@@ -66,9 +67,12 @@ class ServerPool:
 
     def admit(self, backend: Backend) -> Server:
         """Add a server; one that the pool already has is an `InvalidRequest`."""
+        return self._admit(backend, alone=False)
+
+    def _admit(self, backend: Backend, *, alone: bool) -> Server:
         if any(member.url == backend.base_url for member in self.members):
             raise wrong_servers(f"{backend.base_url} is given twice.", backend.base_url)
-        member = Server(backend, parallel=self.parallel, ceiling=self._ceiling)
+        member = Server(backend, parallel=self.parallel, ceiling=self._ceiling, alone=alone)
         self.members.append(member)
         return member
 
@@ -153,7 +157,7 @@ class ServerPool:
         for _, error in reversed(errors):
             if isinstance(error, ServerUnreachable | ServerBusy):
                 return copy.copy(error)
-        why = "; ".join(f"{url}: {error}" for url, error in errors) or self.base_url
+        why = "; ".join(f"{url}: {message_of(error)}" for url, error in errors) or self.base_url
         return ServerUnreachable(f"No server is available now. {why}")
 
     def _difference(self, first: Server, member: Server) -> str:
