@@ -37,11 +37,9 @@ class _AsOnWindows(ast.NodeTransformer):
         return ast.copy_location(ast.Constant(VALUES[name]), node) if name in VALUES else node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        match node:
-            case ast.Call(ast.Name("getattr"), [ast.Name("os"), ast.Constant(name), default]) if (
-                name in MISSING
-            ):
-                return default
+        is_lookup = ast.unparse(node.func) == "getattr" and ast.unparse(node.args[0]) == "os"
+        if is_lookup and ast.literal_eval(node.args[1]) in MISSING:
+            return node.args[2]
         return self.generic_visit(node)
 
     def visit_Import(self, node: ast.Import) -> ast.AST:
@@ -134,6 +132,3 @@ def emulate() -> None:
     sys.meta_path.insert(0, _Finder())
     _patch_calls()
     setattr(asyncio.SelectorEventLoop, "add_signal_handler", _no_handlers)  # noqa: B010 - typed otherwise
-
-
-emulate()

@@ -40,5 +40,6 @@ def pytest_make_collect_report(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     twice = pytest.mark.skip(reason="it emulates a system itself")
     for item in items:
-        if isinstance(item, pytest.Function) and 'sys, "platform"' in inspect.getsource(item.function):
+        test: object = getattr(item, "obj", None)
+        if inspect.isfunction(test) and 'sys, "platform"' in inspect.getsource(test):
             item.add_marker(twice)

@@ -64,7 +64,7 @@ class Folder:
     def existing(cls, path: Path) -> "Generator[Folder]":
         """Open an existing folder."""
         if not _RELATIVE:
-            os.stat(path)  # a missing folder is an error at once, as it is for the others
+            path.stat()  # a missing folder is an error at once, as it is for the others
             yield cls(path, None)
             return
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
