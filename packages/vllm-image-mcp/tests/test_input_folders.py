@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -237,9 +238,11 @@ def test_a_link_to_an_image_of_ours_is_not_followed_either(
 def test_what_is_no_plain_file_is_neither_opened_nor_waited_for(
     read: Callable[[object], bytes], out: Path
 ) -> None:
-    os.mkfifo(out / "pipe.png")
-    assert "is not a regular file" in refused(read, "pipe.png").message
-    assert "it is a folder" in refused(read, "sub").message
+    if sys.platform != "win32":  # which has no pipes in folders, and opens no folder
+        os.mkfifo(out / "pipe.png")
+        assert "is not a regular file" in refused(read, "pipe.png").message
+        assert "it is a folder" in refused(read, "sub").message
+    assert "cannot read 'sub'" in refused(read, "sub").message
 
 
 def test_a_name_that_no_file_can_have_is_refused_for_its_length(read: Callable[[object], bytes]) -> None:

@@ -1,6 +1,5 @@
 """What Windows would refuse or change in the path of a folder is said before any work."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -72,6 +71,6 @@ def test_a_windows_with_long_paths_takes_them(monkeypatch: pytest.MonkeyPatch) -
     check_folder_path(Path("a" * 300))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="other systems have other names")
+@pytest.mark.skipif(sys.platform == "win32", reason="other systems have other names")
 def test_other_systems_take_such_names(tmp_path: Path) -> None:
     Store(tmp_path / "con" / "what? ").check_writable()

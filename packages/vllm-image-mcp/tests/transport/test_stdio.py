@@ -511,8 +511,9 @@ def test_an_unknown_model_is_told_in_the_log(spawn: Spawn, omni: "OmniServer", t
     ) in server.errors
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_at_a_terminal_it_says_what_it_waits_for(spawn: Spawn) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no pseudo-terminals")
     import pty  # noqa: PLC0415 - not on Windows
 
     ours, theirs = pty.openpty()

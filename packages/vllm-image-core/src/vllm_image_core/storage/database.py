@@ -8,6 +8,7 @@ connection belongs to the thread and the operation that opened it.
 import os
 import re
 import sqlite3
+import traceback
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -131,8 +132,10 @@ class Database:
                 self._migrate(connection)
                 yield connection
         except sqlite3.DatabaseError as error:
+            traceback.clear_frames(error.__traceback__)  # a cursor in them keeps the file open
             raise self._translate(error, identity) from error
         except UnicodeDecodeError as error:
+            traceback.clear_frames(error.__traceback__)
             raise self._damage("is damaged: its schema is not text", identity) from error
 
     def check_file(self, connection: sqlite3.Connection) -> None:

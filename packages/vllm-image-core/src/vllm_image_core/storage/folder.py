@@ -64,9 +64,10 @@ class Folder:
     def existing(cls, path: Path) -> "Generator[Folder]":
         """Open an existing folder."""
         if not _RELATIVE:
+            path.stat()  # a missing folder is an error at once, as it is for the others
             yield cls(path, None)
             return
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         try:
             yield cls(path, descriptor)
         finally:
