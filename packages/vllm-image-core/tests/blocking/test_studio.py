@@ -147,7 +147,9 @@ def test_an_interrupt_cancels_a_single_image(studio: BlockingStudio, batch_serve
     with pytest.raises(KeyboardInterrupt) as caught:
         studio.generate("a red fox")
     thread.join()
-    assert caught.value.__dict__["_render_traceback_"]()[0].startswith("Interrupted: the call was cancelled.")
+    assert caught.value.__dict__["_render_traceback_"]()[0].startswith(
+        "Interrupted: the image was cancelled."
+    )
     assert batch_server.at_once == 0
 
 
