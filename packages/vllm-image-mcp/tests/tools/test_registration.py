@@ -39,8 +39,14 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "num_inference_steps": None,
         "guidance_scale": None,
         "seeds": None,
+        "filename": None,
         "quality": None,
+        "output_format": None,
+        "count": None,
         "sweep": None,
+        "zip": None,
+        "wildcards": None,
+        "dry_run": None,
         "max_concurrent": None,
         "max_wait": None,
     },
@@ -71,6 +77,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "seed": None,
         "since": None,
         "until": None,
+        "batch_id": None,
         "limit": 10,
         "offset": 0,
     },
@@ -81,7 +88,7 @@ TYPES = {
     "images": ["string"],
     "mask": "string",
     "strength": "number",
-    "prompts": ["string"],
+    "prompts": ["string", "object"],
     "negative_prompt": "string",
     "width": "integer",
     "height": "integer",
@@ -99,7 +106,11 @@ TYPES = {
     "max_wait": "number",
     "wait": "boolean",
     "resume": "boolean",
+    "count": "integer",
     "sweep": "object",
+    "zip": "boolean",
+    "wildcards": "boolean",
+    "dry_run": "boolean",
     "text": "string",
     "model": "string",
     "since": "string",
@@ -237,8 +248,10 @@ def misfits(value: JsonValue, shape: Shape, at: str = "answer") -> list[str]:
 
 
 def json_type(schema: Mapping[str, Any]) -> object:
-    """The type of a parameter's schema: a name, or a name in a list."""
-    return [schema["items"]["type"]] if schema["type"] == "array" else schema["type"]
+    """The type of a parameter's schema: a name, or the names of what a list may hold."""
+    if schema["type"] != "array":
+        return schema["type"]
+    return [each["type"] for each in schema["items"].get("anyOf", [schema["items"]])]
 
 
 def text(result: CallToolResult) -> str:

@@ -15,7 +15,7 @@ from vllm_image_mcp.tools.schemas import short_input, short_output
 
 Connect = Callable[..., Client]
 
-MOST_TOKENS = 4_500
+MOST_TOKENS = 4_800
 CHARACTERS_PER_TOKEN = 3.9
 """Of schemas in compact JSON with short English texts. For these very tools o200k_base came to 4.17,
 cl100k_base to 4.37, and the last tokenizer of Claude that is public to 4.02: this is less than each."""
@@ -112,7 +112,7 @@ def test_a_result_with_definitions_is_written_out() -> None:
     assert short_output(schema)["properties"] == {
         "one": {"type": "object", "properties": {}},
         "many": {"type": "array", "items": {"type": "object", "properties": {}}},
-        "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "Kept."},
+        "maybe": {"type": ["string", "null"], "description": "Kept."},
         "named": {"anyOf": [{"enum": ["a"], "type": "string"}, {"type": "null"}]},
         "inner": {"anyOf": [{"type": "object", "properties": {}}, {"type": "null"}]},
     }

@@ -70,7 +70,7 @@ class RequestField:
         shown_in: The tools and the commands that have it. Batch files have all fields but those of edits.
         short: Other names for it in batch files and sweeps, separated by spaces.
         aliases: What other programs call it, likewise; a tool that gets such a name points to this field.
-        swept: Its place in the list of parameters that a sweep may vary; None if it cannot be swept.
+        swept: Whether a sweep may vary it.
         indexed: Whether the index of the output folder holds it.
     """
 
@@ -87,7 +87,7 @@ class RequestField:
     shown_in: frozenset[Surface] = _EVERYWHERE
     short: str = ""
     aliases: str = ""
-    swept: int | None = None
+    swept: bool = True
     indexed: bool = False
 
     @property
@@ -140,18 +140,18 @@ def _wire_schemas() -> Mapping[str, Mapping[str, Any]]:
 # fmt: off
 REQUEST_FIELDS: Final = (
     RequestField("prompt", str, "Text description of the image.", wire="prompt", shown_in=frozenset(TOOLS),
-        indexed=True, aliases="prompts positive_prompt prompt_text text_prompt image_prompt"),
+        swept=False, indexed=True, aliases="prompts positive_prompt prompt_text text_prompt image_prompt"),
     RequestField("images", object,
         "file_path or name of images made here, or files in allowed folders. No URLs.",
-        shown_in=frozenset({"edit_image"}),
+        shown_in=frozenset({"edit_image"}), swept=False,
         aliases="image input_image input_images image_path image_paths image_url image_urls init_image "
         "source_image source_images base_image reference_image ref_image reference_images picture pictures "
         "image_file image_files original_image"),
     RequestField("mask", object, "As images: white may change, black stays. Only for models that inpaint.",
         "Mask image: white where the image may change.", shown_in=frozenset({"edit_image", "edit"}),
-        aliases="mask_image inpaint_mask mask_path masks"),
+        swept=False, aliases="mask_image inpaint_mask mask_path masks"),
     RequestField("reference_image", object, "", "Image from which to take a subject or a style.",
-        shown_in=frozenset({"edit"})),
+        shown_in=frozenset({"edit"}), swept=False),
     RequestField("strength", float, "0 to 1: how far it may depart from the image, if the model supports it.",
         "0 to 1: how far the result may differ from the image.", wire="strength",
         shown_in=frozenset({"edit_image", "edit"}),
@@ -161,8 +161,7 @@ REQUEST_FIELDS: Final = (
     RequestField("resolution", int, "", "640 or 1024, for the same models, instead of a size.",
         wire="resolution", shown_in=frozenset({"edit"})),
     RequestField("negative_prompt", str, "What to avoid. Some models ignore it.",
-        "What to keep out of the image.", wire="negative_prompt",
-        shown_in=_EVERYWHERE - {"batch"}, swept=6, indexed=True,
+        "What to keep out of the image.", wire="negative_prompt", indexed=True,
         aliases="neg_prompt neg negative negative_prompts avoid exclude"),
     RequestField("width", int, "Pixels.", "Image width in pixels.", metavar="PIXELS",
         shown_in=_EVERYWHERE - {"edit_image"}, indexed=True,
@@ -172,32 +171,32 @@ REQUEST_FIELDS: Final = (
         aliases="h image_height output_height height_px"),
     RequestField("aspect_ratio", str, 'E.g. "16:9"; overrides width/height.',
         'Aspect ratio, such as "16:9"; overrides width and height.', metavar="W:H",
-        shown_in=_EVERYWHERE - {"edit_image"}, swept=5,
+        shown_in=_EVERYWHERE - {"edit_image"},
         aliases="ratio aspect ar image_ratio image_aspect_ratio"),
     RequestField("num_inference_steps", int, "Diffusion steps, 1 to 200.", "Number of inference steps.",
-        option="--steps", wire="num_inference_steps", swept=3, indexed=True, short="steps",
+        option="--steps", wire="num_inference_steps", indexed=True, short="steps",
         aliases="step n_steps num_steps inference_steps sampling_steps sample_steps step_count "
         "diffusion_steps denoising_steps number_of_steps inference_step_count"),
     RequestField("guidance_scale", float, "CFG scale, 0 to 20.", "How closely to follow the prompt.",
-        wire="guidance_scale", swept=2, indexed=True, short="guidance cfg",
+        wire="guidance_scale", indexed=True, short="guidance cfg",
         aliases="cfg_scale true_cfg_scale true_cfg scale cfg_guidance guidance_strength cfg_value "
         "text_guidance classifier_free_guidance"),
     RequestField("seed", int, "For reproducibility. Default: random.", "Seed. Default, and -1: random.",
         wire="seed", allowed="a signed 64-bit integer, preferably from 0 to 4294967295",
-        shown_in=_EVERYWHERE - {"batch"}, swept=1, indexed=True,
+        shown_in=_EVERYWHERE - {"batch"}, indexed=True,
         aliases="seeds random_seed rng_seed noise_seed manual_seed seed_value"),
     RequestField("filename", str, "A plain name, no folders. Default: time and hash.",
-        "File name. Default: the time and a hash.", metavar="NAME",
-        shown_in=_EVERYWHERE - {"batch_generate", "batch"},
+        "File name. Default: the time and a hash.", metavar="NAME", swept=False,
         aliases="file file_name output output_file output_filename output_name output_path save_path save_as "
         "file_path image_name out"),
     RequestField("quality", Quality, "Preset for omitted settings: draft is fast, best slow.",
         "Preset for any settings you omit; `standard` uses the model's defaults.", noun="a quality",
-        swept=4, aliases="preset quality_preset image_quality quality_level"),
-    RequestField("tag", str, "A label to find the image by.", shown_in=frozenset(), indexed=True),
+        aliases="preset quality_preset image_quality quality_level"),
+    RequestField("tag", str, "A label to find the image by.", shown_in=frozenset(), swept=False,
+        indexed=True),
     RequestField("output_format", OutputFormat, "Default: png.",
         "File format. Default: png, the only lossless one.", wire="output_format",
-        noun="a supported format", shown_in=frozenset({"generate_image", "generate"}),
+        noun="a supported format", shown_in=_EVERYWHERE - {"edit_image", "edit"},
         aliases="format image_format file_format file_type image_type output_type extension ext mime_type"),
 )
 # fmt: on
@@ -211,9 +210,7 @@ PLAIN_FIELDS: Final = tuple(
 SENT_TEXTS: Final = frozenset(each.name for each in REQUEST_FIELDS if each.kind == "text" and each.wire)
 """The fields whose text is sent to the server, such as the prompts."""
 
-SWEPT: Final = tuple(
-    each.name for each in sorted(REQUEST_FIELDS, key=lambda each: each.swept or 0) if each.swept is not None
-)
+SWEPT: Final = tuple(each.name for each in REQUEST_FIELDS if each.swept)
 """The names of the fields that a sweep may vary."""
 
 SHORT_NAMES: Final = {short: each.name for each in REQUEST_FIELDS for short in each.short.split()}

@@ -13,7 +13,7 @@ from vllm_image_mcp.startup import check_profiles, start_logging
 if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
 
-_COMMANDS: Final = ("batch", "batches", "cancel", "edit", "generate", "health", "models", "resume")
+_COMMANDS: Final = ("batch", "batches", "cancel", "edit", "generate", "health", "models", "resume", "sweep")
 """The commands; each is defined in the module of its name."""
 
 

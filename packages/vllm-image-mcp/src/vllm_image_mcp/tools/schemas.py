@@ -54,7 +54,15 @@ def _result(schema: Mapping[str, Any], definitions: Mapping[str, Schema]) -> Sch
                 short[key] = [_result(each, definitions) for each in cast("list[Schema]", value)]
             case _:
                 pass
-    return short
+    return _joined(short)
+
+
+def _joined(schema: Schema) -> Schema:
+    """A schema whose alternatives are bare types, with all of them in one `type`; others as they are."""
+    choices = cast("list[Schema]", schema.get("anyOf", []))
+    if not choices or any(choice.keys() != {"type"} for choice in choices):
+        return schema
+    return {"type": [choice["type"] for choice in choices], **_without(schema, "anyOf")}
 
 
 def _without(schema: Mapping[str, Any], *keys: str) -> Schema:
