@@ -23,7 +23,7 @@ PACKAGES = ("vllm-omni-client", "vllm-image-core", "vllm-image-mcp")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 # Coverage is measured at both ends of the matrix: it costs time, and the lines are the same between them.
 MEASURED = (PYTHONS[0], PYTHONS[-1])
-TEST_TOOLS = ("hypothesis", "pytest", "pytest-xdist", "respx")
+TEST_TOOLS = ("hypothesis", "pytest", "pytest-xdist", "respx", "trustme")
 PYTEST = ("pytest", "-q", "-n", "auto")
 
 
@@ -207,10 +207,32 @@ def hosts(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """A benchmark by its name: `nox -s bench -- startup`."""
-    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
     if not session.posargs or session.posargs[0] not in names:
         session.error(f"Name a benchmark: {', '.join(names)}")
     sync(session, "bench")
     name, *rest = session.posargs
-    doubles = str(ROOT / "packages/vllm-image-core/tests/doubles")
-    session.run("python", f"benchmarks/{name}.py", *rest, env={"PYTHONPATH": doubles})
+    environment = {"PYTHONPATH": str(ROOT / "packages/vllm-image-core/tests/doubles")}
+    if name in {"client", "studio"}:
+        environment |= peer_environments(session)
+    session.run("python", f"benchmarks/{name}.py", *rest, env=environment)
+
+
+def peer_environments(session: nox.Session) -> dict[str, str]:
+    """Install what is compared into environments of its own: what `pip install` brings, and nothing else."""
+    wanted = {
+        "openai": ("--only-group=contract",),
+        "vllm-omni-client": ("--package=vllm-omni-client", "--no-dev"),
+        "vllm-image-core": ("--package=vllm-image-core", "--no-dev"),
+    }
+    found: dict[str, str] = {}
+    for name, options in wanted.items():
+        folder = (session.cache_dir / "bench" / name).resolve()
+        session.run_install(
+            *("uv", "sync", "--quiet", "--locked", *options, f"--python={session.virtualenv.location}"),
+            env={"UV_PROJECT_ENVIRONMENT": str(folder)},
+            external=True,
+        )
+        python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        found[f"BENCH_{name.upper().replace('-', '_')}"] = str(python)
+    return found

@@ -133,6 +133,8 @@ VALUES = {
     "max_concurrent": "3",
     "timeout": "60",
     "api_key": "sesame",
+    "header": "X-Team: blue",
+    "ca_file": __file__,
     "demo": "1",
     "gpu_name": "H100",
     "gpu_vram_gb": "80",

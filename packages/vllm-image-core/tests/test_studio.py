@@ -37,8 +37,9 @@ def test_the_home_folder_of_nobody_is_refused(parameter: str) -> None:
 
 async def test_a_notebook_shows_the_picture(tmp_path: Path) -> None:
     image = await studio_of(Server(), tmp_path).generate("a red fox", width=64, height=64)
-    assert image._repr_png_() == image.path.read_bytes()
-    assert image._repr_jpeg_() is None
+    shown = image._repr_html_()
+    assert '<img src="data:image/webp;base64,' in shown
+    assert all(text in shown for text in (image.path.name, f"seed {image.seed}", 'alt="a red fox"'))
 
 
 async def test_the_seed_minus_one_asks_for_a_random_one(tmp_path: Path) -> None:

@@ -150,3 +150,21 @@ def test_a_slip_is_told_with_the_right_name_and_all_that_there_are() -> None:
 def test_a_message_survives_a_pickle(tmp_path: Path) -> None:
     error = CannotSave(f"Cannot save images in {tmp_path}.")
     assert sentence(pickle.loads(pickle.dumps(error))) == sentence(error)  # noqa: S301 - our own error
+
+
+@pytest.mark.parametrize(
+    ("message", "at_a_shell"),
+    [
+        ("num_inference_steps: 0 is out of range", "--steps: 0 is out of range"),
+        ("Give width=3904, or an aspect_ratio", "Give --width 3904, or an --aspect-ratio"),
+        (
+            "The width of /tmp/aspect_ratio/x is 'guidance_scale'",
+            "The width of /tmp/aspect_ratio/x is 'guidance_scale'",
+        ),
+        ("colour=red is not read", "colour=red is not read"),
+    ],
+)
+def test_a_person_at_a_shell_reads_options_instead_of_parameters(message: str, at_a_shell: str) -> None:
+    error = InvalidRequest(message, parameter="num_inference_steps", value=0, allowed="1 to 200")
+    assert sentence(error) == f"{at_a_shell}. Correct --steps and try again."
+    assert message in explain(error, server_url=URL)

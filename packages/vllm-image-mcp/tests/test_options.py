@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from pydantic import Field
-from vllm_image_mcp.options import how_to_resume, with_settings
+from vllm_image_mcp.options import GroupedOptions, how_to_resume, with_settings
 from vllm_image_mcp.settings import Setting, Settings
 
 
@@ -65,6 +65,8 @@ def test_an_option_after_the_command_wins_over_one_before_it_and_that_over_the_e
         ("--gpu-vram-gb", "-1"),
         ("--log-level", "LOUD"),
         ("--api-key", "two words"),
+        ("--header", "no colon"),
+        ("--ca-file", "nowhere.pem"),
     ],
 )
 @pytest.mark.parametrize("place", ["before", "after"])
@@ -107,11 +109,13 @@ def cut_off(_: Settings) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX shell's quoting")
 def test_how_to_go_on_repeats_the_options_that_were_given_but_for_the_key() -> None:
     options = ("--vllm-url", "http://a", "--vllm-url", "http://b", "--timeout", "5", "--api-key", "secret")
-    result = run(*options, "cut-off", "--output-dir", "my $pictures", "--demo", "--no-structured-content")
+    options = (*options, "--header", "X-Team: secret")
+    result = run(*options, "cut-off", "--output-dir", "my $pictures", "--demo")
     assert result.stdout == (
-        "Set VLLM_IMAGE_API_KEY first; the key is not shown here. To resume: vllm-image-mcp resume batch_1 "
+        "Set VLLM_IMAGE_API_KEY first; its value is not shown here. "
+        "Set VLLM_IMAGE_HEADER first; its value is not shown here. To resume: vllm-image-mcp resume batch_1 "
         "--vllm-url http://a --vllm-url http://b --output-dir 'my $pictures' --timeout 5 --demo "
-        "--no-structured-content --json\n"
+        "--json\n"
     )
     assert run("cut-off", "--output-dir", "-x").stdout.endswith("batch_1 --output-dir=-x --json\n")
 
@@ -148,11 +152,43 @@ def test_a_setting_needs_one_field_for_its_option_its_variable_its_help_and_its_
     shell = CliRunner()
 
     assert (
-        "--quantum SECONDS               Length of a time slice.  [1.5]"
-        in shell.invoke(one_more, ["--help"]).stdout
+        "--quantum SECONDS        Length of a time slice.  [1.5]" in shell.invoke(one_more, ["--help"]).stdout
     )
     assert shell.invoke(one_more, env={"VLLM_IMAGE_QUANTUM": "2"}).stdout.startswith("2.0 ")
     assert shell.invoke(one_more, ["--quantum", "3"]).stdout == (
         "3.0 To resume: vllm-image-mcp resume batch_1 --quantum 3\n"
     )
     assert "Error: --quantum: must be greater than 0" in shell.invoke(one_more, ["--quantum", "0"]).stderr
+
+
+class ServerGroup(GroupedOptions, click.Group):
+    """A group whose options are listed in groups."""
+
+
+@click.group(cls=ServerGroup, invoke_without_command=True)
+@partial(with_settings, serves_mcp=True)
+def server(_: Settings) -> None:
+    """Serve."""
+
+
+@server.command(cls=GroupedOptions)
+@click.option("--own", help="An option of the command.")
+@with_settings
+def work(settings: Settings, own: str | None) -> None:
+    """Work."""
+    click.echo(f"{settings.preview} {own} {how_to_resume('batch_1')}")
+
+
+def test_help_lists_a_commands_own_options_before_the_shared_ones_and_none_of_the_mcp_server() -> None:
+    text = CliRunner().invoke(server, ["work", "--help"]).stdout
+    assert text.index("--own") < text.index("Server and file options:") < text.index("--vllm-url")
+    assert "--preview" not in text
+    of_server = CliRunner().invoke(server, ["--help"]).stdout
+    assert of_server.index("Options of the MCP server:") < of_server.index("--preview")
+    assert of_server.index("Commands:") < of_server.index("Work.")
+
+
+def test_an_option_of_the_mcp_server_may_stand_before_a_command_and_is_not_repeated() -> None:
+    result = CliRunner().invoke(server, ["--preview", "large", "work"])
+    assert result.stdout == "large None To resume: vllm-image-mcp resume batch_1\n"
+    assert CliRunner().invoke(server, ["work", "--preview", "large"]).exit_code == 2

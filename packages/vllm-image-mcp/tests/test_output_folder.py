@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's Pictures folder."""
     folder = tmp_path / "home" / "Pictures"
-    monkeypatch.setattr("vllm_image_mcp.output_folder.user_pictures_path", lambda: folder)
+    monkeypatch.setattr("vllm_image_mcp.output_folder.pictures_folder", lambda: folder)
     return folder
 
 

@@ -3,7 +3,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from vllm_image_mcp.setting_values import clean_key, clean_path, clean_text, clean_url
+from pydantic import SecretStr
+from vllm_image_mcp.setting_values import (
+    clean_file,
+    clean_headers,
+    clean_key,
+    clean_path,
+    clean_text,
+    clean_url,
+)
 
 
 @pytest.mark.parametrize(
@@ -151,3 +159,36 @@ def test_a_plain_key_is_no_placeholder(key: str) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="there a name is text")
 def test_the_bytes_of_a_file_url_are_kept_where_they_are_not_text() -> None:
     assert os.fsencode(Path(clean_path("file:///srv/%FCber"))) == b"/srv/\xfcber"
+
+
+def test_headers_are_given_one_on_each_line_or_one_by_one() -> None:
+    expected = (("X-Team", SecretStr("blue")), ("Authorization", SecretStr("Basic a:b=")))
+    assert clean_headers("X-Team: blue\n\nAuthorization:Basic a:b=\n") == expected
+    assert clean_headers(("'X-Team: blue'", "Authorization: Basic a:b=")) == expected
+    assert clean_headers("\n") is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "CANARY",
+        ": CANARY",
+        "X Team: CANARY",
+        "X-Team: CANARYé",
+        "X-Team: ${CANARY}",
+        "X-Team: Bearer ${CANARY}",
+        "X-Team: <CANARY>",
+    ],
+)
+def test_a_header_that_cannot_be_meant_is_refused_without_its_value(value: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # its text is looked at below
+        clean_headers(value)
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_file_has_to_be_there(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    with pytest.raises(ValueError, match="is not a file"):
+        clean_file(str(file))
+    file.touch()
+    assert clean_file(f'"{file}"') == str(file)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,17 @@ def test_help_and_version_need_no_server_no_models_and_no_images(option: str) ->
     loaded -= modules_after("")  # what measures the coverage of the tests
     core = ("imaging", "models.settings", "provenance", "storage", "estimation", "batches", "studio")
     assert loaded & {*SLOW, "mcp", "sqlite3", *(f"vllm_image_core.{name}" for name in core)} == frozenset()
+
+
+@pytest.mark.parametrize("command", ["models", "batches", "find"])
+def test_a_command_that_reads_a_table_imports_no_http_no_pillow_and_no_estimator(
+    command: str, tmp_path: Path
+) -> None:
+    arguments = [command, *(() if command == "models" else ("--output-dir", str(tmp_path)))]
+    loaded = modules_after(f"from vllm_image_mcp.cli import main\nmain({arguments!r}, standalone_mode=False)")
+    slow = {*SLOW, "mcp", "vllm_omni_client.models", "vllm_omni_client.edits"}
+    layers = ("estimation", "fleet", "generation", "studio")
+    assert loaded & {*slow, *(f"vllm_image_core.{name}" for name in layers)} == frozenset()
 
 
 def test_an_unknown_command_suggests_a_similar_one() -> None:

@@ -4,7 +4,6 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from vllm_omni_client._imaging import base64_text
 
 TESTS = Path(__file__).parent
 # Pillow and the simulator come with extras: without them, what needs them on import is not collected.
@@ -21,13 +20,3 @@ collect_ignore = [
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(params=["pybase64", "standard library"])
-def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Decode base64 by pybase64, which comes with the extra `fast`, and once more as without it."""
-    if request.param == "standard library":
-        monkeypatch.setattr(base64_text, "_fast", None)
-    else:
-        pytest.importorskip("pybase64", reason="it comes with the extra `fast`")
-    return request.param

@@ -282,7 +282,6 @@ def test_h12_an_error_within_a_success_is_told(draw: Draw) -> None:
     assert error.message == "the server answered 200, but the body contains an error: it failed"
 
 
-@pytest.mark.usefixtures("decoder")
 @pytest.mark.parametrize("text", ["a!Gk=", "####", "aG k=", "aGk=aGk=", "aGk====="])
 def test_h13_junk_in_the_base64_is_refused(draw: Draw, text: str) -> None:
     error = failure(draw, http(told(data=[{"b64_json": text}])), max_retries=0)
@@ -434,7 +433,6 @@ def test_h23_odd_json_is_a_bad_reply_and_no_crash(draw: Draw, body: bytes) -> No
     assert isinstance(failure(draw, http(body, 400)), BadRequest)
 
 
-@pytest.mark.usefixtures("decoder")
 @pytest.mark.parametrize("into_file", [False, True], ids=["in memory", "into a file"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "BOM"])

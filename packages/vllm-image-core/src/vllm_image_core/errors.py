@@ -44,6 +44,12 @@ class ImageError(Exception):
         self.message = message
         self.next_step = self.usual_next_step if next_step is None else next_step
 
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows for this error."""
+        from vllm_omni_client.tracebacks import short_traceback  # noqa: PLC0415 - for notebooks alone
+
+        return short_traceback(self, next_step=self.next_step)
+
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...], dict[str, object]]:
         """Keep the attributes when the error is pickled or copied, whatever `__init__` takes."""
         return _blank, (type(self), self.message), self.__dict__

@@ -2,13 +2,15 @@
 
 import asyncio
 import functools
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack, cast
+from typing import Literal, Self, TypedDict, Unpack, cast
 
 from pydantic import SecretStr
 from vllm_omni_client.errors import OmniError
@@ -18,7 +20,8 @@ from vllm_image_core.batches.concurrency import ConcurrencyChooser
 from vllm_image_core.batches.context import OUTAGE_SECONDS, BatchContext
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.journal import Journal
-from vllm_image_core.batches.summary import BatchSummary, FoundBatch
+from vllm_image_core.batches.summary import BatchList, BatchSummary, FoundBatch
+from vllm_image_core.display.card import Card
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimation.calibration import Calibration
 from vllm_image_core.estimation.estimator import Estimate
@@ -28,7 +31,7 @@ from vllm_image_core.estimation.service_times import ServiceTimes
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.fleet.health import Health, examine
-from vllm_image_core.fleet.server import ServerReport
+from vllm_image_core.fleet.server import ServerList, ServerReport
 from vllm_image_core.generation.forecast import Forecast
 from vllm_image_core.generation.generator import Generator
 from vllm_image_core.generation.loaded_model import LoadedModel
@@ -73,8 +76,12 @@ class Studio(StudioViews):
         wildcards_dir: Folder of wildcard files, such as colour.txt for ``__colour__``; None for the folder
             "wildcards" in ``output_dir``.
         check_space: Whether to check the free disk space before sending a request.
-        api_key: Key of a server that was started with one; only used with a URL.
-        timeout: Seconds that one image may take, including queueing and retries; only used with a URL.
+        api_key: Key of a server that was started with one; only used with a URL, as the next four are.
+        headers: Headers of every request, for a gateway in front of the server; their values are never shown.
+        verify: How certificates are checked: True trusts the system's CAs, a path only those in a PEM file,
+            an SSLContext whatever you set up, False anything.
+        proxy: A proxy for the servers, whatever their address; False for none, None for the environment's.
+        timeout: Seconds that one image may take, including queueing and retries.
         max_concurrent: Images of a batch in progress at once; None for 1 to 4, as the GPU's memory allows.
         gpu: Name and memory of the server's GPU, as far as you know them.
         registry: Model profiles; None for those that come with this package.
@@ -99,6 +106,9 @@ class Studio(StudioViews):
         wildcards_dir: Path | str | None = None,
         check_space: bool = True,
         api_key: str | SecretStr | None = None,
+        headers: Mapping[str, str | SecretStr] | None = None,
+        verify: bool | str | PathLike[str] | ssl.SSLContext = True,
+        proxy: str | SecretStr | Literal[False] | None = None,
         timeout: float = 300.0,
         max_concurrent: int | None = None,
         gpu: Gpu | None = None,
@@ -109,10 +119,17 @@ class Studio(StudioViews):
         timer: Callable[[], float] = time.perf_counter,
         outage_timeout: float = OUTAGE_SECONDS,
     ) -> None:
-        # No frame and no attribute shows the key from here on: error reporters write their reprs.
+        # No frame and no attribute shows a secret from here on: error reporters write their reprs.
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
+        proxy = SecretStr(proxy) if isinstance(proxy, str) else proxy
+        headers = {
+            name: SecretStr(value) if isinstance(value, str) else value
+            for name, value in (headers or {}).items()
+        }
         servers = server if isinstance(server, Sequence) and not isinstance(server, str) else [server]
-        self._connect = functools.partial(_connect, api_key=api_key, timeout=timeout)
+        self._connect = functools.partial(
+            _connect, api_key=api_key, headers=headers, verify=verify, proxy=proxy, timeout=timeout
+        )
         # If one of several servers fails, the request goes to another one instead of being retried there.
         retries = _RETRIES if len(servers) == 1 else 0
         self._library = Library(
@@ -177,7 +194,7 @@ class Studio(StudioViews):
     @property
     def servers(self) -> tuple[ServerReport, ...]:
         """A report on each server: its model, its load, and whether it gets requests."""
-        return self._backend.members
+        return ServerList(self._backend.members)
 
     def add_server(self, server: str | Backend) -> None:
         """Add a server; this also works while images are being generated.
@@ -194,6 +211,10 @@ class Studio(StudioViews):
             InvalidRequest: The studio does not have this server, or it is the last one.
         """
         await self._backend.leave(url)
+
+    def _card(self) -> Card:
+        servers = ", ".join(f"{each.url} ({each.model or 'not asked yet'})" for each in self.servers)
+        return Card(title=f"Studio on {servers}", facts={"folder": self.output_dir})
 
     @property
     def output_dir(self) -> Path:
@@ -429,7 +450,7 @@ class Studio(StudioViews):
             InvalidRequest: The limit is not between 1 and 1,000,000.
             JournalUnavailable: The journal of batches cannot be read.
         """
-        return await self._batches.newest(limit)
+        return BatchList(await self._batches.newest(limit))
 
     async def find_batch(self, batch_id: str, *, limit: int = 1000, offset: int = 0) -> FoundBatch:
         """Return a batch of this folder, from any process, with a page of its requests.
@@ -585,14 +606,23 @@ def _recall(file: Path | str | bytes, folder: Path) -> RecalledRequest:
     return replace(recalled, request=find_inputs(folder, recalled.request, recalled.inputs))
 
 
-def _connect(
-    server: str | Backend, *, api_key: SecretStr | None, timeout: float, max_retries: int
-) -> Backend:
+class _Connection(TypedDict):
+    """The client's settings of the same names."""
+
+    api_key: SecretStr | None
+    headers: Mapping[str, SecretStr]
+    verify: bool | str | PathLike[str] | ssl.SSLContext
+    proxy: SecretStr | Literal[False] | None
+    timeout: float
+    max_retries: int
+
+
+def _connect(server: str | Backend, **settings: Unpack[_Connection]) -> Backend:
     if not isinstance(server, str):
         return server
     from vllm_omni_client._async_client import AsyncOmniClient  # noqa: PLC0415 - httpx is slow to import
 
-    return AsyncOmniClient(server, api_key=api_key, timeout=timeout, max_retries=max_retries)
+    return AsyncOmniClient(server, **settings)
 
 
 def _draw_random_seed(values: RequestValues) -> RequestValues:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from vllm_image_core.batches.summary import FoundBatch
+from vllm_image_core.display.card import Displayed
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.files import read_image_file
 from vllm_image_core.imaging import preview
@@ -89,7 +90,7 @@ class ImageGrid:
         return self.picture.bytes if self.picture.format == "jpeg" else None
 
 
-class StudioViews:
+class StudioViews(Displayed):
     """The studio's methods that show images, its own and others."""
 
     async def preview(

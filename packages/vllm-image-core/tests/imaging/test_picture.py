@@ -164,10 +164,21 @@ def test_a_notebook_shows_each_format() -> None:
     png, jpeg, webp = (Picture.check(drawn(kind)) for kind in FORMATS)
     assert (png._repr_png_(), png._repr_jpeg_()) == (png.bytes, None)
     assert (jpeg._repr_png_(), jpeg._repr_jpeg_()) == (None, jpeg.bytes)
-    shown = webp._repr_png_()
+    shown = webp._repr_jpeg_()
+    assert webp._repr_png_() is None
     assert shown is not None
-    assert webp._repr_jpeg_() is None
-    assert Picture.check(shown).pil().tobytes() == webp.pil().tobytes()
+    assert Picture.check(shown).size == webp.size
+
+
+def test_a_notebook_shows_a_large_picture_reduced() -> None:
+    file = io.BytesIO()
+    Image.effect_noise((1500, 1000), 80).save(file, "PNG")
+    large = Picture.check(file.getvalue())
+    shown = large._repr_jpeg_()
+    assert large._repr_png_() is None
+    assert shown is not None
+    assert Picture.check(shown).width == 1024
+    assert len(shown) <= 262_144 < len(large.bytes)
 
 
 def test_importing_this_module_and_checking_a_png_does_not_import_pillow() -> None:

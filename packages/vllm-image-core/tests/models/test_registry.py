@@ -25,10 +25,15 @@ def test_the_registry_knows_the_text_to_image_and_edit_models_of_vllm_omni() -> 
         "Boogu/Boogu-Image-0.1-Edit-Turbo",
         "Boogu/Boogu-Image-0.1-Turbo",
         "ByteDance-Seed/BAGEL-7B-MoT",
+        "Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers",
+        "FLUX.1-dev-DMD2",
         "HiDream-ai/HiDream-I1-Full",
         "HiDream-ai/HiDream-O1-Image",
+        "NucleusAI/Nucleus-Image",
         "OmniGen2/OmniGen2",
         QWEN,
+        "Qwen/Qwen-Image-2.1",
+        "Qwen/Qwen-Image-2.1-Turbo",
         QWEN_2512,
         "Qwen/Qwen-Image-Edit",
         "Qwen/Qwen-Image-Edit-2509",
@@ -49,7 +54,14 @@ def test_the_registry_knows_the_text_to_image_and_edit_models_of_vllm_omni() -> 
         "black-forest-labs/FLUX.2-klein-base-4B",
         "black-forest-labs/FLUX.2-klein-base-9B",
         "bytedance-research/Lance",
+        "bytedance-research/MammothModa2-Dev",
+        "bytedance-research/MammothModa2-Preview",
         "circlestone-labs/Anima",
+        "ideogram-ai/ideogram-4-nf4",
+        "inclusionAI/Ming-Image-0.1-Design",
+        "inclusionAI/Ming-Image-0.1-Design-Layer",
+        "inclusionAI/Ming-flash-omni-2.0",
+        "jdopensource/JoyAI-Image-Edit-Diffusers",
         "krea/Krea-2-Raw",
         "krea/Krea-2-Turbo",
         "meituan-longcat/LongCat-Image",
@@ -58,6 +70,7 @@ def test_the_registry_knows_the_text_to_image_and_edit_models_of_vllm_omni() -> 
         "nvidia/Cosmos3-Nano",
         "nvidia/Cosmos3-Super",
         "nvidia/Cosmos3-Super-Text2Image",
+        "nvidia/Qwen-Image-Flash",
         "stabilityai/stable-diffusion-3.5-large",
         "stabilityai/stable-diffusion-3.5-large-turbo",
         "stabilityai/stable-diffusion-3.5-medium",
@@ -166,7 +179,7 @@ def test_words_before_the_name_of_what_was_trained_on_do_not_hide_it(name: str, 
         "lightning-qwen-image-lora",
         "8step-z-image-lora",
         "my-qwen-image-edit-lightning-lora",
-        "my-qwen-image-2.1-lora",
+        "my-qwen-image-3.1-lora",
         "a-lance-lora",
         "sdxl-anima-lora",
         "animated-lora",
@@ -437,3 +450,73 @@ def test_every_toml_file_of_the_package_is_one_profile() -> None:
 
     folder = Path(vllm_image_core.__file__).parent / "profiles"
     assert len(list(folder.glob("*.toml"))) == len(REGISTRY.profiles) + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("acme/painter-turbo", 8),
+        ("acme/painter_v2-Lightning", 8),
+        ("SDXL-Lightning-4step", 4),
+        ("lightx2v/Qwen-Image-2512-Lightning-8steps-V1.0", 8),
+        ("acme/painter-16-steps", 16),
+        ("flux3-schnell", 4),
+        ("someone/Z-Image-DMD2", 4),
+    ],
+)
+def test_an_unknown_model_whose_name_says_that_it_is_distilled_gets_few_steps_and_a_note(
+    name: str, steps: int
+) -> None:
+    match = REGISTRY.find(name)
+    assert (match.how, match.profile.is_known) == ("fallback", False)
+    assert (match.profile.default_steps, match.profile.default_guidance_scale) == (steps, 0.0)
+    assert match.warning is not None
+    assert f"(steps={steps}, guidance=0.0)" in match.warning
+    assert "says that it is distilled" in match.warning
+
+
+@pytest.mark.parametrize(
+    "name", ["acme/painter", "fast-food", "turbot-7b", "acme/painter-v4", "sd-cpp-local"]
+)
+def test_any_other_unknown_model_keeps_the_steps_of_the_fallback(name: str) -> None:
+    assert REGISTRY.find(name).profile == REGISTRY.fallback
+
+
+def test_a_fallback_of_ones_own_is_used_whatever_the_name_says(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('extends = "fallback"\ndefault_steps = 33\n')
+    assert REGISTRY.with_profiles(tmp_path).find("acme/painter-turbo").profile.default_steps == 33
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("Qwen/Qwen-Image-2.0", "Qwen/Qwen-Image-2.1"),
+        ("Qwen/Qwen-Image-Edit-2601", "Qwen/Qwen-Image-Edit-2509"),
+        ("lightx2v/Qwen-Image-2512-Lightning", QWEN_2512),
+        ("black-forest-labs/FLUX.3-dev", "black-forest-labs/FLUX.1-dev"),
+        ("someone/Z-Image-Omni", Z_IMAGE),
+    ],
+)
+def test_a_model_of_a_known_family_keeps_the_plans_sentence_and_names_the_nearest_profile(
+    name: str, nearest: str
+) -> None:
+    warning = REGISTRY.find(name).warning
+    assert warning is not None
+    assert warning.startswith(f"Model '{name}' is not in the known profiles. Using fallback defaults (steps=")
+    assert warning.endswith(
+        f'The nearest profile is {nearest}; to use its settings, write a profile with extends = "{nearest}".'
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["acme/painter", "Qwen/Qwen2.5-VL-7B", "dall-e-3", "stable-audio", "lancet", ""]
+)
+def test_a_model_of_no_known_family_has_no_nearest_profile(name: str) -> None:
+    assert "nearest" not in (REGISTRY.find(name).warning or "")
+
+
+def test_unknown_models_edit_only_if_that_is_assumed() -> None:
+    assert REGISTRY.find("acme/painter").profile.max_input_images == 0
+    assumed = REGISTRY.assuming_edits()
+    assert assumed.find("acme/painter").profile.max_input_images == 4
+    assert assumed.find(QWEN).profile.max_input_images == 0

@@ -140,3 +140,9 @@ def test_a_blank_negative_prompt_needs_no_note() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "inf"])
 def test_i03_guidance_that_is_no_finite_number_is_refused_first(value: object) -> None:
     assert refused(guidance_scale=value, prompt="a fox").parameter == "guidance_scale"
+
+
+def test_a_model_that_only_its_name_says_to_be_distilled_gets_the_guidance_that_is_asked_for() -> None:
+    guessed = REGISTRY.find("acme/painter-turbo").profile
+    assert resolved(guessed).sent_guidance == 0.0
+    assert resolved(guessed, guidance_scale=3.5).sent_guidance == 3.5

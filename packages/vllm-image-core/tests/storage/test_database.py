@@ -202,6 +202,42 @@ def test_a_damaged_file_is_set_aside_with_its_journal_and_never_deleted(tmp_path
     assert names(database) == []
 
 
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("replacement", [None, "new.sqlite3"])
+def test_a_damaged_file_that_is_open_elsewhere_keeps_its_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replacement: str | None, *, links: bool
+) -> None:
+    move, database = os.replace, Database(tmp_path, INDEX)
+    blocked = replacement or database.path.name
+
+    def open_elsewhere(old: Path, new: Path) -> None:
+        if old.name == blocked:
+            raise PermissionError(errno.EACCES, "it is being used by another process", str(old))
+        move(old, new)
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Incorrect function")
+
+    entered(database, "fox.png")
+    database.path.write_bytes(b"damaged " * 1000)
+    with pytest.raises(DamagedDatabase) as caught:
+        names(database)
+    folder = tmp_path / ".vllm-image"
+    (folder / "index.sqlite3-journal").write_bytes(b"journal")
+    (folder / "new.sqlite3").write_bytes(b"new")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr("vllm_omni_client._imaging.held_files.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(sys, "platform", "win32")  # emulated: an open file is not renamed or replaced
+    monkeypatch.setattr(os, "rename", open_elsewhere)
+    monkeypatch.setattr(os, "replace", open_elsewhere)
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(IndexUnavailable, match="another program has the file open") as refused:
+        database.set_aside(caught.value.identity, replacement=replacement)
+    assert "Close the program" in refused.value.next_step
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_a_file_that_another_process_has_replaced_already_is_not_set_aside(tmp_path: Path) -> None:
     database = Database(tmp_path, INDEX)
     entered(database, "fox.png")

@@ -1,6 +1,9 @@
 """One open folder."""
 
+import errno
+import itertools
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -45,6 +48,31 @@ def test_a_placed_file_stays_under_its_name(folder: Folder) -> None:
     assert (folder.path / "fox.png").read_bytes() == b"content"
     assert folder.has("fox.png")
     assert not folder.has("hare.png")
+
+
+def windows_refusal(path: object) -> PermissionError:
+    return PermissionError(errno.EACCES, "it is being used by another process", str(path))
+
+
+@pytest.mark.parametrize("step", ["rename", "unlink"])
+def test_a_file_that_a_scanner_holds_for_a_moment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    do, tries = getattr(os, step), itertools.count()
+
+    def scanned(path: object, *rest: object, **options: object) -> None:
+        if next(tries) < 3:
+            raise windows_refusal(path)
+        do(path, *rest, **options)
+
+    monkeypatch.setattr(sys, "platform", "win32")  # emulated: a rename never replaces there
+    monkeypatch.setattr(os, step, scanned)
+    folder = Folder(tmp_path, None)
+    with folder.temporary(b"content") as name:
+        if step == "rename":
+            assert folder.place(name, "fox.png") is True
+    assert next(tries) > 3
+    assert contents(folder) == (["fox.png"] if step == "rename" else [])
 
 
 def test_a_taken_name_is_told_and_its_file_stays(folder: Folder) -> None:

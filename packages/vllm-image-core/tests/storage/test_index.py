@@ -357,6 +357,25 @@ def test_a_change_just_after_another_within_the_clocks_tick_is_noticed(root: Pat
     assert sorted(names(indexed.find(Query()))) == ["1.png", "2.png"]
 
 
+def test_the_times_of_folders_on_fat_are_not_trusted(
+    root: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = 1_700_000_000_010_000_000
+
+    def unchanged(_: Folder) -> int:
+        return still
+
+    # Emulated: on Windows, the time of such a folder stays the same when a file is added.
+    monkeypatch.setattr(Folder, "modified_ns", unchanged)
+    put(root / "1.png")
+    indexed = Index(root, clock_ns=later)
+    assert names(indexed.find(Query())) == ["1.png"]
+    os.utime(root, ns=(still, still))
+    put(root / "2.png")
+    os.utime(root, ns=(still, still))
+    assert sorted(names(indexed.find(Query()))) == ["1.png", "2.png"]
+
+
 def test_a_file_that_is_still_being_copied_is_read_again(root: Path, put: Put) -> None:
     whole = put(root / "1.png", prompt="a red fox").read_bytes()
     (root / "1.png").write_bytes(whole[:20])

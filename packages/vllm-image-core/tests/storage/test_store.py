@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from PIL import Image
@@ -799,6 +800,57 @@ def test_f05_twins_written_at_the_same_moment_are_told_apart(small_picture: Pict
         names = list(threads.map(save, range(80), timeout=DEADLINE_SECONDS))
     assert sorted(names) == contents(tmp_path / "pictures")
     assert len({fold_name(name) for name in names}) == 80
+
+
+def write_twins(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Let another process write an equal name each time that ours has written one."""
+    place, theirs = Folder.place, list(names)
+
+    def place_and_write(folder: Folder, temporary: str, name: str) -> bool:
+        placed = place(folder, temporary, name)
+        if placed and theirs:
+            (folder.path / theirs.pop(0)).write_bytes(b"theirs")
+        return placed
+
+    monkeypatch.setattr(Folder, "place", place_and_write)
+
+
+@pytest.mark.parametrize("system", ["linux", "win32"])
+def test_twins_in_a_row_move_the_image_on_and_lose_nothing(
+    store: Store, small_picture: Picture, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    # Emulated: on Windows, a temporary file is renamed, so that it is gone once it was placed.
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr("vllm_image_core.storage.folder._RELATIVE", system != "win32")
+    write_twins(monkeypatch, "FOX.png", "FOX_2.png", "FOX_3.png")
+    assert store.save(small_picture, prompt=PROMPT, now=NOON, filename="fox").name == "fox_4.png"
+    assert contents(store.root) == ["FOX.png", "FOX_2.png", "FOX_3.png", "fox_4.png"]
+    assert (store.root / "fox_4.png").read_bytes() == small_picture.bytes
+
+
+def test_another_writer_without_end_does_not_keep_the_image_from_being_saved(
+    store: Store, small_picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_twins(monkeypatch, "FOX.png", *(f"FOX_{number}.png" for number in range(2, 1_000)))
+    path = store.save(small_picture, prompt=PROMPT, now=NOON, filename="fox")
+    assert path.read_bytes() == small_picture.bytes
+
+
+@pytest.mark.parametrize("form", ["NFD", "NFC"])
+def test_a_volume_that_lists_names_in_another_form_has_no_twin_of_our_own_file(
+    store: Store, small_picture: Picture, monkeypatch: pytest.MonkeyPatch, form: Literal["NFD", "NFC"]
+) -> None:
+    names = Folder.names
+
+    def in_its_form(folder: Folder) -> list[str]:
+        return [unicodedata.normalize(form, name) for name in names(folder)]
+
+    # Emulated: HFS+, and exFAT and network shares on a Mac, list names decomposed.
+    monkeypatch.setattr(Folder, "names", in_its_form)
+    given = unicodedata.normalize("NFC" if form == "NFD" else "NFD", "F\u00fcchse")
+    saved = [store.save(small_picture, prompt=PROMPT, now=NOON, filename=given) for _ in range(2)]
+    assert [path.read_bytes() for path in saved] == [small_picture.bytes] * 2
+    assert len(contents(store.root)) == 2
 
 
 @posix

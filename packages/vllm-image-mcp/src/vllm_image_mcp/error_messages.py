@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, UnknownBatch
@@ -29,6 +31,8 @@ _OUR_WORDS = {
     "`api_key`": "--api-key or VLLM_IMAGE_API_KEY",
     "`timeout`, and `read_timeout` if you set one,": "--timeout,",
     "`timeout`": "--timeout",
+    "pass the PEM file as `verify`": "pass the PEM file as --ca-file",
+    "`headers`": "--header or VLLM_IMAGE_HEADER",
     "health_check": "server_health",
 }
 """Names that the lower packages use, each with the name that this program uses."""
@@ -36,6 +40,7 @@ _OUR_WORDS = {
 _SHELL_WORDS = {
     "(server_health)": "(`vllm-image-mcp health`)",
     "a smaller size or fewer images at once (n)": "a smaller size or a lower --max-concurrent",
+    "call again": "try again",
 }
 """What tools call it, or a caller of the API, each with what it is called at a shell."""
 
@@ -50,7 +55,8 @@ def sentence(error: Exception) -> str:
     if isinstance(error, UnknownBatch):
         return _sentences(str(error), _BATCHES_AT_A_SHELL)
     next_step = _next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
-    return _sentences(str(error), *getattr(error, "__notes__", ()), with_command_names(next_step))
+    whole = _sentences(str(error), *getattr(error, "__notes__", ()), with_command_names(next_step))
+    return _with_option_names(whole) if isinstance(error, InvalidRequest) else whole
 
 
 def notes_for_model(notes: Sequence[str]) -> tuple[str, ...]:
@@ -145,6 +151,31 @@ def with_command_names(step: str) -> str:
     for theirs, ours in _SHELL_WORDS.items():
         step = step.replace(theirs, ours)
     return step
+
+
+def _with_option_names(text: str) -> str:
+    """Replace the names of request fields with the shell's options: ``width=64`` becomes ``--width 64``."""
+    pattern, options = _field_names()
+
+    def option(found: re.Match[str]) -> str:
+        name, equals = found["name"], found["equals"]
+        return f"{options[name]}{' ' if equals else ''}" if name in options else found[0]
+
+    return pattern.sub(option, text)
+
+
+@cache
+def _field_names() -> tuple[re.Pattern[str], Mapping[str, str]]:
+    """Return a pattern that finds the names of request fields in a message, and the option of each.
+
+    An ordinary word is a field's name only before an equals sign. Quoted text and paths are left alone.
+    """
+    from vllm_image_core.requests.fields import REQUEST_FIELDS  # noqa: PLC0415 - only errors at a shell need it
+
+    options = {each.name: each.option or f"--{each.name.replace('_', '-')}" for each in REQUEST_FIELDS}
+    compound = "|".join(name for name in options if "_" in name)
+    pattern = rf"(?<![\w/'\"-])(?P<name>(?:{compound})(?![\w/'\"-])|\w+(?==))(?P<equals>=)?"
+    return re.compile(pattern), options
 
 
 def _next_step(error: ImageError | OmniError) -> str:

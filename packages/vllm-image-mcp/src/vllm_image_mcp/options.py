@@ -1,9 +1,6 @@
 """Add the options of the settings to each command, and build Settings from them."""
 
 import functools
-import os
-import shlex
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -11,9 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from pydantic import ValidationError
 
+from vllm_image_mcp.command_line import Command, shell_command
 from vllm_image_mcp.settings import Setting, Settings
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
 class _Given(NamedTuple):
@@ -23,19 +21,51 @@ class _Given(NamedTuple):
     values: Mapping[str, Any]
 
 
-def with_settings(command: Command, model: type[Settings] = Settings) -> Command:
+class _SettingOption(click.Option):
+    """The option of a setting; the help lists it apart from the command's own options."""
+
+    group = "Server and file options"
+
+
+class _McpOption(_SettingOption):
+    """The option of a setting that only the MCP server has."""
+
+    group = "Options of the MCP server"
+
+
+class GroupedOptions(Command):
+    """A command whose help lists its own options first, and the shared ones under their own headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, group by group, and below them the commands, if there are any."""
+        groups: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(param, "group", "Options"), []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+
+
+def with_settings(
+    command: CommandT, model: type[Settings] = Settings, *, serves_mcp: bool = False
+) -> CommandT:
     """Add the shared options to a command, and pass the ``Settings`` they make as its first argument.
 
-    Options after the command's name override those before it, and both override the environment.
+    Options after the command's name override those before it, and both override the environment. Only what
+    ``serves_mcp`` has the options of the MCP server.
     """
-    options = model.table()
+    options = {name: each for name, each in model.table().items() if serves_mcp or not each.mcp_only}
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click passes what the command declares
         context = click.get_current_context()
         before: Mapping[str, Any] = context.obj.values if context.obj else {}
         here = {name: kwargs.pop(name) for name in options}
-        given = {name: before.get(name) if value is None else value for name, value in here.items()}
+        given = {**before, **{name: value for name, value in here.items() if value is not None}}
         context.obj = _Given(model, given)
         return command(_settings(context.obj), *args, **kwargs)
 
@@ -45,24 +75,23 @@ def with_settings(command: Command, model: type[Settings] = Settings) -> Command
 
 
 def how_to_resume(batch_id: str, *, as_json: bool = False) -> str:
-    """Return the command line that resumes a batch with the current options, without the API key."""
+    """Return the command line that resumes a batch with the current options, without secrets."""
     context = click.get_current_context(silent=True)
     given: _Given = (context.obj if context else None) or _Given(Settings, {})
     words = ["vllm-image-mcp", "resume", batch_id, *_as_typed(given), *(["--json"] if as_json else [])]
-    command = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
     unshown = [
-        f"Set {given.model.variable(name)} first; the key is not shown here. "
+        f"Set {given.model.variable(name)} first; its value is not shown here. "
         for name, option in given.model.table().items()
         if option.secret and given.values.get(name) is not None
     ]
-    return f"{''.join(unshown)}To resume: {command}"
+    return f"{''.join(unshown)}To resume: {shell_command(words)}"
 
 
 def _as_typed(given: _Given) -> Iterator[str]:
     """Yield the shared options that were given, as the user would type them."""
     for name, option in given.model.table().items():
         flag, value = _flag(name), given.values.get(name)
-        if value is None or option.secret:
+        if value is None or option.secret or option.mcp_only:
             continue
         if isinstance(value, bool):
             yield flag if value else f"--no-{flag[2:]}"
@@ -72,15 +101,17 @@ def _as_typed(given: _Given) -> Iterator[str]:
             yield from (f"{flag}={each}",) if each.startswith("-") else (flag, each)
 
 
-def _click_option(model: type[Settings], name: str, option: Setting) -> Callable[[Command], Command]:
+def _click_option(model: type[Settings], name: str, option: Setting) -> Callable[[CommandT], CommandT]:
     """Build the decorator that gives a command the option of a setting; None stands for an omitted option."""
     flag, default = _flag(name), _default(model, name, option)
     help_text = f"{option.help}  [{default}]" if default else option.help
+    kind = _McpOption if option.mcp_only else _SettingOption
     if not option.metavar:
         names = f"{flag}/--no-{flag[2:]}" if default else flag
-        return click.option(names, is_flag=True, default=None, help=help_text)
+        return click.option(names, cls=kind, is_flag=True, default=None, help=help_text)
     return click.option(
         flag,
+        cls=kind,
         metavar=option.metavar,
         multiple=option.repeatable,
         callback=_none_for_none if option.repeatable else None,

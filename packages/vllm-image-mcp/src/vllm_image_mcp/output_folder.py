@@ -5,10 +5,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import user_pictures_path
 from vllm_image_core.errors import CannotSave
 from vllm_image_core.storage.store import Store
 from vllm_image_core.text import LONGEST_PATH, one_line
+
+from vllm_image_mcp.known_folders import pictures_folder
 
 _logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def _without_working_folder(asked: Path, *, or_elsewhere: bool) -> OutputFolder:
 
 def _instead(asked: Path, why: str, refusal: CannotSave) -> OutputFolder | None:
     """Return a folder in the user's Pictures folder, if images can be saved there."""
-    path = user_pictures_path() / asked.name
+    path = pictures_folder() / asked.name
     if not path.is_absolute() or _check(path).refusal or _refusal(path):
         return None
     note = f"Images are saved in {path}, because {why}."

@@ -23,6 +23,7 @@ from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_image_core.text import one_line
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_mcp.command_line import Command
 from vllm_image_mcp.error_messages import explain, explain_arguments, explain_inability
 from vllm_image_mcp.options import with_settings
 from vllm_image_mcp.preloading import Preloader, modules_needed
@@ -235,7 +236,7 @@ async def _serve(server: ImageServer, state: State) -> Shutdown:
     return ending
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @with_settings
 def main(settings: Settings) -> None:
     """Serve MCP on stdin and stdout for an MCP host; for commands, use ``vllm-image-mcp``."""

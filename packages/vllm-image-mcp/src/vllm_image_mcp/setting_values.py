@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
 from vllm_image_core.file_url import path_in_url
 from vllm_image_core.text import brief
 
@@ -20,6 +21,8 @@ _BRACED: Final = r"\$\{[^}]*\}?|\$\([^)]*\)?|\{\{.*?\}\}"
 _NAMED: Final = r"%[A-Za-z_][\w()]{2,}%|\$env:\w+"
 _IN_A_PATH: Final = re.compile(rf"{_BRACED}|{_NAMED}|(?:(?<=^)|(?<=[/\\]))\$[A-Za-z_]\w*|^<[^<>]+>$")
 _IN_AN_ADDRESS: Final = re.compile(rf"{_BRACED}|{_NAMED}|\$[A-Za-z_]\w*|<[^<>]*>")
+_IN_A_HEADER: Final = re.compile(rf"{_BRACED}|{_NAMED}|^<[^<>]*>$")
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _WHOLE: Final = re.compile(rf"(?:{_BRACED}|{_NAMED}|\$[A-Za-z_]\w*|<[^<>]+>)", re.DOTALL)
 _UNFILLED_KEY: Final = re.compile(
     r"(?:sk-)?(?:your.*(?:key|token|secret).*|change[-_ ]?(?:me|this)|\.{3,}|…|x{3,}|\*{3,})", re.IGNORECASE
@@ -78,6 +81,43 @@ def clean_key(value: str) -> str:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("must be printable ASCII without spaces")
     return text
+
+
+def clean_headers(value: str | Sequence[object]) -> tuple[object, ...] | None:
+    """Return the headers that a setting means, one text with a line for each or several; None for none.
+
+    No error message shows a value. What is not text is returned as it is.
+    """
+    lines = value.splitlines() if isinstance(value, str) else value
+    headers = tuple(_header(each) if isinstance(each, str) else each for each in lines if each)
+    return headers or None
+
+
+def _header(line: str) -> tuple[str, SecretStr]:
+    name, colon, value = _unquote(line).partition(":")
+    if not colon or not _HEADER_NAME.fullmatch(name.strip()):
+        raise ValueError('must be a name and a value, such as "X-Team: blue"')
+    return name.strip(), SecretStr(_header_value(name.strip(), value))
+
+
+def _header_value(name: str, value: str) -> str:
+    text = _unquote(value)
+    if _IN_A_HEADER.search(text):
+        raise ValueError(
+            f"{name}: the value is a placeholder, which the host or the shell did not replace. "
+            "Write the value itself"
+        )
+    if not text.isascii() or not text.isprintable():
+        raise ValueError(f"{name}: the value must be printable ASCII")
+    return text
+
+
+def clean_file(value: str) -> str:
+    """Return the path of a file that exists."""
+    text = clean_path(value)
+    if not os.path.isfile(Path(text).expanduser()):  # noqa: PTH113 - a Path raises where it may not look
+        raise ValueError(f"{brief(text)} is not a file, or this program cannot access it")
+    return str(Path(text).expanduser())
 
 
 def clean_text(value: str) -> str:

@@ -9,7 +9,9 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from vllm_image_mcp.setting_values import (
+    clean_file,
     clean_folders,
+    clean_headers,
     clean_key,
     clean_path,
     clean_text,
@@ -34,6 +36,7 @@ class Setting:
         variable: Its environment variable, if that is not only called like the setting.
         repeatable: Whether the option may be given several times; then ``clean`` gets text or a tuple.
         secret: Whether the value must not be shown.
+        mcp_only: Whether only the MCP server has the option, and no shell command.
     """
 
     help: str
@@ -42,6 +45,7 @@ class Setting:
     variable: str = ""
     repeatable: bool = False
     secret: bool = False
+    mcp_only: bool = False
 
 
 class Settings(BaseModel):
@@ -56,7 +60,7 @@ class Settings(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True,
         extra="forbid",
-        hide_input_in_errors=True,  # the API key is one of them
+        hide_input_in_errors=True,  # the API key and headers are among them
     )
 
     vllm_url: Annotated[
@@ -89,8 +93,25 @@ class Settings(BaseModel):
         SecretStr | None,
         Setting("The server's API key; prefer VLLM_IMAGE_API_KEY.", "KEY", clean_key, secret=True),
     ] = None
+    header: Annotated[
+        tuple[tuple[str, SecretStr], ...] | None,
+        Setting(
+            "Header of every request, for a gateway; can be repeated. Prefer VLLM_IMAGE_HEADER.",
+            '"NAME: VALUE"',
+            clean_headers,
+            repeatable=True,
+            secret=True,
+        ),
+    ] = None
+    """In the environment, one on each line."""
+    ca_file: Annotated[
+        Path | None,
+        Setting("CA certificates (PEM) to trust instead of the system's.", "FILE", clean_file),
+    ] = None
     demo: Annotated[bool, Setting("Simulate the server; no GPU needed.")] = False
-    gpu_name: Annotated[str | None, Setting("Name of the server's GPU, for gpu_status.", "NAME")] = None
+    gpu_name: Annotated[
+        str | None, Setting("Name of the server's GPU, for gpu_status.", "NAME", mcp_only=True)
+    ] = None
     gpu_vram_gb: Annotated[
         float | None,
         Field(gt=0, le=100_000, allow_inf_nan=False),
@@ -103,6 +124,7 @@ class Settings(BaseModel):
             "DIR",
             clean_folders,
             repeatable=True,
+            mcp_only=True,
         ),
     ] = None
     """Their subfolders may be read, too."""
@@ -114,23 +136,25 @@ class Settings(BaseModel):
     ] = "all"
     """Public metadata has no server address either."""
     preview: Annotated[
-        Literal["none", "small", "large"], Setting("Preview in results: none, small or large.", "SIZE")
+        Literal["none", "small", "large"],
+        Setting("Preview in results: none, small or large.", "SIZE", mcp_only=True),
     ] = "small"
     structured_content: Annotated[
-        bool, Setting("Structured content in results; turn it off for hosts that then drop images.")
+        bool,
+        Setting("Structured content in results; turn it off for hosts that then drop images.", mcp_only=True),
     ] = True
     max_wait: Annotated[
         float | None,
         Field(ge=0, le=86_400, allow_inf_nan=False),
-        Setting("How long a call waits for images.", "SECONDS|auto", none_if_auto),
+        Setting("How long a call waits for images.", "SECONDS|auto", none_if_auto, mcp_only=True),
     ] = None
     """None: 45 seconds, or longer if the host is known to wait."""
     confirm_over: Annotated[
         float | None,
         Field(gt=0, le=31_536_000, allow_inf_nan=False),
-        Setting("Ask before a batch whose estimate is longer.", "SECONDS"),
+        Setting("Ask before a batch whose estimate is longer.", "SECONDS", mcp_only=True),
     ] = None
-    resume: Annotated[bool, Setting("Resume interrupted batches at startup.")] = False
+    resume: Annotated[bool, Setting("Resume interrupted batches at startup.", mcp_only=True)] = False
     log_level: Annotated[
         LogLevel, Setting("Log level: DEBUG, INFO, WARNING or ERROR.", "LEVEL", clean_upper)
     ] = "WARNING"

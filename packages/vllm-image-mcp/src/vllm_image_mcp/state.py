@@ -54,9 +54,10 @@ class State:
     @cached_property
     def registry(self) -> Registry:
         """The model profiles: the user's own, which may be a BadProfile, then the built-in ones."""
-        from vllm_image_mcp.studio_factory import registry_of  # noqa: PLC0415 - not needed at startup
+        from vllm_image_core.models.registry import Registry  # noqa: PLC0415 - not needed at startup
 
-        return registry_of(self.settings)
+        builtin = Registry.builtin()
+        return builtin if self.settings.profiles is None else builtin.with_profiles(self.settings.profiles)
 
     @cached_property
     def studio(self) -> Studio:

@@ -21,12 +21,6 @@ _METADATA: Final = {
 """The metadata for each value of `--metadata`; every file says that it was generated."""
 
 
-def registry_of(settings: Settings) -> Registry:
-    """Load the model profiles: the user's own, which may be a BadProfile, then the built-in ones."""
-    builtin = Registry.builtin()
-    return builtin if settings.profiles is None else builtin.with_profiles(settings.profiles)
-
-
 def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studio:
     """Create the studio of this process, which saves images in a folder."""
     if settings.demo:
@@ -41,6 +35,8 @@ def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studi
         [first, *others] if others else first,
         output_dir=folder,
         api_key=settings.api_key,
+        headers=dict(settings.header or ()),
+        verify=settings.ca_file or True,
         timeout=settings.timeout,
         max_concurrent=settings.max_concurrent,
         gpu=configured.completed_by(None if others else local_gpu(first)),

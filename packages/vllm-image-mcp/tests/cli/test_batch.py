@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -364,3 +365,24 @@ def test_a_dry_run_of_a_file_checks_it_and_sends_nothing(
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("8 images, about ")
     assert omni.requests == []
+
+
+def test_a_reader_that_has_gone_loses_no_image_that_is_in_progress(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a 🦊\n" * 8, encoding="utf-8")
+    size = ("--width", "64", "--height", "64")
+    command = ("batch", "prompts.txt", "--json", "--demo", "--output-dir", "made", *size)
+    with subprocess.Popen(
+        [sys.executable, "-m", "vllm_image_mcp", *command],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as run:
+        assert run.stdout is not None
+        run.stdout.close()
+        assert run.stderr is not None
+        messages = run.stderr.read().decode()
+    assert run.returncode == 1
+    assert "Traceback" not in messages
+    assert "To resume: vllm-image-mcp resume batch_" in messages
+    generated = int(messages.partition(" generated, 0 failed")[0].splitlines()[-1])
+    assert len(list((tmp_path / "made").glob("*.png"))) == generated > 0

@@ -1,5 +1,6 @@
 """The command `generate`: what it prints, and with which status it ends."""
 
+import json
 import os
 import subprocess
 import sys
@@ -141,3 +142,22 @@ def test_a_server_that_is_down_is_an_expected_failure_with_a_next_step(run: Run,
     assert f"{nobody} cannot be reached" in result.stderr
     assert "vllm serve MODEL --omni --port PORT" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_quiet_prints_only_the_path(run: Run, tmp_path: Path) -> None:
+    result = run("generate", "--demo", "a red fox", *SMALL, "-q", "--filename", "fox")
+    assert (result.stdout, result.stderr) == (f"{tmp_path / 'generated_images' / 'fox.png'}\n", "")
+
+
+def test_json_is_one_line_with_the_keys_of_the_tool(run: Run) -> None:
+    [line] = run("generate", "--demo", "a red fox", *SMALL, "--json", "--seed", "7").stdout.splitlines()
+    told = json.loads(line)
+    assert Path(told["file_path"]).is_file()
+    assert (told["status"], told["parameters_used"]["seed"]) == ("success", 7)
+
+
+def test_open_shows_the_image_in_the_systems_viewer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("click.launch", shown.append)
+    result = run("generate", "--demo", "a red fox", *SMALL, "-q", "--open")
+    assert shown == result.stdout.splitlines()

@@ -1,5 +1,6 @@
 """The command `health`: what it prints, and with which status it ends."""
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -41,3 +42,10 @@ def test_a_server_that_is_down_is_told_and_the_status_is_one(run: Run, nobody: s
     assert result.exit_code == 1
     assert "status   unreachable" in result.stdout
     assert f"{nobody} cannot be reached" in result.stderr
+
+
+def test_json_has_the_keys_of_the_tool(run: Run, omni: "OmniServer", nobody: str) -> None:
+    told = json.loads(run("health", "--vllm-url", omni.url, "--json").stdout)
+    assert (told["status"], told["model_loaded"]) == ("healthy", "black-forest-labs/FLUX.2-klein-4B")
+    result = run("health", "--vllm-url", nobody, "--json")
+    assert (result.exit_code, json.loads(result.stdout)["status"]) == (1, "unreachable")

@@ -1,7 +1,9 @@
+import re
+
 import pytest
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
-from vllm_image_mcp.cli.model_card import brief, full
+from vllm_image_mcp.cli.model_card import full, table
 
 PROFILES = tuple(Registry.builtin())
 
@@ -10,24 +12,16 @@ def named(model: str) -> Profile:
     return Registry.builtin().find(model).profile
 
 
-def test_a_brief_card_has_the_usual_settings_memory_and_sizes() -> None:
-    assert brief(named("FLUX.2-klein-4B")).splitlines() == [
-        "black-forest-labs/FLUX.2-klein-4B",
-        "  distilled, 4 steps, guidance 1, 1024x1024, about 16 GB, edits up to 4 images",
-        "  1:1 1024x1024, 16:9 1024x576, 9:16 576x1024, 4:3 1024x768, 3:4 768x1024",
+def test_the_table_has_a_line_for_each_model_under_one_header() -> None:
+    header, *rows = table([named("FLUX.2-klein-4B"), named("Qwen-Image-Edit"), named("HiDream-I1-Full")])
+    assert header.split() == ["MODEL", "TYPE", "STEPS", "GUIDANCE", "SIZE", "MEMORY", "INPUT", "IMAGES"]
+    assert [re.split(r"  +", row)[2:] for row in rows] == [
+        ["4", "1", "1024x1024", "16 GB", "4"],
+        ["50", "4", "1024x1024", "57.7 GB", "1 (only edits)"],
+        ["50", "5", "1024x1024", "?", "-"],
     ]
-
-
-@pytest.mark.parametrize(
-    ("model", "said"),
-    [
-        ("Qwen-Image-Edit", "only edits up to 1 image"),
-        ("HiDream-I1-Full", "memory unknown"),
-        ("Qwen-Image", "about 57.7 GB"),
-    ],
-)
-def test_a_brief_card_tells_what_a_model_is_for_and_what_nobody_knows(model: str, said: str) -> None:
-    assert brief(named(model)).splitlines()[1].endswith(said)
+    start = header.index("STEPS")
+    assert all(row[start - 2 : start] == "  " and row[start] != " " for row in rows)
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.model)

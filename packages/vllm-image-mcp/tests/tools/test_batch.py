@@ -368,15 +368,13 @@ async def test_three_prompts_four_seeds_and_three_values_take_few_arguments_and_
         planned = await client.call_tool("batch_generate", {**arguments, "dry_run": True})
         assert omni.requests == []
         made = await client.call_tool("batch_generate", arguments)
-        batch_id = (made.structured_content or {})["batch_id"]
-        rest = await client.call_tool("find_images", {"batch_id": batch_id, "limit": 20, "offset": 20})
-    assert planned.structured_content
-    assert (planned.structured_content["status"], planned.structured_content["images_left"]) == (
-        "dry_run",
-        36,
-    )
-    assert re.search(r"36 images, about .* of disk space in ", planned.structured_content["notes"][-2])
-    assert made.structured_content
+        assert made.structured_content
+        others = {"batch_id": made.structured_content["batch_id"], "limit": 20, "offset": 20}
+        rest = await client.call_tool("find_images", others)
+    plan = planned.structured_content
+    assert plan
+    assert (plan["status"], plan["images_left"], plan["batch_id"]) == ("dry_run", 36, "")
+    assert re.search(r"36 images, about .* of disk space in ", plan["notes"][-2])
     assert (made.structured_content["images_generated"], len(omni.requests)) == (36, 36)
     assert len(made.structured_content["results"]) == 20
     assert "16 more images are not listed" in made.structured_content["notes"][-1]

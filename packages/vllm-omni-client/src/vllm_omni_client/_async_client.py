@@ -1,11 +1,12 @@
 """AsyncOmniClient: send requests to a vLLM-Omni server from asyncio, with retries and a total deadline."""
 
 import asyncio
-import os
 import random
+import ssl
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar, overload
 
@@ -13,20 +14,22 @@ import httpx
 from pydantic import SecretStr
 from tenacity import AsyncRetrying, retry_if_exception
 
-from vllm_omni_client._base import BaseClient, closed_error, in_memory, require_open
+from vllm_omni_client._base import BaseClient, in_memory
 from vllm_omni_client._protocol import endpoints
 from vllm_omni_client._protocol.attempts import Attempts
-from vllm_omni_client._protocol.connection_settings import ConnectionSettings, as_secret
+from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.flows import Flow, Step
+from vllm_omni_client._protocol.headers import as_secrets
 from vllm_omni_client._protocol.image_work import ImageWork, edit_work, generation_work
 from vllm_omni_client._protocol.reply_body import IncomingReply, RawReply
+from vllm_omni_client._protocol.secret import as_secret
+from vllm_omni_client._transport.connections import AsyncConnections, closed_error
 from vllm_omni_client._transport.error_translation import translate_errors
-from vllm_omni_client._transport.http_client import open_async_http
 from vllm_omni_client._transport.timeouts import attempt_timeouts
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
-from vllm_omni_client.errors import InvalidParameter, OmniError
+from vllm_omni_client.errors import OmniError
 from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
@@ -53,6 +56,11 @@ class AsyncOmniClient(BaseClient):
     Args:
         base_url: The server's address, such as "http://localhost:8000"; a trailing `/v1` is accepted.
         api_key: The server's `--api-key`, if it has one.
+        headers: Headers of every request, for a gateway in front of the server. Like the key, their values
+            appear in no log, error or repr.
+        verify: How the server's certificate is checked: True trusts the system's CAs, a path only those in a
+            PEM file, an SSLContext whatever you set up (such as client certificates), False anything.
+        proxy: A proxy for this server, whatever its address; False for none. None uses the environment's.
         timeout: Total deadline of a generation in seconds, including retries and the waits between them.
             Other calls end after 30 seconds and a health check after 10, unless this is shorter.
         connect_timeout: Longest time to open a connection, in seconds.
@@ -67,6 +75,8 @@ class AsyncOmniClient(BaseClient):
         capabilities: What the server can do, if you know. None asks the server once, before the first
             image, and again when it may have changed.
         transport: An httpx transport to use instead of the network; it is closed with the client.
+        http_client: An `httpx.AsyncClient` to send with. Its own transport, proxy and certificates apply;
+            it stays open when this client is closed.
         clock: Monotonic clock, in seconds.
         sleep: Waits between attempts.
         jitter: Returns a random number in [0, 1) by which waits are shortened.
@@ -83,6 +93,9 @@ class AsyncOmniClient(BaseClient):
         base_url: str,
         *,
         api_key: str | SecretStr | None = None,
+        headers: Mapping[str, str | SecretStr] | None = None,
+        verify: bool | str | PathLike[str] | ssl.SSLContext = True,
+        proxy: str | SecretStr | Literal[False] | None = None,
         timeout: float = 300.0,  # the deadline of later calls, not of this one
         connect_timeout: float = 5.0,
         read_timeout: float | None = None,
@@ -91,14 +104,20 @@ class AsyncOmniClient(BaseClient):
         strict: bool = True,
         capabilities: Capabilities | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        http_client: httpx.AsyncClient | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        api_key = as_secret(api_key)
+        # No frame shows a secret from here on: error reporters write the reprs of locals.
+        api_key, headers = as_secret(api_key), as_secrets(headers)
+        proxy = SecretStr(proxy) if isinstance(proxy, str) else proxy
         connection = ConnectionSettings.from_arguments(
             base_url,
             api_key=api_key,
+            headers=headers,
+            verify=verify,
+            proxy=proxy,
             timeout=timeout,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
@@ -109,10 +128,7 @@ class AsyncOmniClient(BaseClient):
         )
         super().__init__(connection, strict=strict, capabilities=capabilities)
         self._sleep = sleep
-        self._transport = transport
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
-        self._reset()
+        self._connections = AsyncConnections(connection, transport=transport, http_client=http_client)
 
     @classmethod
     def in_process(
@@ -335,13 +351,7 @@ class AsyncOmniClient(BaseClient):
 
     async def aclose(self) -> None:
         """Close all connections for good; calls in progress end with ConnectionLost."""
-        if self._closed:
-            return
-        http = self._open_http()
-        self._closed = True
-        for deadline in self._deadlines:
-            deadline.reschedule(asyncio.get_running_loop().time())
-        await http.aclose()
+        await self._connections.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -349,35 +359,14 @@ class AsyncOmniClient(BaseClient):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _reset(self) -> None:
-        """Drop the connections and locks: they belong to another event loop or to the parent process."""
-        self._http = open_async_http(self._connection, self._transport)
-        self._slots = asyncio.Semaphore(self._connection.max_connections)
-        self._learn_lock = asyncio.Lock()
-        self._process = os.getpid()
-        self._deadlines: set[asyncio.Timeout] = set()
-
-    def _open_http(self) -> httpx.AsyncClient:
-        """Return the HTTP client of the running event loop; start over if the last loop was closed."""
-        require_open(closed=self._closed)
-        loop = asyncio.get_running_loop()
-        if self._loop is not None and self._loop is not loop:
-            if not self._loop.is_closed():
-                raise InvalidParameter("this client is in use in another event loop; create one for each")
-            self._reset()
-        if self._process != os.getpid():
-            self._reset()
-        self._loop = loop
-        return self._http
-
     async def _capabilities(self, attempts: Attempts) -> Capabilities:
         """Return what the server can do; asking it counts against the call's own deadline."""
-        self._open_http()
+        self._connections.open()
         if known := self._server.current:
             return known
         seconds = self._flows.learning_seconds(attempts)
         try:
-            async with asyncio.timeout(seconds), self._learn_lock:
+            async with asyncio.timeout(seconds), self._connections.learn_lock:
                 return self._server.current or await self._drive(self._flows.learn(seconds))
         except TimeoutError:
             return self._server.learn(Capabilities())
@@ -385,17 +374,17 @@ class AsyncOmniClient(BaseClient):
     async def _send(self, call: Call[T], attempts: Attempts | None = None) -> T:
         """Send a call until it succeeds, must not be retried, or reaches its deadline."""
         attempts = attempts or self._connection.attempts(call)
-        self._open_http()
+        self._connections.open()
         deadline = asyncio.timeout(attempts.remaining_seconds)
-        self._deadlines.add(deadline)
+        self._connections.deadlines.add(deadline)
         try:
             async with deadline:
                 value = await self._retry(call, attempts)
         except TimeoutError as error:
-            ended = closed_error() if self._closed else self._connection.timeout_error(attempts)
+            ended = closed_error() if self._connections.closed else self._connection.timeout_error(attempts)
             raise attempts.annotate(ended) from error
         finally:
-            self._deadlines.discard(deadline)
+            self._connections.deadlines.discard(deadline)
         attempts.record_success()
         return value
 
@@ -427,24 +416,27 @@ class AsyncOmniClient(BaseClient):
             if not step.call.uses_gpu:
                 return await self._exchange_now(step)
             step.trace.waiting = True
-            async with self._slots:
+            async with self._connections.slots:
                 step.trace.waiting = False
                 return await self._exchange_now(step)
 
     async def _exchange_now(self, step: Step) -> RawReply:
-        http, call = self._open_http(), step.call
+        http, call = self._connections.open(), step.call
         request = http.build_request(
             call.method,
             self._connection.url(call),
             content=call.content,
-            headers=call.headers,
+            headers=self._connection.headers(call),
             timeout=attempt_timeouts(self._connection),
             extensions={"trace": step.trace.record_async},
         )
         with translate_errors(self.base_url, step.trace):
-            response = await http.send(request, stream=True)
+            response = await http.send(request, stream=True, follow_redirects=False)
             try:
                 incoming = IncomingReply(call, response.status_code, dict(response.headers))
+                if response.is_stream_consumed:  # by a mock, or an event hook of the caller's own HTTP client
+                    incoming.add(response.content)
+                    return incoming.complete()
                 async for chunk in response.aiter_raw():
                     if not incoming.add(chunk):
                         break

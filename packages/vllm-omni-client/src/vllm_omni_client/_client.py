@@ -1,12 +1,11 @@
 """OmniClient: send requests to a vLLM-Omni server from blocking code, with retries and a total deadline."""
 
-import os
 import random
-import threading
+import ssl
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Final, Literal, Self, TypeVar, overload
 
@@ -14,18 +13,19 @@ import httpx
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception
 
-from vllm_omni_client._base import BaseClient, closed_error, in_memory, require_open
+from vllm_omni_client._base import BaseClient, in_memory
 from vllm_omni_client._protocol import endpoints
 from vllm_omni_client._protocol.attempts import Attempts
-from vllm_omni_client._protocol.connection_settings import ConnectionSettings, as_secret
-from vllm_omni_client._protocol.connection_trace import ConnectionTrace
+from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.flows import Flow, Step
+from vllm_omni_client._protocol.headers import as_secrets
 from vllm_omni_client._protocol.image_work import ImageWork, edit_work, generation_work
 from vllm_omni_client._protocol.reply_body import IncomingReply, RawReply
+from vllm_omni_client._protocol.secret import as_secret
+from vllm_omni_client._transport.connections import Connections, closed_error
 from vllm_omni_client._transport.deadline import Deadline
 from vllm_omni_client._transport.error_translation import translate_errors
-from vllm_omni_client._transport.http_client import open_http
 from vllm_omni_client._transport.timeouts import attempt_timeouts
 from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.edits import ImageEditRequest
@@ -50,6 +50,11 @@ class OmniClient(BaseClient):
     Args:
         base_url: The server's address, such as "http://localhost:8000"; a trailing `/v1` is accepted.
         api_key: The server's `--api-key`, if it has one.
+        headers: Headers of every request, for a gateway in front of the server. Like the key, their values
+            appear in no log, error or repr.
+        verify: How the server's certificate is checked: True trusts the system's CAs, a path only those in a
+            PEM file, an SSLContext whatever you set up (such as client certificates), False anything.
+        proxy: A proxy for this server, whatever its address; False for none. None uses the environment's.
         timeout: Total deadline of a generation in seconds, including retries and the waits between them.
             Other calls end after 30 seconds and a health check after 10, unless this is shorter.
         connect_timeout: Longest time to open a connection, in seconds.
@@ -64,6 +69,8 @@ class OmniClient(BaseClient):
         capabilities: What the server can do, if you know. None asks the server once, before the first
             image, and again when it may have changed.
         transport: A blocking httpx transport to use instead of the network; it is closed with the client.
+        http_client: An `httpx.Client` to send with. Its own transport, proxy and certificates apply; it
+            stays open when this client is closed.
         clock: Monotonic clock, in seconds.
         sleep: Waits between attempts; None for waits that end when the client is closed.
         jitter: Returns a random number in [0, 1) by which waits are shortened.
@@ -80,6 +87,9 @@ class OmniClient(BaseClient):
         base_url: str,
         *,
         api_key: str | SecretStr | None = None,
+        headers: Mapping[str, str | SecretStr] | None = None,
+        verify: bool | str | PathLike[str] | ssl.SSLContext = True,
+        proxy: str | SecretStr | Literal[False] | None = None,
         timeout: float = 300.0,
         connect_timeout: float = 5.0,
         read_timeout: float | None = None,
@@ -88,14 +98,20 @@ class OmniClient(BaseClient):
         strict: bool = True,
         capabilities: Capabilities | None = None,
         transport: httpx.BaseTransport | None = None,
+        http_client: httpx.Client | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        api_key = as_secret(api_key)
+        # No frame shows a secret from here on: error reporters write the reprs of locals.
+        api_key, headers = as_secret(api_key), as_secrets(headers)
+        proxy = SecretStr(proxy) if isinstance(proxy, str) else proxy
         connection = ConnectionSettings.from_arguments(
             base_url,
             api_key=api_key,
+            headers=headers,
+            verify=verify,
+            proxy=proxy,
             timeout=timeout,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
@@ -105,10 +121,8 @@ class OmniClient(BaseClient):
             jitter=jitter,
         )
         super().__init__(connection, strict=strict, capabilities=capabilities)
-        self._closing = threading.Event()
+        self._connections = Connections(connection, transport=transport, http_client=http_client)
         self._sleep = sleep or self._wait
-        self._transport = transport
-        self._reset()
 
     def with_budget(self, budget: GenerationBudget) -> "BudgetedOmniClient":
         """Return this client for one image that other layers may also retry; all spend one budget.
@@ -304,10 +318,7 @@ class OmniClient(BaseClient):
 
     def close(self) -> None:
         """Close all connections for good; calls in progress end with ConnectionLost."""
-        self._closing.set()
-        for trace in tuple(self._traces):
-            trace.cut()
-        self._http.close()
+        self._connections.close()
 
     def __enter__(self) -> Self:
         return self
@@ -315,47 +326,32 @@ class OmniClient(BaseClient):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _reset(self) -> None:
-        """Drop the connections and locks: they belong to the parent process."""
-        self._http = open_http(self._connection, self._transport)
-        self._slots = threading.Semaphore(self._connection.max_connections)
-        self._learn_lock = threading.Lock()
-        self._traces: set[ConnectionTrace] = set()
-        self._process = os.getpid()
-
-    def _open_http(self) -> httpx.Client:
-        """Return the HTTP client of this process; start over after a fork."""
-        require_open(closed=self._closing.is_set())
-        if self._process != os.getpid():
-            self._reset()
-        return self._http
-
     def _wait(self, seconds: float) -> None:
-        self._closing.wait(seconds)
+        self._connections.closing.wait(seconds)
 
     def _capabilities(self, attempts: Attempts) -> Capabilities:
         """Return what the server can do; asking it counts against the call's own deadline."""
-        self._open_http()
+        self._connections.open()
         seconds = self._flows.learning_seconds(attempts)
         if known := self._server.current:
             return known
-        if not self._learn_lock.acquire(timeout=seconds):
+        if not self._connections.learn_lock.acquire(timeout=seconds):
             return Capabilities()
         try:
             return self._server.current or self._drive(self._flows.learn(seconds))
         finally:
-            self._learn_lock.release()
+            self._connections.learn_lock.release()
 
     def _send(self, call: Call[T], attempts: Attempts | None = None) -> T:
         """Send a call until it succeeds, must not be retried, or reaches its deadline."""
         attempts = attempts or self._connection.attempts(call)
-        self._open_http()
+        self._connections.open()
         try:
             value = self._retry(call, attempts)
         except TimeoutError as error:
             raise attempts.annotate(self._connection.timeout_error(attempts)) from error
         except OmniError as error:
-            if self._closing.is_set():
+            if self._connections.closing.is_set():
                 raise attempts.annotate(closed_error()) from error
             raise
         attempts.record_success()
@@ -386,7 +382,7 @@ class OmniClient(BaseClient):
         """Send one request and read its reply; image requests first wait for a slot."""
         if not step.call.uses_gpu:
             return self._exchange_now(step, step.seconds)
-        slots, began = self._slots, time.monotonic()
+        slots, began = self._connections.slots, time.monotonic()
         step.trace.waiting = True
         if not slots.acquire(timeout=step.seconds):
             raise TimeoutError
@@ -397,36 +393,32 @@ class OmniClient(BaseClient):
             slots.release()
 
     def _exchange_now(self, step: Step, seconds: float) -> RawReply:
-        http, call, trace = self._open_http(), step.call, step.trace
+        http, call, trace = self._connections.open(), step.call, step.trace
         request = http.build_request(
             call.method,
             self._connection.url(call),
             content=call.content,
-            headers=call.headers,
+            headers=self._connection.headers(call),
             timeout=attempt_timeouts(self._connection, seconds),
             extensions={"trace": trace.record},
         )
-        with self._cut_on_close(trace), translate_errors(self.base_url, trace), Deadline(trace, seconds):
-            response = http.send(request, stream=True)
+        with (
+            self._connections.cut_on_close(trace),
+            translate_errors(self.base_url, trace),
+            Deadline(trace, seconds),
+        ):
+            response = http.send(request, stream=True, follow_redirects=False)
+            trace.attach(response.extensions.get("network_stream"))
             try:
                 incoming = IncomingReply(call, response.status_code, dict(response.headers))
-                for chunk in response.iter_raw():
+                # A mock, or an event hook of the caller's own HTTP client, has read it already.
+                read = (response.content,) if response.is_stream_consumed else response.iter_raw()
+                for chunk in read:
                     if not incoming.add(chunk):
                         break
             finally:
                 response.close()
         return incoming.complete()
-
-    @contextmanager
-    def _cut_on_close(self, trace: ConnectionTrace) -> Generator[None]:
-        """Let `close` cut this connection while the block runs."""
-        self._traces.add(trace)
-        try:
-            if self._closing.is_set():
-                trace.cut()
-            yield
-        finally:
-            self._traces.discard(trace)
 
 
 class BudgetedOmniClient:

@@ -160,6 +160,12 @@ class OmniError(Exception):
         self.failures = failures
         return self
 
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows for this error."""
+        from vllm_omni_client.tracebacks import short_traceback  # noqa: PLC0415 - for notebooks alone
+
+        return short_traceback(self, next_step=self.next_step)
+
     def __reduce__(self) -> tuple[object, ...]:
         return (copyreg.__newobj__, (type(self), *self.args), self.__dict__)  # type: ignore[attr-defined]  # missing from typeshed
 
@@ -224,7 +230,8 @@ class ServerUnreachable(OmniError):
         "refused": "Start the server (`vllm serve MODEL --omni --port PORT`), or correct base_url.",
         "dns": "Correct the host name in base_url.",
         "timeout": "Check whether the host is up and the firewall allows the port.",
-        "tls": "Use http:// for a server without TLS, or trust its certificate (set SSL_CERT_FILE).",
+        "tls": "Use http:// for a server without TLS, or trust its CA: pass the PEM file as `verify`, or set "
+        "SSL_CERT_FILE.",
         "other": "Check base_url and the proxy settings in the environment.",
     }
 
@@ -454,8 +461,9 @@ class Unauthorized(ServerRefused):
         """What the caller can do about it, in one sentence."""
         if self.by_proxy:
             return (
-                "A proxy or firewall in front of the server refused the request; allow these requests there, "
-                "or use an address that leads directly to the server."
+                "A proxy or firewall in front of the server refused the request; pass the header that it "
+                "asks for in `headers`, allow these requests there, or use an address that leads directly to "
+                "the server."
             )
         return super().next_step
 

@@ -1,6 +1,7 @@
-"""Check image bytes without decoding a pixel: the structure of a PNG, and images of only one colour."""
+"""Check image bytes without decoding a pixel, and move image files without replacing one."""
 
 from vllm_omni_client._imaging.flat_colour import FlatColourDetector
+from vllm_omni_client._imaging.held_files import FileHeld, retry_while_held
 from vllm_omni_client._imaging.picture import PictureFormat
 from vllm_omni_client._imaging.png import SIGNATURE, DamagedPicture, PngWalk, png_header
 from vllm_omni_client._imaging.rename import rename_if_free
@@ -8,9 +9,11 @@ from vllm_omni_client._imaging.rename import rename_if_free
 __all__ = [
     "SIGNATURE",
     "DamagedPicture",
+    "FileHeld",
     "FlatColourDetector",
     "PictureFormat",
     "PngWalk",
     "png_header",
     "rename_if_free",
+    "retry_while_held",
 ]

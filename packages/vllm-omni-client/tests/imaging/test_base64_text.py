@@ -1,13 +1,10 @@
-"""Base64 is decoded strictly, and the same with pybase64 as without it."""
+"""Base64 is decoded strictly."""
 
 import base64
 import os
 
 import pytest
-from vllm_omni_client._imaging import base64_text
 from vllm_omni_client._imaging.base64_text import decode
-
-pytestmark = pytest.mark.usefixtures("decoder")
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 100, 65_536, 65_537])
@@ -56,7 +53,3 @@ def test_anything_else_is_refused(text: str) -> None:
         decode(text)
     with pytest.raises(ValueError, match="not base64"):
         decode(memoryview(text.encode()))
-
-
-def test_both_ways_are_tested_where_both_are_there(decoder: str) -> None:
-    assert (base64_text._fast is None) == (decoder == "standard library")

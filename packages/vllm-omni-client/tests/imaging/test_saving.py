@@ -1,11 +1,13 @@
 """A file appears under its name whole, or not at all."""
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from vllm_omni_client._imaging import held_files
 from vllm_omni_client._imaging.saving import NewFile, write_file
 from vllm_omni_client.errors import InvalidParameter
 
@@ -132,3 +134,62 @@ def test_a_long_name_of_wide_characters_is_a_name(tmp_path: Path) -> None:
     with NewFile(path) as new:
         new.commit()
     assert list(tmp_path.iterdir()) == [path]
+
+
+def held(path: object, **_: object) -> None:
+    """Refuse what another program has open, as Windows does."""
+    raise PermissionError(errno.EACCES, "it is being used by another process", str(path))
+
+
+def held_target(_: object, path: object) -> None:
+    held(path)
+
+
+def test_a_temporary_name_that_cannot_be_removed_is_not_an_error_of_a_complete_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_files, "RETRY_SECONDS", 0.05)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", held)
+        assert write_file(b"whole", tmp_path / "fox.png", overwrite=False) == tmp_path / "fox.png"
+    assert (tmp_path / "fox.png").read_bytes() == b"whole"
+    (tmp_path / "fox.png").unlink()
+    write_file(b"whole", tmp_path / "fox.png", overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["fox.png"]
+
+
+def test_no_empty_file_is_left_where_a_reserved_name_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Incorrect function")
+
+    monkeypatch.setattr(held_files, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr("vllm_omni_client._imaging.saving.rename_if_free", cannot_rename)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", held_target)
+        with pytest.raises(PermissionError):
+            write_file(b"whole", tmp_path / "fox.png", overwrite=False)
+    assert list(tmp_path.iterdir()) == []
+    write_file(b"whole", tmp_path / "fox.png", overwrite=False)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("fox.png", b"whole")]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_file_that_a_scanner_holds_for_a_moment_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, overwrite: bool
+) -> None:
+    means = "replace" if overwrite else "rename"
+    move, tries = getattr(os, means), iter(range(100))
+
+    def scanned(old: object, new: object) -> None:
+        if next(tries) < 3:
+            held(old)
+        move(old, new)
+
+    monkeypatch.setattr(sys, "platform", "win32")  # emulated: a rename never replaces there
+    monkeypatch.setattr(os, means, scanned)
+    path = tmp_path / "fox.png"
+    assert write_file(b"whole", path, overwrite=overwrite) == path
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("fox.png", b"whole")]

@@ -4,11 +4,24 @@ import asyncio
 import contextlib
 import gc
 import socket
+import ssl
 import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from broken_server import DRAWN, PICTURE, SEEDED, SEEDLESS, Ask, Serve, client_of, failure, saying
-from vllm_omni_client import AsyncOmniClient, Capabilities, InvalidParameter, OmniClient, ServerRefused
+from tls_gateway import HEADER, TOKEN, Gateway, tls_gateway
+from vllm_omni_client import (
+    AsyncOmniClient,
+    Capabilities,
+    InvalidParameter,
+    OmniClient,
+    ServerRefused,
+    ServerUnreachable,
+    Unauthorized,
+)
 
 
 @pytest.fixture(params=["async", "sync"])
@@ -204,3 +217,117 @@ def test_a_blocking_client_serves_many_threads(serve: Serve) -> None:
         for thread in threads:
             thread.join(10)
     assert drawn == [DRAWN] * 8
+
+
+@pytest.fixture
+def gateway(serve: Serve, tmp_path: Path) -> Iterator[Gateway]:
+    with tls_gateway(serve(saying(PICTURE)), tmp_path) as gateway:
+        yield gateway
+
+
+@pytest.mark.parametrize("given", ["path", "text", "context"])
+def test_a_gateway_with_an_internal_ca_a_header_and_a_key_is_passed(
+    ask: Ask, gateway: Gateway, given: str
+) -> None:
+    verify = {
+        "path": gateway.ca_file,
+        "text": str(gateway.ca_file),
+        "context": ssl.create_default_context(cafile=gateway.ca_file),
+    }[given]
+    drawn = ask(
+        gateway.url, "generate_image", SEEDED, verify=verify, headers={HEADER: TOKEN}, api_key="omni-key"
+    )
+    assert drawn == DRAWN
+    [head] = gateway.heads
+    assert b"\r\nauthorization: Bearer omni-key\r\n" in head
+
+
+def test_the_ca_of_the_environment_is_used_for_a_gateway(
+    ask: Ask, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(gateway.ca_file))
+    assert ask(gateway.url, "generate_image", SEEDED, headers={HEADER: TOKEN}) == DRAWN
+
+
+def test_a_certificate_that_nobody_is_to_check_is_accepted(ask: Ask, gateway: Gateway) -> None:
+    assert ask(gateway.url, "generate_image", SEEDED, headers={HEADER: TOKEN}, verify=False) == DRAWN
+
+
+def test_a_certificate_of_an_unknown_ca_is_refused_once_and_the_error_says_what_to_do(
+    ask: Ask, gateway: Gateway
+) -> None:
+    error = failure(ask, gateway.url, "generate_image", SEEDED, headers={HEADER: TOKEN})
+    assert isinstance(error, ServerUnreachable)
+    assert error.reason == "tls"
+    assert "`verify`" in error.next_step
+    assert gateway.heads == []
+
+
+def test_only_the_given_ca_is_trusted(ask: Ask, gateway: Gateway, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with tls_gateway("http://127.0.0.1:1", tmp_path / "other") as other:
+        error = failure(ask, gateway.url, "health_check", verify=other.ca_file)
+    assert isinstance(error, ServerUnreachable)
+    assert error.reason == "tls"
+
+
+def test_a_gateway_that_refuses_the_header_shows_it_nowhere(ask: Ask, gateway: Gateway) -> None:
+    error = failure(
+        ask, gateway.url, "health_check", verify=gateway.ca_file, headers={HEADER: "CANARY-wrong"}
+    )
+    assert isinstance(error, Unauthorized)
+    assert error.by_proxy
+    assert "`headers`" in error.next_step
+    trace = traceback.TracebackException.from_exception(error, capture_locals=True)
+    shown = [str(frame.locals) for frame in trace.stack if "tests" not in frame.filename]
+    assert shown
+    assert "CANARY" not in "".join(shown)
+
+
+@pytest.mark.parametrize("content", ["", "no certificate", None])
+def test_a_ca_file_without_certificates_is_named(ask: Ask, tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    error = failure(ask, "http://localhost:1", "health_check", verify=file)
+    assert isinstance(error, InvalidParameter)
+    assert error.parameter == "verify"
+    assert "ca.pem" in error.message
+
+
+@pytest.mark.parametrize("verify", [None, 7, b"ca.pem"])
+def test_something_that_says_nothing_about_certificates_is_refused(ask: Ask, verify: object) -> None:
+    error = failure(ask, "https://localhost:1", "health_check", verify=verify)
+    assert isinstance(error, InvalidParameter)
+    assert error.parameter == "verify"
+
+
+def test_a_proxy_of_ones_own_is_used_for_a_server_on_this_machine_too(ask: Ask, serve: Serve) -> None:
+    seen: list[bytes] = []
+
+    def proxy(connection: socket.socket, request: bytes) -> bool:
+        seen.append(request.split(b"\r\n")[0])
+        connection.sendall(PICTURE)
+        return False
+
+    address = serve(proxy).replace("http://", "http://me:CANARY@")
+    assert ask("http://127.0.0.1:9", "generate_image", SEEDLESS, proxy=address) == DRAWN
+    assert seen == [b"POST http://127.0.0.1:9/v1/images/generations HTTP/1.1"]
+
+
+def test_no_proxy_is_used_when_none_is_wanted(
+    ask: Ask, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", serve(saying(PICTURE)))
+    monkeypatch.setenv("http_proxy", serve(saying(PICTURE)))
+    error = failure(ask, "http://gpu.invalid:8000", "health_check", proxy=False)
+    assert isinstance(error, ServerUnreachable)
+    assert error.reason == "dns"
+
+
+@pytest.mark.parametrize("proxy", ["CANARY", "gopher://me:CANARY@proxy", "socks9://CANARY", 7, True])
+def test_a_proxy_that_cannot_be_used_is_refused_and_not_repeated(ask: Ask, proxy: object) -> None:
+    error = failure(ask, "http://localhost:1", "health_check", proxy=proxy)
+    assert isinstance(error, InvalidParameter)
+    assert error.parameter == "proxy"
+    assert "CANARY" not in error.message

@@ -17,12 +17,23 @@ from vllm_image_core.batches.item_states import ImageOutcome, ItemStates
 from vllm_image_core.batches.outcomes import Errors, Images, OutcomeReader
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.worker_pool import BatchId, Progress, State
+from vllm_image_core.display.card import Card, Displayed, time_text
 from vllm_image_core.errors import BatchMoved, ImageError, InvalidRequest
 from vllm_image_core.estimation.backlog import Eta
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 
 __all__ = ["ImageBatch", "StartedBatch"]
+
+_SHOWN: Final = 8
+"""How many of its latest images a batch shows."""
+
+_NEXT: Final = {
+    "not started": "Start it with `await batch`, or read it with `async for outcome in batch`.",
+    "running": "It continues in the background; `await batch.cancel()` stops it.",
+    "over": "`batch.images` and `batch.errors` hold the outcomes by position.",
+}
+"""What to do with a batch in each state."""
 
 _NOTHING: Final = Progress(total=None, waiting=None, running=0, done=0, failed=0, cancelled=0)
 
@@ -48,7 +59,7 @@ Begin = Callable[[Events], Awaitable[StartedBatch]]
 Forecast = Callable[[], Awaitable[BatchForecast]]
 
 
-class ImageBatch:
+class ImageBatch(Displayed):
     """A batch of images; it starts when it is awaited, entered or read.
 
     - ``await batch`` checks the requests, records them in the folder's journal, and starts. The work
@@ -299,6 +310,26 @@ class ImageBatch:
         if count:
             self._take(await self._again(self._events))
         return count - len(self.errors)  # requests lost with a damaged journal stay failed
+
+    def _card(self) -> Card:
+        from vllm_image_core.display.thumbnails import Thumbnail  # noqa: PLC0415 - for notebooks alone
+
+        counts, is_over = self.progress, self.over
+        done = f"{counts.done:,} of {counts.total or '?'} done"
+        failed = f", {counts.failed:,} failed" if counts.failed else ""
+        state = "not started" if self._started is None else "over" if is_over else "running"
+        latest = sorted(self.images)[-_SHOWN:]
+        return Card(
+            title=f"{self.id}: {state}, {done}{failed}",
+            facts={
+                "time": time_text(self.seconds) if self.seconds else None,
+                "left": None if is_over or self._started is None else str(self.eta),
+                "cause": self.cause,
+                "folder": self._context.library.root,
+            },
+            notes=(_NEXT[state],),
+            images=[Thumbnail(self.images[place].path, f"image {place}") for place in latest],
+        )
 
     @property
     def _running(self) -> BatchRun | None:

@@ -19,6 +19,7 @@ from vllm_image_core.storage.database import DamagedDatabase, Database, writing
 from vllm_image_core.storage.folder import Folder, exists
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.owner import is_dead, this_process
+from vllm_image_core.storage.processes import is_same_start
 from vllm_image_core.storage.record import EPOCH
 from vllm_image_core.text import one_line
 
@@ -230,11 +231,8 @@ def _owner(batch_row: BatchRow) -> Literal["here", "elsewhere"] | None:
     if batch_row.holder is None or is_dead(batch_row.holder.owner):
         return None
     me, other = this_process(""), batch_row.holder.owner
-    if other.pid_namespace == me.pid_namespace and (other.host, other.pid, other.started) == (
-        me.host,
-        me.pid,
-        me.started,
-    ):
+    is_ours = (other.pid_namespace, other.host, other.pid) == (me.pid_namespace, me.host, me.pid)
+    if is_ours and is_same_start(other.started, me.started):
         return "here"
     # This compares the clocks of two machines, so it is for display only; a takeover watches the heartbeat.
     return "elsewhere" if time.time() - batch_row.beat_at < _SILENT_SECONDS else None

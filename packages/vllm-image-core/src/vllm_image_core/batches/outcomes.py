@@ -9,7 +9,8 @@ from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.item_states import ImageOutcome, ItemStates
 from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.runner import BatchRun
-from vllm_image_core.batches.stored_items import BatchItem, read_image, restore_error
+from vllm_image_core.batches.stored_images import read_image
+from vllm_image_core.batches.stored_items import BatchItem, restore_error
 from vllm_image_core.batches.worker_pool import BatchId, Done, Failed
 from vllm_image_core.errors import RecordedFailure, UnknownBatch
 from vllm_image_core.requests.generated_image import GeneratedImage

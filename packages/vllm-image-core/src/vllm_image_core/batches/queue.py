@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from vllm_image_core.batches.recorder import BatchRecorder
+from vllm_image_core.batches.stored_images import is_valid_image
 from vllm_image_core.batches.stored_items import (
     BatchItem,
     ItemState,
     StoredOutcome,
     is_complete,
-    is_valid_image,
     stored_record,
 )
 from vllm_image_core.errors import IndexUnavailable

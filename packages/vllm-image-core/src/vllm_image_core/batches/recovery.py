@@ -5,8 +5,11 @@ import sqlite3
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+from vllm_omni_client.imaging import retry_while_held
 
 from vllm_image_core.batches.queries import is_batch_row
 from vllm_image_core.batches.stored_items import LOST, ItemState, is_request
@@ -125,7 +128,8 @@ def recover_journal(database: Database, identity: tuple[int, int]) -> Recovery |
         return None if aside is None else Recovery(aside=aside, lost=lost, unknown=unknown)
     finally:
         for leftover in (saved.path, Path(f"{saved.path}-journal")):
-            leftover.unlink(missing_ok=True)
+            with suppress(OSError):  # a scanner may hold it; it is not in the way
+                retry_while_held(partial(leftover.unlink, missing_ok=True))
 
 
 class _Damaged:

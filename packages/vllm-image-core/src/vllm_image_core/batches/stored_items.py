@@ -2,26 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Final
 
-from vllm_image_core.errors import BadPicture, InvalidRequest, RecordedFailure
-from vllm_image_core.generation.operations import resolve_operation
-from vllm_image_core.imaging.picture import Picture
-from vllm_image_core.models.profile import Profile
-from vllm_image_core.models.registry import Registry
-from vllm_image_core.provenance.facts import as_list, json_object
+from vllm_image_core.errors import RecordedFailure
+from vllm_image_core.provenance.facts import json_object
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest, Task
-from vllm_image_core.requests.resolver import ResolvedRequest, resolve
 from vllm_image_core.storage.input_store import inputs_as_json, recorded_inputs
-from vllm_image_core.storage.record import Record, facts_in
-from vllm_image_core.text import one_line
+from vllm_image_core.storage.record import Record
 
 __all__ = [
     "LOST",
@@ -31,9 +24,7 @@ __all__ = [
     "as_json",
     "is_complete",
     "is_request",
-    "is_valid_image",
     "lost_request_error",
-    "read_image",
     "request_as_json",
     "request_from_json",
     "restore_error",
@@ -132,10 +123,6 @@ def _plain(value: object) -> object:
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
-_MOST_BYTES: Final = 2**30
-"""Largest image that is read back."""
-
-
 def stored_image(image: GeneratedImage, root: Path) -> StoredOutcome:
     """What the journal stores for a saved image."""
     stored = {
@@ -199,87 +186,6 @@ def is_complete(outcome: StoredOutcome, root: Path) -> bool:
         return isinstance(file, str) and (root / file).lstat().st_size == outcome.get("bytes")
     except OSError:
         return False
-
-
-def is_valid_image(path: Path) -> bool:
-    """Whether a file is a complete image; reads all of it."""
-    try:
-        with path.open("rb") as file:
-            Picture.check(file.read(_MOST_BYTES))
-    except (OSError, BadPicture):
-        return False
-    return True
-
-
-def read_image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImage:
-    """Read the image of an item that is done; blocks on disk I/O.
-
-    Raises:
-        RecordedFailure: Its file was removed, or is no longer an image.
-    """
-    outcome = item.outcome
-    path = root / str(outcome.get("file"))
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES)
-        picture = Picture.check_file(data)
-    except (OSError, BadPicture) as error:
-        where = one_line(str(path), limit=300)
-        raise RecordedFailure(
-            f"The image was generated, but {where} can no longer be read: {error}",
-            kind=type(error).__name__,
-            next_step="Generate it again with retry_failed or in a new batch.",
-        ) from error
-    named = outcome.get("profile") or facts_in(data).get("profile")
-    profile = registry.by_name(str(named)) or registry.fallback
-    request = _request_in(data, picture) if item.lost else item.request
-    resolved = _resolve_as_sent(request, profile, registry, picture)
-    sent = resolved.receipt(request)
-    seconds = outcome.get("seconds")
-    return GeneratedImage(
-        picture=picture,
-        path=path,
-        request=resolved,
-        model=str(outcome.get("model", profile.model)),
-        receipt=sent.confirm(size=picture.size, output_format=picture.format),
-        seconds=seconds if isinstance(seconds, (int, float)) else 0.0,
-        server=_server(outcome, data),
-        notes=tuple(str(note) for note in as_list(outcome.get("notes"))),
-        reused=outcome.get("reused") is True,
-        spilled=outcome.get("spilled") is True,
-    )
-
-
-def _request_in(data: bytes, picture: Picture) -> ImageRequest:
-    """Rebuild a request that the journal has lost, as far as the image file records it."""
-    facts = facts_in(data)
-    prompt, seed = facts.get("prompt"), facts.get("seed")
-    return ImageRequest(
-        prompt=prompt if isinstance(prompt, str) and prompt.strip() else "unknown",
-        seed=seed if isinstance(seed, int) else None,
-        width=picture.size.width,
-        height=picture.size.height,
-    )
-
-
-def _resolve_as_sent(
-    request: ImageRequest, profile: Profile, registry: Registry, picture: Picture
-) -> ResolvedRequest:
-    """Resolve a request as it was sent; an edit whose input images are gone is resolved without them."""
-    with suppress(InvalidRequest):  # for another model, or from a damaged journal
-        return resolve_operation(request, profile, registry, draw_seed=lambda: 0)
-    plain = resolve(
-        replace(request, width=None, height=None, aspect_ratio=None), profile, draw_seed=lambda: 0
-    )
-    return replace(plain, width=picture.size.width, height=picture.size.height)
-
-
-def _server(outcome: StoredOutcome, data: bytes) -> str | None:
-    """Which server generated it, from the journal or else from the file."""
-    if outcome.get("reused") is True:
-        return None
-    server = outcome.get("server") or facts_in(data).get("server")
-    return server if isinstance(server, str) else None
 
 
 def _file(path: Path, root: Path) -> str:

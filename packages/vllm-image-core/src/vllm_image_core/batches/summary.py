@@ -1,14 +1,15 @@
 """Batch summary: describe a batch from the journal, whichever process is working on it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from vllm_image_core.batches.worker_pool import BatchId, State
+from vllm_image_core.display.card import Card, Displayed, time_text
 
-__all__ = ["BatchState", "BatchSummary", "FoundBatch", "ItemReport"]
+__all__ = ["BatchList", "BatchState", "BatchSummary", "FoundBatch", "ItemReport"]
 
 BatchState = Literal["running", "paused", "interrupted", "done", "partial", "failed", "cancelled", "stopped"]
 """The state of a batch. `interrupted` and `stopped` batches can be resumed.
@@ -19,7 +20,7 @@ BatchState = Literal["running", "paused", "interrupted", "done", "partial", "fai
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchSummary:
+class BatchSummary(Displayed):
     """A batch and its counts.
 
     Attributes:
@@ -61,6 +62,44 @@ class BatchSummary:
     owner: Literal["here", "elsewhere"] | None
     host: str | None
     pid: int | None
+
+    def _card(self) -> Card:
+        can_resume = self.state in ("interrupted", "stopped")
+        return Card(
+            title=f"{self.id}: {self.state}, {self.done} of {self.total or '?'} images"
+            f"{f', {self.failed} failed' if self.failed else ''}",
+            facts={
+                "prompt": self.prompt,
+                "created": f"{self.created.astimezone():%Y-%m-%d %H:%M}",
+                "time": time_text(self.seconds),
+                "cause": self.cause,
+            },
+            notes=(f'Resume it with studio.resume("{self.id}").',) if can_resume else (),
+        )
+
+
+class BatchList(Displayed, tuple[BatchSummary, ...]):
+    """Batches, shown as a table."""
+
+    __slots__ = ()
+
+    def _card(self) -> Card:
+        return Card(
+            title=f"{len(self)} {'batch' if len(self) == 1 else 'batches'}, newest first",
+            columns=("batch", "state", "done", "failed", "total", "created", "prompt"),
+            rows=[
+                (
+                    each.id,
+                    each.state,
+                    each.done,
+                    each.failed,
+                    each.total,
+                    f"{each.created.astimezone():%Y-%m-%d %H:%M}",
+                    each.prompt,
+                )
+                for each in self
+            ],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,3 +146,23 @@ class FoundBatch(BatchSummary):
 
     items: Sequence[ItemReport]
     next_offset: int | None
+
+    def _card(self) -> Card:
+        from vllm_image_core.display.thumbnails import Thumbnail  # noqa: PLC0415 - for notebooks alone
+
+        return replace(
+            super(FoundBatch, self)._card(),  # slots make a new class, which `super()` alone misses
+            facts={"time": time_text(self.seconds), "cause": self.cause},
+            columns=("image", "position", "state", "seed", "time", "prompt"),
+            rows=[
+                (
+                    each.path and Thumbnail(each.path, each.prompt),
+                    each.position,
+                    each.error or each.state,
+                    each.seed,
+                    time_text(each.seconds),
+                    each.prompt,
+                )
+                for each in self.items
+            ],
+        )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vllm_image_core import checks
+from vllm_image_core.display.card import Card, Displayed, time_text
 from vllm_image_core.estimation.backlog import ServerSpeed, basis_of, duration
 from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.estimation.work import Work
@@ -34,7 +35,7 @@ _SQUARE: Final = Size(1024, 1024)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class Estimate(Displayed):
     """The time and memory that images are expected to take.
 
     Attributes:
@@ -69,6 +70,18 @@ class Estimate:
     def completion_seconds(self) -> float:
         """Seconds from now until all images are done, including requests ahead of them."""
         return self.queue_seconds + self.total_seconds
+
+    def _card(self) -> Card:
+        return Card(
+            title=f"Estimated time: {time_text(self.total_seconds)} "
+            f"({time_text(self.seconds_per_image)} per image of {self.size})",
+            facts={
+                "based on": self.basis,
+                "queue": time_text(self.queue_seconds) if self.queue_seconds else None,
+                "GPU memory": self.peak_vram_gb and f"{self.peak_vram_gb:.0f} GB ({self.memory_basis})",
+            },
+            notes=self.notes,
+        )
 
     @property
     def megapixels_per_image(self) -> float:

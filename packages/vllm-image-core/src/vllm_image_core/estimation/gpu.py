@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vllm_image_core.display.card import Card, Displayed
 from vllm_image_core.estimation.estimator import gb_per_image, misfit, model_gb, recommended_concurrency
 from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.models.profile import Profile
@@ -39,7 +40,7 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GpuReport:
+class GpuReport(Displayed):
     """GPU memory in GB, and the source of each number; None if unknown."""
 
     name: str | None
@@ -55,6 +56,22 @@ class GpuReport:
     sources: Mapping[str, str]
     misfit: str | None = None
     """Why the model does not fit on the GPU; None if it fits, or if that is unknown."""
+
+    def _card(self) -> Card:
+        return Card(
+            title=f"GPU: {self.name or 'unknown'}",
+            facts={
+                "total": _gb(self.total_vram_gb),
+                "model": _gb(self.model_vram_gb),
+                "free": _gb(self.measured_free_vram_gb or self.free_vram_gb),
+                "recommended requests at once": self.recommended_concurrent,
+            },
+            notes=(self.misfit,) if self.misfit else (),
+        )
+
+
+def _gb(amount: float | None) -> str | None:
+    return None if amount is None else f"{amount:.1f} GB"
 
 
 def report(

@@ -8,6 +8,7 @@ from typing import Literal
 
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_core.display.card import Card, Displayed
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.fleet import Fleet
 
@@ -16,7 +17,7 @@ _SEVERAL = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class Health(Displayed):
     """The result of examining a server."""
 
     server_url: str
@@ -31,6 +32,24 @@ class Health:
     """Why it is not healthy."""
     servers: tuple["Health", ...] = ()
     """The result for each server of a fleet, in the order they were given; empty for a single server."""
+
+    def _card(self) -> Card:
+        return Card(
+            title=f"{self.server_url}: {self.status}",
+            facts={
+                "model": self.model,
+                "version": self.version,
+                "latency": None if self.latency_seconds is None else f"{self.latency_seconds * 1000:.0f} ms",
+                "error": self.error,
+                "next step": self.error and self.error.next_step,
+            },
+            columns=("server", "status", "model", "error"),
+            rows=[(each.server_url, each.status, each.model, _text(each.error)) for each in self.servers],
+        )
+
+
+def _text(error: OmniError | None) -> str | None:
+    return None if error is None else str(error)
 
 
 async def examine(backend: Backend, *, timer: Callable[[], float] = time.perf_counter) -> Health:

@@ -11,6 +11,7 @@ from vllm_omni_client.errors import BadReply, OmniError, ServerBusy, ServerRefus
 from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.models import ModelList
 
+from vllm_image_core.display.card import Card, Displayed
 from vllm_image_core.errors import ImageError
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.circuit_breaker import CircuitBreaker, CircuitState
@@ -55,6 +56,30 @@ class ServerReport:
     failed: int
     error: OmniError | ImageError | None
     note: str
+
+
+class ServerList(Displayed, tuple[ServerReport, ...]):
+    """Reports on servers, shown as a table."""
+
+    __slots__ = ()
+
+    def _card(self) -> Card:
+        return Card(
+            title=f"{len(self)} {'server' if len(self) == 1 else 'servers'}",
+            columns=("server", "state", "model", "in progress", "done", "failed", "note"),
+            rows=[
+                (
+                    each.url,
+                    each.state,
+                    each.model,
+                    each.in_progress,
+                    each.done,
+                    each.failed,
+                    each.note or (str(each.error) if each.error else None),
+                )
+                for each in self
+            ],
+        )
 
 
 _PAUSE_SECONDS: Final = 0.5

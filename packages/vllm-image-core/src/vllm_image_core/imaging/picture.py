@@ -31,6 +31,10 @@ _TURNS: Final = {
 }
 """Pillow's operation that turns an image upright, by its EXIF orientation; 1 is upright."""
 
+_SHOWN_SIDE: Final = 1024
+_SHOWN_BYTES: Final = 262_144
+"""An image up to this size is shown in a notebook as it is."""
+
 _WALKERS = {"png": png, "jpeg": jpeg, "webp": webp}
 
 
@@ -139,13 +143,24 @@ class Picture:
             raise BadPicture(f"The {self.format.upper()} cannot be read by Pillow.") from error
 
     def _repr_png_(self) -> builtins.bytes | None:
-        """Return a PNG for a notebook to show; a WebP is converted, since notebooks do not show WebP."""
-        if self.format == "jpeg":
-            return None
-        return self.bytes if self.format == "png" else _as_png(self.pil())
+        """Return a small PNG as it is for a notebook to show."""
+        return self.bytes if self.format == "png" and self._is_small else None
 
     def _repr_jpeg_(self) -> builtins.bytes | None:
-        return self.bytes if self.format == "jpeg" else None
+        """Return a JPEG for a notebook to show, reduced so that the notebook's own file stays small."""
+        if self._is_small and self.format != "webp":
+            return self.bytes if self.format == "jpeg" else None
+        from vllm_image_core.imaging.preview import preview  # noqa: PLC0415 - draws pictures, so it imports this
+
+        try:
+            shown = preview(self, longest_side=_SHOWN_SIDE, max_bytes=_SHOWN_BYTES, format="jpeg")
+        except BadPicture:
+            return None
+        return shown.bytes
+
+    @property
+    def _is_small(self) -> bool:
+        return len(self.bytes) <= _SHOWN_BYTES and max(self.width, self.height) <= _SHOWN_SIDE
 
 
 def write_text(picture: Picture, texts: Mapping[str, str], *, alone: bool = False) -> Picture:
@@ -170,9 +185,3 @@ def read_text(data: bytes) -> dict[str, str]:
     """
     kind = picture_format(data)
     return {} if kind is None else _WALKERS[kind].read_texts(data)
-
-
-def _as_png(image: "Image.Image") -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG", compress_level=1)
-    return file.getvalue()

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from html import escape
 from typing import Final, Literal, get_args
 from xml.parsers import expat
-from xml.sax.saxutils import escape
 
 from vllm_image_core.text import one_line
 
@@ -148,7 +148,7 @@ class _Reader:
 
 
 def _escape(json: str) -> str:
-    return escape(_NO_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", json))
+    return escape(_NO_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", json), quote=False)
 
 
 def _source(url: str) -> DigitalSource | None:

@@ -7,10 +7,11 @@ the name it serves the model under. `root` is tried first. Both are untrusted te
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from importlib import resources
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from vllm_image_core.models.loader import read_profile, read_profiles
 from vllm_image_core.models.profile import FALLBACK, Profile
@@ -73,6 +74,14 @@ _OTHER_NETWORK = frozenset(
         *("i2i", "i2l", "img2img", "upscale", "upscaler", "refiner", "video", "i2v", "t2v", "vae", "encoder"),
     }
 )
+_FEW_STEPS: Final = {
+    **dict.fromkeys(("turbo", "lightning", "flash", "hyper", "lcm", "tcd", "tdm", "pcm"), 8),
+    **dict.fromkeys(("distil", "distill", "distilled"), 8),
+    **dict.fromkeys(("schnell", "dmd", "dmd2"), 4),
+}
+"""Words that say that an unknown model is distilled, with the steps that such models usually take."""
+_STEP_COUNT = re.compile(r"(?<![0-9.])(?P<steps>[1-9][0-9]?)-?(?:steps?|nfe)(?![a-z])")
+_LEAST_FAMILY_NAME = 4
 _VERSION = re.compile(r"v?\d.*")
 _NUMBER = re.compile(r"\d{3,}|\d+(?:b|steps?|nfe)")
 
@@ -108,10 +117,12 @@ class Registry:
     Attributes:
         profiles: One for each model; if two fit a name equally well, the first is used.
         fallback: The profile for unknown models.
+        guesses_steps: Whether an unknown model whose name says that it is distilled gets few steps.
     """
 
     profiles: tuple[Profile, ...]
     fallback: Profile
+    guesses_steps: bool = True
 
     @classmethod
     def builtin(cls) -> Self:
@@ -148,7 +159,15 @@ class Registry:
                 *(profile for profile in self.profiles if profile.model.casefold() not in models),
             ),
             fallback=next((profile for profile in own if not profile.is_known), self.fallback),
+            guesses_steps=self.guesses_steps and all(profile.is_known for profile in own),
         )
+
+    def assuming_edits(self) -> Self:
+        """Return a registry by which unknown models can edit as many images as any known one."""
+        most = max(profile.max_input_images for profile in self.profiles)
+        source = "Assumed, as the user asked for; it is not known what the model can do."
+        assumed = {"max_input_images": most, "sources": {**self.fallback.sources, "max_input_images": source}}
+        return replace(self, fallback=self.fallback.model_copy(update=assumed))
 
     def by_name(self, model: str) -> Profile | None:
         """Find the profile that a person means by a name, in any case, with or without the publisher."""
@@ -184,7 +203,7 @@ class Registry:
                     f"guidance={relative.default_guidance_scale})."
                 )
                 return Match(name=one_line(id), profile=relative, how="family", warning=warning)
-        return self._unknown(one_line(id or root or ""))
+        return self._unknown(id or root or "", tuple(name for name in (root, id) if name))
 
     def _match_known(self, served: str) -> tuple[Profile, How] | None:
         name = _normal(served)
@@ -215,13 +234,43 @@ class Registry:
         rest, profile = min(rests, key=lambda each: len(each[0]))
         return profile if _is_finetune(rest) else None
 
-    def _unknown(self, name: str) -> Match:
-        steps, guidance = self.fallback.default_steps, self.fallback.default_guidance_scale
+    def _unknown(self, shown: str, names: tuple[str, ...]) -> Match:
+        """Return the fallback for a model, with fewer steps if one of its names says that it is distilled."""
+        lasts = [_last_part(_normal(name)) for name in names]
+        profile, hints = self.fallback, list[str]()
+        if self.guesses_steps and (few := next(filter(None, map(_few_steps, lasts)), None)):
+            word, steps = few
+            guessed = {"default_steps": steps, "default_guidance_scale": 0.0}
+            sources = {**profile.sources, **dict.fromkeys(guessed, "Guessed from the model's name.")}
+            profile = profile.model_copy(update={"type": "distilled", **guessed, "sources": sources})
+            hints.append(
+                f"Its name says that it is distilled ('{word}'), so it gets few steps and no guidance; "
+                "set num_inference_steps and guidance_scale if it needs others."
+            )
+        if nearest := next(filter(None, map(self._nearest, lasts)), None):
+            hints.append(
+                f"The nearest profile is {nearest.model}; to use its settings, write a profile with "
+                f'extends = "{nearest.model}".'
+            )
         warning = (
-            f"Model '{name}' is not in the known profiles. Using fallback defaults "
-            f"(steps={steps}, guidance={guidance}). Generation may produce unexpected results."
+            f"Model '{one_line(shown)}' is not in the known profiles. Using fallback defaults "
+            f"(steps={profile.default_steps}, guidance={profile.default_guidance_scale}). "
+            "Generation may produce unexpected results."
         )
-        return Match(name=name, profile=self.fallback, how="fallback", warning=warning)
+        return Match(
+            name=one_line(shown), profile=profile, how="fallback", warning=" ".join((warning, *hints))
+        )
+
+    def _nearest(self, last: str) -> Profile | None:
+        """Find the profile of the same family whose name is most like this one; None if there is none."""
+        words = _family_words(last)
+        near = [
+            (common, SequenceMatcher(None, last, name).ratio(), profile)
+            for profile in self.profiles
+            for name in (_last_part(_normal(known)) for known in (profile.model, *profile.aliases))
+            if _is_family(words, other := _family_words(name), common := _common_start(words, other))
+        ]
+        return max(near, key=lambda each: each[:2])[2] if near else None
 
     def __iter__(self) -> Iterator[Profile]:
         return iter(self.profiles)
@@ -270,6 +319,34 @@ def _rests_within(last: str, profile: Profile) -> Iterator[str]:
             rest = _rest(last[start:], name)
             if rest is not None and _keeps_settings(_words(last[:start])):
                 yield rest
+
+
+def _few_steps(last: str) -> tuple[str, int] | None:
+    """Return the word by which a name says that its model is distilled, and the steps it probably needs."""
+    counted = _STEP_COUNT.search(last)
+    word = next((word for word in _SEPARATORS.split(last) if word in _FEW_STEPS), None)
+    if counted:
+        return word or counted[0], int(counted["steps"])
+    return (word, _FEW_STEPS[word]) if word else None
+
+
+def _family_words(name: str) -> list[str]:
+    """Split a name into words and numbers: "flux1-dev" and "FLUX.1-dev" are the same."""
+    return [word for word in _SEPARATORS.split(_LETTER_AND_DIGIT.sub("-", name)) if word]
+
+
+def _common_start(words: list[str], others: list[str]) -> int:
+    """Count the words that two names begin with."""
+    pairs = zip(words, others, strict=False)
+    return len([*takewhile(lambda pair: pair[0] == pair[1], pairs)])
+
+
+def _is_family(words: list[str], others: list[str], common: int) -> bool:
+    """Whether names with this many words in common name one family: "qwen-image", or "flux" and a version."""
+    if common != 1:
+        return common > 1
+    versions = [*words[1:2], *others[1:2]]
+    return len(words[0]) >= _LEAST_FAMILY_NAME and "".join(versions).isdecimal()
 
 
 def _words(name: str) -> set[str]:

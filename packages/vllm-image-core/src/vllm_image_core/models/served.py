@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from vllm_omni_client.errors import BadReply
 from vllm_omni_client.models import ModelList
 
+from vllm_image_core.display.card import Card, Displayed
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Match, Registry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServedModel:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ServedModel(Displayed):
     """A loaded model: the name that requests must use, and its profile."""
 
     name: str
@@ -21,6 +22,21 @@ class ServedModel:
     def profile(self) -> Profile:
         """The model's profile, or the fallback."""
         return self.match.profile
+
+    def _card(self) -> Card:
+        profile = self.profile
+        return Card(
+            title=self.name,
+            facts={
+                "profile": f"{profile.model} ({self.match.how} match)",
+                "steps": profile.default_steps,
+                "guidance": profile.default_guidance_scale,
+                "size": f"{profile.default_width}x{profile.default_height}",
+                "edits": f"up to {profile.max_input_images} images" if profile.max_input_images else "none",
+                "licence": profile.licence,
+            },
+            notes=(self.match.warning,) if self.match.warning else (),
+        )
 
     def for_version(self, version: str | None) -> "ServedModel":
         """Return the same model with the profile for a server of this version."""

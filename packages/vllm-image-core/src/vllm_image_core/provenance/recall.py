@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from vllm_image_core import checks
+from vllm_image_core.display.card import Card, Displayed
 from vllm_image_core.errors import NotRecalled
 from vllm_image_core.files import read_image_file
 from vllm_image_core.imaging import metadata_blocks, xmp
@@ -116,7 +117,7 @@ _LONGEST_PATH: Final = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecalledRequest:
+class RecalledRequest(Displayed):
     """How an image was made according to its file, which anybody may have written.
 
     Attributes:
@@ -136,6 +137,22 @@ class RecalledRequest:
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
     inputs: tuple[RecalledInput, ...] = ()
+
+    def _card(self) -> Card:
+        asked = self.request
+        sides = asked.width and asked.height and f"{asked.width}x{asked.height}"
+        return Card(
+            title=f"{'Edit' if self.inputs else 'Image'} made with {self.tool}",
+            facts={
+                "prompt": asked.prompt,
+                "model": self.model,
+                "size": sides,
+                "seed": asked.seed,
+                "steps": asked.num_inference_steps,
+                "guidance": asked.guidance_scale,
+            },
+            notes=self.notes,
+        )
 
 
 def recall(file: Path | str | bytes) -> RecalledRequest:

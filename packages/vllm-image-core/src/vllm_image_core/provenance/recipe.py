@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from vllm_image_core.imaging import xmp
 from vllm_image_core.imaging.metadata_blocks import KEYWORD as PARAMETERS
@@ -13,8 +14,10 @@ from vllm_image_core.provenance.facts import Facts, as_object, chosen_settings, 
 from vllm_image_core.provenance.infotext import parameters_text
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.requests.fields import PLAIN_FIELDS, SENT_TEXTS, plain_values
-from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.text import TextTooLong
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.resolver import ResolvedRequest
 
 KEYWORD = "vllm-image"
 """The keyword of the PNG text that holds all parameters as JSON."""
@@ -26,7 +29,7 @@ _NOTHING = frozenset[str]()
 
 def write_recipe(
     picture: Picture,
-    request: ResolvedRequest,
+    request: "ResolvedRequest",
     *,
     model: str,
     facts: Mapping[str, object],
@@ -65,7 +68,7 @@ def read_recipe(recipe: Mapping[str, object]) -> Facts:
 
 
 def _texts(
-    picture: Picture, request: ResolvedRequest, model: str, facts: Mapping[str, object], wanted: Metadata
+    picture: Picture, request: "ResolvedRequest", model: str, facts: Mapping[str, object], wanted: Metadata
 ) -> dict[str, str]:
     texts: dict[str, str] = {}
     recipe = _as_json(facts, wanted) if wanted.json else None
@@ -84,7 +87,7 @@ def _texts(
     return texts
 
 
-def _parameters(request: ResolvedRequest, model: str, *, prompts: bool) -> str:
+def _parameters(request: "ResolvedRequest", model: str, *, prompts: bool) -> str:
     return parameters_text(
         prompt=request.prompt if prompts else "",
         negative_prompt=request.negative_prompt if prompts else None,
@@ -111,7 +114,7 @@ def _without(names: AbstractSet[str], facts: Mapping[str, object]) -> dict[str, 
 
 
 def collect_facts(
-    request: ResolvedRequest, *, model: str, now: datetime, more: Mapping[str, object]
+    request: "ResolvedRequest", *, model: str, now: datetime, more: Mapping[str, object]
 ) -> dict[str, object]:
     """Collect the facts about how an image was made, by name.
 

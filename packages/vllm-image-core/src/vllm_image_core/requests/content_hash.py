@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Final, NewType
+from typing import TYPE_CHECKING, Final, NewType
 
 from vllm_image_core.requests.image_request import Task
-from vllm_image_core.requests.resolver import ResolvedRequest
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.resolver import ResolvedRequest
 
 __all__ = ["ContentKey", "content_key"]
 
@@ -19,7 +21,7 @@ _SCHEMA: Final = 1
 _OPERATIONS: Final[Mapping[Task, str]] = {"generation": "generate", "edit": "edit"}
 
 
-def content_key(request: ResolvedRequest, *, model: str, server_version: str | None) -> ContentKey:
+def content_key(request: "ResolvedRequest", *, model: str, server_version: str | None) -> ContentKey:
     """Return the SHA-256 of a resolved request, serialized as JSON with sorted keys and no spaces.
 
     Two requests with the same key give the same image, as far as the server guarantees that.

@@ -2,22 +2,26 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from vllm_image_core.display.card import Card, Displayed, time_text
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.requests.receipt import Receipt
-from vllm_image_core.requests.resolver import ResolvedRequest
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.resolver import ResolvedRequest
 
 __all__ = ["GeneratedImage"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GeneratedImage:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class GeneratedImage(Displayed):
     """One saved image. A notebook displays it automatically."""
 
     picture: Picture
     path: Path
     """The absolute path of the file."""
-    request: ResolvedRequest
+    request: "ResolvedRequest"
     """The resolved request that was sent."""
     model: str
     """The server's name for the model."""
@@ -41,8 +45,19 @@ class GeneratedImage:
         """The seed that reproduces this image."""
         return self.request.seed
 
-    def _repr_png_(self) -> bytes | None:
-        return self.picture.bytes if self.picture.format == "png" else None
+    def _card(self) -> Card:
+        from vllm_image_core.display.thumbnails import LARGE, Thumbnail  # noqa: PLC0415 - for notebooks alone
 
-    def _repr_jpeg_(self) -> bytes | None:
-        return self.picture.bytes if self.picture.format == "jpeg" else None
+        return Card(
+            title=self.path.name,
+            facts={
+                "size": self.picture.size,
+                "seed": self.seed,
+                "steps": self.request.num_inference_steps,
+                "time": "reused" if self.reused else time_text(self.seconds),
+                "folder": self.path.parent,
+            },
+            notes=self.notes,
+            images=(Thumbnail(self.picture, self.request.prompt),),
+            side=LARGE,
+        )

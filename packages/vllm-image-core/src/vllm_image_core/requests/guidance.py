@@ -40,16 +40,16 @@ class Guidance:
 def choose_guidance(requested: object, profile: Profile, preset: Preset | None = None) -> Guidance:
     """Use the caller's guidance scale; if it is None, the preset's, or otherwise the profile's.
 
-    Guidance is never switched on for a distilled model: it would take twice the time for a worse image.
+    Guidance is never switched on for a model known to be distilled: it would take twice the time for a worse
+    image.
 
     Raises:
         InvalidRequest: The guidance scale is not a number from 0 to 20.
     """
     scale = _usual(profile, preset) if requested is None else limits.check("guidance_scale", requested)
-    if profile.type == "distilled" and profile.is_guided(scale) > profile.is_guided(
-        profile.default_guidance_scale
-    ):
-        usual = profile.default_guidance_scale
+    usual = profile.default_guidance_scale
+    is_distilled = profile.is_known and profile.type == "distilled"
+    if is_distilled and profile.is_guided(scale) > profile.is_guided(usual):
         return Guidance(scale=usual, sent=usual, runs=False, notes=(_not_sent(scale, profile),))
     runs = profile.is_guided(scale)
     sent = scale if runs or not _off_in_one_way(profile) else profile.guidance_off_at

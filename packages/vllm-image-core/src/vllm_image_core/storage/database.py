@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from vllm_omni_client.imaging import retry_while_held
+
 from vllm_image_core.errors import DatabaseUnavailable
 from vllm_image_core.storage.file_locks import ABANDONED_SECONDS, LOCK_FILES, can_lock, remove_abandoned
 from vllm_image_core.storage.folder import Folder, exists
@@ -157,21 +159,31 @@ class Database:
             if self._identity() != identity:
                 return None
             # The journal first: next to a new file, it would be played back into that file.
-            with suppress(FileNotFoundError):
-                Path(f"{self.path}-journal").rename(f"{aside}-journal")
-            if replacement is None:
-                self.path.rename(aside)
-            else:
-                try:
-                    aside.hardlink_to(self.path)
-                except OSError:  # hard links are not supported here
-                    self.path.rename(aside)
-                self.path.with_name(replacement).replace(self.path)
+            with _moved_aside(Path(f"{self.path}-journal"), Path(f"{aside}-journal")):
+                if replacement is None:
+                    _rename(self.path, aside)
+                else:
+                    self._replace(self.path.with_name(replacement), aside)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise self._refusal(error) from error
         return aside
+
+    def _replace(self, replacement: Path, aside: Path) -> None:
+        """Put another file in the place of this one, which gets a new name."""
+        try:
+            aside.hardlink_to(self.path)
+        except OSError:  # hard links are not supported here
+            with _moved_aside(self.path, aside):
+                retry_while_held(lambda: replacement.replace(self.path))
+            return
+        try:
+            retry_while_held(lambda: replacement.replace(self.path))
+        except OSError:
+            with suppress(OSError):
+                retry_while_held(aside.unlink)
+            raise
 
     def _create(self) -> tuple[int, int]:
         """Create the file if it is missing, and return its identity; never follow a link.
@@ -328,6 +340,26 @@ class Database:
     @property
     def _display_name(self) -> str:
         return f"The {self.schema.name} {one_line(str(self.path), limit=300)}"
+
+
+@contextmanager
+def _moved_aside(path: Path, aside: Path) -> Generator[None]:
+    """Rename a file if it exists, and give it its name back if the block fails."""
+    try:
+        _rename(path, aside)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        yield
+    except OSError:
+        with suppress(OSError):
+            _rename(aside, path)
+        raise
+
+
+def _rename(old: Path, new: Path) -> None:
+    retry_while_held(lambda: old.rename(new))
 
 
 @contextmanager

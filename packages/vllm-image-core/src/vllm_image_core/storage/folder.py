@@ -8,13 +8,15 @@ import errno
 import math
 import os
 import stat
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from vllm_omni_client.imaging import rename_if_free
+from vllm_omni_client.imaging import rename_if_free, retry_while_held
 
 from vllm_image_core.storage.temporary_names import is_abandoned, is_temporary, target_of, temporary_name
 
@@ -39,7 +41,8 @@ class Folder:
     """An open folder. `descriptor` is None if the system cannot work relative to one (Windows).
 
     Its methods raise `OSError` if the system refuses; nothing is then left of a file that could not be
-    written completely.
+    written completely. A file that another program holds open is waited for, up to 2 s, and is then
+    `FileHeld`.
     """
 
     path: Path
@@ -77,10 +80,13 @@ class Folder:
         finally:
             # The file has its final name or has failed; what cannot be removed now is swept later.
             with suppress(OSError):
-                os.unlink(self._at(name), dir_fd=self.descriptor)
+                self.remove(name)
 
     def place(self, temporary: str, name: str) -> bool:
-        """Give a temporary file its final name atomically; return False if that name is taken."""
+        """Give a temporary file its final name atomically; return False if that name is taken.
+
+        Its first name may remain as a second one.
+        """
         try:
             self._place(temporary, name)
         except FileExistsError:
@@ -89,11 +95,11 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove a file."""
-        os.unlink(self._at(name), dir_fd=self.descriptor)
+        retry_while_held(lambda: os.unlink(self._at(name), dir_fd=self.descriptor))
 
     def touch(self, name: str) -> None:
         """Set the modification time of a file to now."""
-        os.utime(self._at(name), dir_fd=self.descriptor)
+        retry_while_held(lambda: os.utime(self._at(name), dir_fd=self.descriptor))
 
     def has(self, name: str) -> bool:
         """Return whether a name is taken, whether by a file, a folder or a dangling link."""
@@ -152,17 +158,22 @@ class Folder:
                     self._unlink_file(entry, older_than=latest)
 
     def _place(self, temporary: str, name: str) -> None:
-        if os.name == "nt":
-            Path(self._at(temporary)).rename(self._at(name))  # on Windows this never replaces
+        if sys.platform != "win32" and self._link(temporary, name):
             return
+        old, new = self._at(temporary), self._at(name)
+        if not retry_while_held(lambda: rename_if_free(old, new, folder=self.descriptor)):
+            self._reserve_and_replace(temporary, name)
+
+    def _link(self, temporary: str, name: str) -> bool:
+        """Give a file a second name; return False if hard links are not supported."""
         ends = {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
         try:
             os.link(self._at(temporary), self._at(name), **ends, follow_symlinks=False)
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            if not rename_if_free(self._at(temporary), self._at(name), folder=self.descriptor):
-                self._reserve_and_replace(temporary, name)
+            return False
+        return True
 
     def _reserve_and_replace(self, temporary: str, name: str) -> None:
         """Place a file without hard links (FAT, some network shares) or a rename that never replaces.
@@ -178,7 +189,7 @@ class Folder:
             try:
                 self._rename(marked, name)
             except OSError:
-                os.unlink(self._at(name), dir_fd=self.descriptor)
+                self.remove(name)
                 raise
         except OSError:
             with suppress(OSError):
@@ -186,7 +197,8 @@ class Folder:
             raise
 
     def _rename(self, old: str, new: str) -> None:
-        os.rename(self._at(old), self._at(new), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+        ends = {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
+        retry_while_held(partial(os.rename, self._at(old), self._at(new), **ends))
 
     def _remove_abandoned(self, entry: str, entries: Sequence[str], *, finish: bool) -> None:
         """Remove a dead writer's file, or give it the name that its writer reserved with an empty file."""

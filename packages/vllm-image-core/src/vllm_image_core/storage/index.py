@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from vllm_image_core.display.card import Card, Displayed
 from vllm_image_core.errors import IndexUnavailable
 from vllm_image_core.requests.content_hash import ContentKey
 from vllm_image_core.storage import full_text, index_tables
@@ -41,8 +42,8 @@ _MOST_UPDATES: Final = 3
 """How often single files are checked again before the complete folder is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Page(Displayed):
     """One page of the images that were found, newest first.
 
     Attributes:
@@ -64,6 +65,21 @@ class Page:
             return ("1 image file is not listed because its name is not valid UTF-8. Rename it to find it.",)
         note = f"{self.unnamed} image files are not listed because their names are not valid UTF-8."
         return (f"{note} Rename them to find them.",)
+
+    def _card(self) -> Card:
+        from vllm_image_core.display.thumbnails import Thumbnail  # noqa: PLC0415 - for notebooks alone
+
+        count = len(self.pictures)
+        more = self.next_offset and f"The next page: offset={self.next_offset}."
+        return Card(
+            title=f"{count} {'image' if count == 1 else 'images'}, newest first",
+            columns=("image", "file", "seed", "size", "prompt"),
+            rows=[
+                (Thumbnail(each.path, each.path.name), each.path.name, each.seed, str(each.size), each.prompt)
+                for each in self.pictures
+            ],
+            notes=(*self.notes, *((more,) if more else ())),
+        )
 
 
 class Index:

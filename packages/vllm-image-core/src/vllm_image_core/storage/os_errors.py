@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from vllm_omni_client.imaging import FileHeld
+
 from vllm_image_core.text import one_line
 
 _NEXT_STEPS: Final = {
@@ -35,6 +37,11 @@ def next_step_after(error: OSError | UnicodeError, *, otherwise: str) -> str:
     """Say what to do next: specific to the error if possible, and `otherwise` if not."""
     if isinstance(error, UnicodeError):
         return "Choose another output folder."
+    if isinstance(error, FileHeld):
+        return (
+            "Close the program that has it open, or exclude the output folder from virus scans and backups, "
+            "and try again."
+        )
     return _NEXT_STEPS.get(error.errno or 0, otherwise)
 
 

@@ -2,10 +2,10 @@
 
 import os
 import socket
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
+
+from vllm_image_core.storage.processes import is_same_start, process_table, start_time
 
 HEARTBEAT_SECONDS: Final = 2.0
 """How often (s) the owner of a batch increments its counter to show that it is alive."""
@@ -21,10 +21,10 @@ class Owner:
     Attributes:
         token: A unique token of this process for this batch.
         host: The name of the machine, for people.
-        place: Identifies the boot of the machine and the PID namespace, which only processes that can see
-            each other's PIDs share. Empty if the system does not provide this.
+        pid_namespace: Identifies the processes that can see each other's PIDs; see `process_table`. Empty if
+            the system does not provide this.
         pid: Its process ID.
-        born: Its start time in the system's units, because PIDs are reused. Empty if not available.
+        started: Its start time in the system's units, because PIDs are reused. Empty if not available.
     """
 
     token: str
@@ -40,7 +40,7 @@ class Holder:
 
     Attributes:
         owner: The owner.
-        beat: Its counter; if it moves, the owner is alive.
+        heartbeat: Its counter; if it moves, the owner is alive.
     """
 
     owner: Owner
@@ -51,48 +51,17 @@ def this_process(token: str) -> Owner:
     """Describe this process as an owner."""
     pid = os.getpid()
     return Owner(
-        token=token, host=socket.gethostname(), pid_namespace=_place(), pid=pid, started=_start_time(pid)
+        token=token,
+        host=socket.gethostname(),
+        pid_namespace=process_table(),
+        pid=pid,
+        started=start_time(pid) or "",
     )
 
 
 def is_dead(owner: Owner) -> bool:
     """Return whether an owner is certainly dead; False if that cannot be determined from here."""
-    if not owner.pid_namespace or owner.pid_namespace != _place():
+    if not owner.pid_namespace or owner.pid_namespace != process_table():
         return False
-    try:
-        os.kill(owner.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass  # it belongs to another user
-    return bool(owner.started) and _start_time(owner.pid) != owner.started
-
-
-def _place() -> str:
-    if sys.platform == "win32":
-        return ""  # on Windows, os.kill(pid, 0) would end the process
-    boot = _read(Path("/proc/sys/kernel/random/boot_id"))
-    if not boot:
-        return socket.gethostname()
-    return f"{boot}/{_namespace()}"
-
-
-def _namespace() -> str:
-    try:
-        return str(Path("/proc/self/ns/pid").stat().st_ino)
-    except OSError:
-        return ""
-
-
-def _start_time(pid: int) -> str:
-    """Return the 22nd field of /proc/PID/stat; the second, a name in parentheses, may contain anything."""
-    _, _, rest = _read(Path(f"/proc/{pid}/stat")).rpartition(")")
-    found = rest.split()
-    return found[19] if len(found) > 19 and found[0] not in {"Z", "X"} else ""  # noqa: PLR2004 - counted from the third
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
+    started = start_time(owner.pid)
+    return started is None or not is_same_start(owner.started, started)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, TypeGuard, cast
 
+from vllm_image_core.display.card import Card, Displayed, time_text
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import jpeg, png, webp
 from vllm_image_core.imaging.picture import read_text
@@ -43,7 +44,7 @@ _MOST_BYTES: Final = 67_108_864
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record(PlainFields):
+class Record(Displayed, PlainFields):
     """What is known about one image; None for what its file does not record.
 
     Attributes:
@@ -95,6 +96,23 @@ class Record(PlainFields):
     def size(self) -> Size:
         """Width and height."""
         return Size(self.width, self.height)
+
+    def _card(self) -> Card:
+        from vllm_image_core.display.thumbnails import LARGE, Thumbnail  # noqa: PLC0415 - for notebooks alone
+
+        return Card(
+            title=self.path.name,
+            facts={
+                "prompt": self.prompt,
+                "size": self.size,
+                "seed": self.seed,
+                "steps": self.num_inference_steps,
+                "time": time_text(self.seconds),
+                "folder": self.path.parent,
+            },
+            images=(Thumbnail(self.path, self.prompt or self.path.name),),
+            side=LARGE,
+        )
 
     def as_request(self) -> ImageRequest | None:
         """Return the request that reproduces the image; None if its file does not record a prompt.

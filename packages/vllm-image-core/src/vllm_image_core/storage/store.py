@@ -18,6 +18,9 @@ from vllm_image_core.text import one_line
 
 _Taken = Callable[[str], bool]
 
+_MOST_MOVES = 100
+"""How often a file moves on to another name because of another writer's; then it keeps the one it has."""
+
 _PROBE = b"\0" * 65_536
 """Large enough to detect a full disk."""
 
@@ -139,11 +142,20 @@ def _write_without_equal_name(root: Path, picture: Picture, stem: str) -> str:
     with Folder.open(root) as folder:
         with folder.temporary(picture.bytes) as temporary:
             name = _place(folder, temporary, stem, picture.extension, _with_equal_names(folder))
-            while _has_equal_name(folder, name):
-                folder.remove(name)
-                name = _place(folder, temporary, stem, picture.extension, _with_equal_names(folder))
+        for _ in range(_MOST_MOVES):
+            if not _has_equal_name(folder, name):
+                break
+            name = _move(folder, name, stem, picture.extension)
         folder.sync()
         return name
+
+
+def _move(folder: Folder, name: str, stem: str, extension: str) -> str:
+    """Give a file the next free name; its image is complete under one of the two at any moment."""
+    moved = _place(folder, name, stem, extension, _with_equal_names(folder))
+    with suppress(OSError):  # it was renamed, or keeps its first name as well
+        folder.remove(name)
+    return moved
 
 
 def _with_equal_names(folder: Folder) -> _Taken:
@@ -152,8 +164,21 @@ def _with_equal_names(folder: Folder) -> _Taken:
 
 
 def _has_equal_name(folder: Folder, name: str) -> bool:
+    """Return whether another file has an equal name; some volumes list our own in another Unicode form."""
     fold = fold_name(name)
-    return any(other != name and fold_name(other) == fold for other in folder.names())
+    equal = [other for other in folder.names() if fold_name(other) == fold]
+    if len(equal) == 1:
+        return False
+    ours = _identity(folder, name)
+    return any(_identity(folder, other) not in {ours, None} for other in equal)
+
+
+def _identity(folder: Folder, name: str) -> tuple[int, int] | None:
+    try:
+        status = folder.status(name)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _place(folder: Folder, temporary: str, stem: str, extension: str, is_taken: _Taken) -> str:

@@ -66,7 +66,7 @@ def _names(found: sqlite3.Cursor) -> Collection[str]:
 
 _SEEN: Final = "SELECT value FROM state WHERE name = 'folder_modified_ns'"
 """Modification time of the folder when its names were last compared: no row before the first comparison;
-NULL if a further change might not show in that time."""
+NULL if another change might not show in that time."""
 _SEEN_NOW: Final = "INSERT OR REPLACE INTO state VALUES ('folder_modified_ns', ?)"
 
 _UNNAMED: Final = "SELECT value FROM state WHERE name = 'unnamed_files'"
@@ -76,11 +76,11 @@ _UNNAMED_NOW: Final = "INSERT OR REPLACE INTO state VALUES ('unnamed_files', ?)"
 _AT_ONCE: Final = 5_000
 """Files entered in one transaction: few enough that other writers wait for a second at most, and many enough
 that syncing each transaction to disk takes little of the time."""
-_SETTLED_NS: Final = 2 * 10**9
-"""The resolution of FAT, the coarsest file system clock: after this, a further change shows."""
-_FINE_NS: Final = 10**6
-_FINELY_SETTLED_NS: Final = 10**8
-"""The same for times finer than a millisecond: such clocks advance at least every 10 ms."""
+_COARSE_NS: Final = 10**7
+"""Folder times that are multiples of this are those of FAT and exFAT. On Windows, such folders keep
+their time when files are added, so the names are compared before each answer."""
+_SETTLED_NS: Final = 10**8
+"""How long after a change another one shows in the time of a folder: other clocks advance every 10 ms."""
 _GROWING_NS: Final = 60 * 10**9
 """A file that is not an image yet and was written within the last minute may still be growing."""
 _LOOKED_AT_ONCE: Final = 500
@@ -210,8 +210,7 @@ class IndexSync:
         return sorted(_states(folder, new).items(), key=_when_written), gone
 
     def _is_settled(self, modified_ns: int) -> bool:
-        settled = _FINELY_SETTLED_NS if modified_ns % _FINE_NS else _SETTLED_NS
-        return self._clock_ns() - modified_ns > settled
+        return bool(modified_ns % _COARSE_NS) and self._clock_ns() - modified_ns > _SETTLED_NS
 
     def _enter(self, connection: sqlite3.Connection, folder: Folder, files: Sequence[_File]) -> bool:
         """Read some files and enter them; return False if one may still be growing."""

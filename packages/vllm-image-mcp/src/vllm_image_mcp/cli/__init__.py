@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.command_line import Group
+from vllm_image_mcp.options import GroupedOptions, with_settings
 from vllm_image_mcp.startup import check_profiles, start_logging
 
 if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
 
-_COMMANDS: Final = ("batch", "batches", "cancel", "edit", "generate", "health", "models", "resume", "sweep")
+_COMMANDS: Final = (
+    "batch",
+    "batches",
+    "cancel",
+    "edit",
+    "estimate",
+    "find",
+    "generate",
+    "health",
+    "models",
+    "recall",
+    "resume",
+    "sweep",
+)
 """The commands; each is defined in the module of its name."""
 
 
-class _Commands(click.Group):
+class _Commands(GroupedOptions, Group):
     """A group that imports a command when it is called, and all of them to list them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -40,7 +55,7 @@ class _Commands(click.Group):
     cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(package_name="vllm-image-mcp")
-@with_settings
+@partial(with_settings, serves_mcp=True)
 def main(settings: Settings) -> None:
     """Generate and edit images on a self-hosted vLLM-Omni server.
 

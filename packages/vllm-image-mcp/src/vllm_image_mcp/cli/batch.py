@@ -14,7 +14,9 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.error_messages import sentence
+from vllm_image_mcp.options import GroupedOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -29,7 +31,7 @@ _MOST_REASONS = 1_000
 """How many different reasons are collected before they are printed."""
 
 
-@click.command()
+@click.command(cls=GroupedOptions)
 @click.argument("file", type=click.File("rb"))
 @click.option(
     "--format",
@@ -78,7 +80,7 @@ async def batch(
     if dry_run:
         listed = [each async for each in requests]
         if listed:
-            click.echo(await state.studio.batch(listed).forecast())
+            echo(await state.studio.batch(listed).forecast())
         else:
             source.check_any()
         return 1 if source.refused else 0
@@ -167,7 +169,7 @@ class _BatchSource:
     def _report_refused(self) -> None:
         self._reported |= self._reasons.keys()
         for why, lines in self._reasons.items():
-            click.echo(f"{_format_lines(lines)}: {why}", err=True)
+            echo(f"{_format_lines(lines)}: {why}", err=True)
         self._reasons.clear()
 
 

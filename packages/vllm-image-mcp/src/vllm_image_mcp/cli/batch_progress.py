@@ -6,13 +6,13 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-import click
 from vllm_image_core.batches.worker_pool import Done
 from vllm_image_core.estimation.backlog import Eta, duration
 from vllm_image_core.text import path_text
 
 from vllm_image_mcp.cli.interrupts import interruptible
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import OutputLost, echo
 from vllm_image_mcp.error_messages import sentence, with_command_names
 from vllm_image_mcp.options import how_to_resume
 
@@ -49,10 +49,14 @@ class BatchProgress:
         before = batch.progress
         requests = "1 request" if before.total == 1 else f"{before.total} requests"
         started = f"{batch.id}: {requests}, {before.done} done, {batch.concurrency} at a time"
-        click.echo(started + time_left(batch.eta), err=True)
+        echo(started + time_left(batch.eta), err=True)
         with interruptible(batch) as interrupts:
             async for outcome in batch:
-                self._show(outcome)
+                try:
+                    self._show(outcome)
+                except OutputLost as error:  # what is in progress is paid for
+                    error.show()
+                    interrupts.drain(status=error.exit_code)
                 self._show_progress()
             await interrupts.wait()
         self._removed = await asyncio.to_thread(lambda: sum(not path.exists() for path in self._paths))
@@ -71,23 +75,23 @@ class BatchProgress:
         else:
             self._failed.add(outcome.index)
         if self._as_json:
-            click.echo(json_line(self._object(outcome)))
+            echo(json_line(self._object(outcome)))
         elif isinstance(outcome, Done):
             image = outcome.value
-            click.echo(f"{self._count()} {path_text(image.path)}  seed {image.seed}  {image.seconds:.2f} s")
+            echo(f"{self._count()} {path_text(image.path)}  seed {image.seed}  {image.seconds:.2f} s")
         if not isinstance(outcome, Done):
             line = self._line(outcome.index)
             where = f"request {outcome.index}" if line is None else f"line {line}"
-            click.echo(f"{self._count()} {where} failed: {sentence(outcome.error)}", err=True)
+            echo(f"{self._count()} {where} failed: {sentence(outcome.error)}", err=True)
 
     def _show_earlier_failures(self) -> None:
         """Print which requests failed before the batch was resumed; resuming it does not send them again."""
         errors = self._batch.errors
         earlier = [index for index in errors if index not in self._failed]
         for index in earlier[:_MOST_NOTES]:
-            click.echo(f"request {index} failed before: {sentence(errors[index])}", err=True)
+            echo(f"request {index} failed before: {sentence(errors[index])}", err=True)
         if len(earlier) > _MOST_NOTES:
-            click.echo(f"{len(earlier) - _MOST_NOTES} more failed before.", err=True)
+            echo(f"{len(earlier) - _MOST_NOTES} more failed before.", err=True)
 
     def _object(self, outcome: ImageOutcome) -> dict[str, object]:
         about = {
@@ -126,26 +130,26 @@ class BatchProgress:
         self._shown_at = now
         progress = self._batch.progress
         counts = f"{progress.done} of {progress.total} done, {progress.failed} failed"
-        click.echo(counts + time_left(self._batch.eta), err=True)
+        echo(counts + time_left(self._batch.eta), err=True)
 
     def _show_end(self) -> None:
         batch, progress, removed = self._batch, self._batch.progress, self._removed
         next_step = how_to_resume(batch.id, as_json=self._as_json)
         ended = f"{self._done - removed} generated, {len(self._failed)} failed, {batch.seconds:.1f} s"
-        click.echo(ended, err=True)
+        echo(ended, err=True)
         if removed:
             images = "1 image was" if removed == 1 else f"{removed} images were"
-            click.echo(f"{images} generated and then removed from the folder by something else.", err=True)
+            echo(f"{images} generated and then removed from the folder by something else.", err=True)
         if batch.cancelled:
             why = f" {still_running_note(batch.running_at_cancel)}" if batch.running_at_cancel else ""
-            click.echo(f"The batch was cancelled; {progress.cancelled} were not generated.{why}", err=True)
+            echo(f"The batch was cancelled; {progress.cancelled} were not generated.{why}", err=True)
         elif progress.waiting:
             why = f" {with_command_names(batch.cause)}" if batch.cause else ""
-            click.echo(f"{progress.waiting} remaining.{why} {next_step}", err=True)
+            echo(f"{progress.waiting} remaining.{why} {next_step}", err=True)
         elif removed:
-            click.echo(f"The removed images can be generated again. {next_step}", err=True)
+            echo(f"The removed images can be generated again. {next_step}", err=True)
         for note in self._notes:
-            click.echo(note.replace("Use fresh", "Use --fresh"), err=True)
+            echo(note.replace("Use fresh", "Use --fresh"), err=True)
 
 
 def time_left(eta: Eta) -> str:

@@ -5,23 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from vllm_image_core.text import one_line
+from vllm_image_core.text import one_line, path_text
 
 from vllm_image_mcp.cli import shared_options
-from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.error_messages import with_command_names
+from vllm_image_mcp.options import GroupedOptions, with_settings
+from vllm_image_mcp.startup import report_errors
+from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
     from vllm_image_core.batches.summary import BatchSummary
 
-    from vllm_image_mcp.state import State
+    from vllm_image_mcp.settings import Settings
 
 _FIELDS = ("id", "state", "prompt", "total", "waiting", "running", "done", "failed", "cancelled", "reused")
 """The attributes of a summary that ``--json`` prints as they are."""
 
 
-@click.command()
+@click.command(cls=GroupedOptions)
 @click.option(
     "--limit",
     type=click.IntRange(1, 1_000_000),
@@ -30,19 +33,22 @@ _FIELDS = ("id", "state", "prompt", "total", "waiting", "running", "done", "fail
     help="Number of batches to list.",
 )
 @shared_options.as_json
-@with_state
-async def batches(state: State, *, limit: int, as_json: bool) -> int:
+@with_settings
+def batches(settings: Settings, *, limit: int, as_json: bool) -> None:
     """List the batches in the output folder, newest first."""
-    state.check_folder()
-    found = await state.studio.batches(limit)
+    from vllm_image_core.batches.journal import Journal  # noqa: PLC0415 - slow to import
+
+    with report_errors():
+        folder = State(settings, at_shell=True).folder
+        folder.check()
+        found = Journal(folder.path).batches(limit)
     for each in found:
         fields = {name: getattr(each, name) for name in _FIELDS}
         cause = with_command_names(each.cause) if each.cause else None
         in_full = {**fields, "cause": cause, "created": each.created.isoformat()}
-        click.echo(json_line(in_full) if as_json else _line(each))
+        echo(json_line(in_full) if as_json else _line(each))
     if not found:
-        click.echo(f"There are no batches in {state.studio.output_dir}.", err=True)
-    return 0
+        echo(f"There are no batches in {path_text(folder.path)}.", err=True)
 
 
 def _line(each: BatchSummary) -> str:

@@ -9,26 +9,53 @@ import click
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
+from vllm_image_mcp.command_line import matching_paths
+from vllm_image_mcp.options import GroupedOptions
 
 if TYPE_CHECKING:
     from vllm_image_mcp.state import State
 
-_IMAGE = shared_options.ImagePath(path_type=Path)
+
+def _matching(_: click.Context, __: click.Parameter, given: tuple[Path | str, ...]) -> tuple[Path | str, ...]:
+    """Replace each pattern by the files that it matches; a URL stays as it is."""
+    return tuple(
+        each for path in given for each in (matching_paths(path) if isinstance(path, Path) else [path])
+    )
 
 
-@click.command()
+@click.command(cls=GroupedOptions)
 @click.argument("prompt")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=_IMAGE)
+@click.argument(
+    "images",
+    nargs=-1,
+    required=True,
+    metavar="IMAGE...",
+    type=shared_options.ImagePath(),
+    callback=_matching,
+)
 @shared_options.request_options("edit")
 @shared_options.fresh
+@shared_options.quiet
+@shared_options.open_image
+@shared_options.as_json
 @with_state
-async def edit(state: State, prompt: str, *, fresh: bool, **parameters: Any) -> int:  # noqa: ANN401 - click's options, by name
+async def edit(
+    state: State,
+    prompt: str,
+    *,
+    fresh: bool,
+    quiet: bool,
+    open_image: bool,
+    as_json: bool,
+    **parameters: Any,  # noqa: ANN401 - click's options, by name
+) -> int:
     """Edit an image, or combine up to 4, as PROMPT says.
 
     The result has the size of the first image unless you set another.
     """
     from vllm_image_core.requests.edit_request import EditRequest  # noqa: PLC0415 - slow to import
 
-    from vllm_image_mcp.cli.single_image import run_single_image  # noqa: PLC0415 - slow to import
+    from vllm_image_mcp.cli.single_image import ImageOutput, run_single_image  # noqa: PLC0415 - slow to import
 
-    return await run_single_image(state, EditRequest(prompt=prompt, **parameters), fresh=fresh)
+    output = ImageOutput(quiet=quiet, as_json=as_json, opens=open_image)
+    return await run_single_image(state, EditRequest(prompt=prompt, **parameters), fresh=fresh, output=output)

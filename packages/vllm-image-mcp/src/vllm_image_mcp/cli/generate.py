@@ -8,23 +8,39 @@ import click
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
+from vllm_image_mcp.options import GroupedOptions
 
 if TYPE_CHECKING:
     from vllm_image_mcp.state import State
 
 
-@click.command()
+@click.command(cls=GroupedOptions)
 @click.argument("prompt")
 @shared_options.request_options("generate")
 @shared_options.fresh
+@shared_options.quiet
+@shared_options.open_image
+@shared_options.as_json
 @with_state
-async def generate(state: State, prompt: str, *, fresh: bool, **parameters: Any) -> int:  # noqa: ANN401 - click's options, by name
+async def generate(
+    state: State,
+    prompt: str,
+    *,
+    fresh: bool,
+    quiet: bool,
+    open_image: bool,
+    as_json: bool,
+    **parameters: Any,  # noqa: ANN401 - click's options, by name
+) -> int:
     """Generate one image.
 
     If you give a seed and the output folder already has this image, its path is printed instead.
     """
     from vllm_image_core.requests.image_request import ImageRequest  # noqa: PLC0415 - slow to import
 
-    from vllm_image_mcp.cli.single_image import run_single_image  # noqa: PLC0415 - slow to import
+    from vllm_image_mcp.cli.single_image import ImageOutput, run_single_image  # noqa: PLC0415 - slow to import
 
-    return await run_single_image(state, ImageRequest(prompt=prompt, **parameters), fresh=fresh)
+    output = ImageOutput(quiet=quiet, as_json=as_json, opens=open_image)
+    return await run_single_image(
+        state, ImageRequest(prompt=prompt, **parameters), fresh=fresh, output=output
+    )

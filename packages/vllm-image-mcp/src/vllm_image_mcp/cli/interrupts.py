@@ -6,8 +6,7 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.shutdown import DRAIN_SECONDS, handle_signals
 
 if TYPE_CHECKING:
@@ -31,15 +30,19 @@ class Interrupts:
     def receive(self, number: int) -> None:
         """Drain the batch at the first signal, close it at the second."""
         if not self.status:
-            self.status = 128 + number
-            click.echo(
-                f"Stopping: images in progress have {DRAIN_SECONDS:.0f} s to finish. "
-                "Press Ctrl-C again to stop now.",
-                err=True,
-            )
-            self._ending.append(asyncio.create_task(self._batch.drain(DRAIN_SECONDS)))
+            self.drain(status=128 + number)
         else:
             self._ending.append(asyncio.create_task(self._batch.close()))
+
+    def drain(self, *, status: int) -> None:
+        """Let the images in progress finish, and start no more."""
+        self.status = status
+        echo(
+            f"Stopping: images in progress have {DRAIN_SECONDS:.0f} s to finish. "
+            "Press Ctrl-C again to stop now.",
+            err=True,
+        )
+        self._ending.append(asyncio.create_task(self._batch.drain(DRAIN_SECONDS)))
 
     async def wait(self) -> None:
         """Wait until the drain or the close that a signal started has ended."""

@@ -1,21 +1,36 @@
-"""Format a model profile for the `models` command: in three lines, or in full with its sources."""
+"""Format model profiles for the `models` command: as rows of a table, or in full with their sources."""
 
+from collections.abc import Iterator, Sequence
 from textwrap import fill
+from typing import Final
 
 from vllm_image_core.models.profile import Profile
 
 _WIDTH = 100
 _NAME = 28
+_HEADER: Final = ("MODEL", "TYPE", "STEPS", "GUIDANCE", "SIZE", "MEMORY", "INPUT IMAGES")
 
 
-def brief(profile: Profile) -> str:
-    """Return three lines: the model's name, its default settings and memory, and its sizes."""
-    settings = f"{profile.type}, {profile.default_steps} steps, guidance {profile.default_guidance_scale:g}"
+def table(profiles: Sequence[Profile]) -> Iterator[str]:
+    """Yield a header and a line for each model: its default settings, memory, and number of input images."""
+    rows = [_HEADER, *map(_row, profiles)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def _row(profile: Profile) -> tuple[str, ...]:
     gigabytes = profile.estimated_vram_gb
-    memory = "memory unknown" if gigabytes is None else f"about {gigabytes:g} GB"
+    inputs = str(profile.max_input_images) if profile.max_input_images else "-"
     return (
-        f"{profile.model}\n  {settings}, {profile.default_size}, {memory}{_editing(profile)}\n"
-        f"  {_sizes(profile)}"
+        profile.model,
+        profile.type,
+        str(profile.default_steps),
+        f"{profile.default_guidance_scale:g}",
+        str(profile.default_size),
+        "?" if gigabytes is None else f"{gigabytes:g} GB",
+        inputs if profile.text_to_image else f"{inputs} (only edits)",
     )
 
 
@@ -61,14 +76,6 @@ def _plain(value: object) -> str:
 
 def _sizes(profile: Profile) -> str:
     return ", ".join(f"{ratio} {size}" for ratio, size in profile.supported_aspect_ratios.items())
-
-
-def _editing(profile: Profile) -> str:
-    if not profile.max_input_images:
-        return ""
-    what = "edits" if profile.text_to_image else "only edits"
-    many = "images" if profile.max_input_images > 1 else "image"
-    return f", {what} up to {profile.max_input_images} {many}"
 
 
 def _wrap(text: str, *, indent: int) -> str:

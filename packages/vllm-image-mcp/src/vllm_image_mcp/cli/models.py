@@ -8,22 +8,30 @@ from typing import TYPE_CHECKING
 import click
 from vllm_image_core.text import brief
 
-from vllm_image_mcp.options import with_settings
+from vllm_image_mcp.cli import shared_options
+from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import PathArgument, echo
+from vllm_image_mcp.options import GroupedOptions, with_settings
 from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
+    from vllm_image_core.models.profile import Profile
+
     from vllm_image_mcp.settings import Settings
 
 
-@click.command()
+@click.command(cls=GroupedOptions)
 @click.argument("name", required=False)
-@click.option(
-    "--check", "file", metavar="FILE", type=click.Path(path_type=Path), help="Check your own profiles."
-)
+@click.option("--check", "file", metavar="FILE", type=PathArgument(), help="Check your own profiles.")
+@shared_options.as_json
 @with_settings
-def models(settings: Settings, name: str | None, file: Path | None) -> None:
-    """List the known models, or show one with its sources."""
+def models(settings: Settings, name: str | None, file: Path | None, *, as_json: bool) -> None:
+    """List the known models, or show one with its sources.
+
+    NAME is a model's name, or a part of it: "klein" lists the models with klein in their names. MEMORY is
+    what one image needs, weights included.
+    """
     from vllm_image_core.models.loader import read_profiles  # noqa: PLC0415 - slow to import
 
     from vllm_image_mcp.cli import model_card  # noqa: PLC0415 - slow to import
@@ -33,13 +41,25 @@ def models(settings: Settings, name: str | None, file: Path | None) -> None:
         if file is not None:
             known_profiles = {each.model: each for each in (*registry, registry.fallback)}
             for each in read_profiles(file, known=known_profiles):
-                click.echo(f"{each.model}: the profile is valid.")
-        if name is not None:
-            profile = registry.by_name(name)
-            if profile is None:
-                known = "`vllm-image-mcp models` lists them"
-                raise click.UsageError(f"No profile is named {brief(name)}; {known}.")
-            click.echo(model_card.full(profile))
-        if name is None and file is None:
-            for each in registry:
-                click.echo(model_card.brief(each))
+                echo(f"{each.model}: the profile is valid.")
+            if name is None:
+                return
+        profile = None if name is None else registry.by_name(name)
+        found = [profile] if profile else [each for each in registry if _matches(each, name)]
+        if not found:
+            known = "`vllm-image-mcp models` lists them"
+            raise click.UsageError(f"No profile is named {brief(name)}; {known}.")
+        if as_json:
+            for each in found:
+                echo(json_line(each.model_dump(mode="json")))
+        elif name is not None and len(found) == 1:
+            echo(model_card.full(found[0]))
+        else:
+            for line in model_card.table(found):
+                echo(line)
+
+
+def _matches(profile: Profile, part: str | None) -> bool:
+    """Whether a model's name or one of its aliases contains a text; every model contains None."""
+    names = (profile.model, *profile.aliases)
+    return part is None or any(part.lower() in name.lower() for name in names)

@@ -8,12 +8,13 @@ import click
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
+from vllm_image_mcp.options import GroupedOptions
 
 if TYPE_CHECKING:
     from vllm_image_mcp.state import State
 
 
-@click.command()
+@click.command(cls=GroupedOptions)
 @click.argument("batch_id", metavar="ID")
 @shared_options.as_json
 @with_state

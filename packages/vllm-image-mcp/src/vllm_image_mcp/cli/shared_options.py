@@ -1,12 +1,10 @@
 """Define the options that several commands share, with one help text for each."""
 
 import json
-import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import click
@@ -20,16 +18,16 @@ from vllm_image_core.requests.fields import (
     fields_shown_in,
 )
 
+from vllm_image_mcp.command_line import PathArgument
+
 _RANGE: Final = re.compile(r"(-?\d+)\.\.(-?\d+)", re.ASCII)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
 
 
-class ImagePath(click.Path):
+class ImagePath(PathArgument):
     """The path of an image file; a URL stays as typed, because a path would lose one of its slashes."""
 
-    def convert(  # noqa: D102 - click's own
-        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:  # noqa: ANN401 - as click has it
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401, D102 - click's own
         if isinstance(value, str) and _ADDRESS.match(value):
             return value
         return super().convert(value, param, ctx)
@@ -136,7 +134,7 @@ def _option(field: RequestField) -> Option:
         "integer": int,
         "number": float,
         "boolean": bool,
-        "image": ImagePath(path_type=Path),
+        "image": ImagePath(),
     }
     return click.option(
         field.option or f"--{field.name.replace('_', '-')}",
@@ -153,4 +151,8 @@ fresh: Option = click.option(
 )
 as_json: Option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object per line on stdout."
+)
+quiet: Option = click.option("-q", "--quiet", is_flag=True, help="Print only the paths of images.")
+open_image: Option = click.option(
+    "--open", "open_image", is_flag=True, help="Open the image in the system's viewer."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -11,6 +12,8 @@ from vllm_image_core.text import path_text
 
 from vllm_image_mcp.cli.command import INTERRUPTED
 from vllm_image_mcp.cli.interrupts import interruptible
+from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.options import how_to_resume
 
 if TYPE_CHECKING:
@@ -26,7 +29,22 @@ PROGRESS_SECONDS: Final = 5.0
 """Time between two lines of progress on stderr."""
 
 
-async def run_single_image(state: State, request: ImageRequest, *, fresh: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class ImageOutput:
+    """How a command shows its image.
+
+    Attributes:
+        quiet: Print only the path, and no progress.
+        as_json: Print one JSON object instead, with the keys of the tools' results.
+        opens: Also open the image in the system's viewer.
+    """
+
+    quiet: bool = False
+    as_json: bool = False
+    opens: bool = False
+
+
+async def run_single_image(state: State, request: ImageRequest, *, fresh: bool, output: ImageOutput) -> int:
     """Generate an image, show progress on stderr, print the result, and return the exit status.
 
     If the server or the output folder is unavailable, the error is raised at once and the image is cancelled.
@@ -42,13 +60,13 @@ async def run_single_image(state: State, request: ImageRequest, *, fresh: bool) 
     batch.listen(on_event)
     await batch
     with interruptible(batch) as interrupts:
-        outcome = await _first_of(batch, paused)
+        outcome = await _first_of(batch, paused, quiet=output.quiet)
         await interrupts.wait()
     if outcome is not None:
         await batch.wait()  # until its outcome is in the journal, too
     match outcome:
         case Done(value=image):
-            _show_image(image, notes=(*state.notes, *image.notes))
+            _show_image(image, batch.id, state, output)
             return 1 if image.spilled else 0
         case Failed(error=error):
             raise error
@@ -56,11 +74,11 @@ async def run_single_image(state: State, request: ImageRequest, *, fresh: bool) 
             await batch.cancel()
             raise trouble
         case _:
-            click.echo(f"The image was not generated. {how_to_resume(batch.id)}", err=True)
+            echo(f"The image was not generated. {how_to_resume(batch.id)}", err=True)
             return interrupts.status or INTERRUPTED
 
 
-async def _first_of(batch: ImageBatch, paused: asyncio.Event) -> ImageOutcome | None:
+async def _first_of(batch: ImageBatch, paused: asyncio.Event, *, quiet: bool) -> ImageOutcome | None:
     """Wait for the outcome; return None if there is none, or if the batch pauses for an outage."""
     outcome = asyncio.ensure_future(anext(aiter(batch), None))
     pause = asyncio.ensure_future(paused.wait())
@@ -69,9 +87,9 @@ async def _first_of(batch: ImageBatch, paused: asyncio.Event) -> ImageOutcome | 
             await asyncio.wait(
                 {outcome, pause}, timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
-            if not (outcome.done() or pause.done()):
+            if not (quiet or outcome.done() or pause.done()):
                 left = "" if batch.eta.seconds is None else f", {batch.eta}"
-                click.echo(f"{batch.id}: in progress{left}", err=True)
+                echo(f"{batch.id}: in progress{left}", err=True)
         return outcome.result() if outcome.done() else None
     finally:
         for each in (outcome, pause):
@@ -79,15 +97,24 @@ async def _first_of(batch: ImageBatch, paused: asyncio.Event) -> ImageOutcome | 
         await asyncio.wait({outcome, pause})
 
 
-def _show_image(image: GeneratedImage, *, notes: tuple[str, ...]) -> None:
+def _show_image(image: GeneratedImage, batch_id: str, state: State, output: ImageOutput) -> None:
     """Print the path of a saved image, its main settings, the notes, and the paths of its layers."""
-    click.echo(path_text(image.path))
-    click.echo(f"  size   {image.request.size}")
-    click.echo(f"  seed   {image.seed}")
-    click.echo(f"  model  {image.model}")
-    click.echo(f"  steps  {image.request.num_inference_steps}")
-    click.echo(f"  time   {image.seconds:.2f} s")
-    for note in notes:
-        click.echo(f"  note   {note.replace('Use fresh', 'Use --fresh')}")
+    if output.opens:
+        click.launch(str(image.path))
+    if output.as_json:
+        from vllm_image_mcp.results.image_results import image_result  # noqa: PLC0415 - slow to import
+
+        result = image_result(image, batch_id=batch_id, notes=state.notes, folder=state.studio.output_dir)
+        echo(json_line(result.model_dump(mode="json", exclude_none=True)))
+        return
+    echo(path_text(image.path))
+    if not output.quiet:
+        echo(f"  size   {image.request.size}")
+        echo(f"  seed   {image.seed}")
+        echo(f"  model  {image.model}")
+        echo(f"  steps  {image.request.num_inference_steps}")
+        echo(f"  time   {image.seconds:.2f} s")
+        for note in (*state.notes, *image.notes):
+            echo(f"  note   {note.replace('Use fresh', 'Use --fresh')}")
     for layer in image.layers:
-        click.echo(path_text(layer))
+        echo(path_text(layer))

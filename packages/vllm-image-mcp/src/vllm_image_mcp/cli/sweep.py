@@ -11,6 +11,8 @@ from vllm_image_core.text import path_text
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
+from vllm_image_mcp.command_line import echo
+from vllm_image_mcp.options import GroupedOptions
 
 if TYPE_CHECKING:
     from vllm_image_mcp.state import State
@@ -22,7 +24,7 @@ def _check_jpeg(_: click.Context, __: click.Parameter, given: Path | None) -> Pa
     return given
 
 
-@click.command()
+@click.command(cls=GroupedOptions)
 @click.argument("prompts", nargs=-1, required=True, metavar="PROMPT...")
 @shared_options.request_options("generate")
 @shared_options.variation_options
@@ -61,12 +63,12 @@ async def sweep(
     requests = expansion.expand(prompts)
     batch = state.studio.batch(requests, fresh=fresh)
     if dry_run:
-        click.echo(await batch.forecast())
+        echo(await batch.forecast())
         return 0
     state.check_folder()
     status = await BatchProgress(state, batch, as_json=as_json).show()
     if grid is not None:
         drawn = await state.studio.draw_grid(batch)
         await asyncio.to_thread(grid.write_bytes, drawn.picture.bytes)
-        click.echo(path_text(grid), err=as_json)
+        echo(path_text(grid), err=as_json)
     return status

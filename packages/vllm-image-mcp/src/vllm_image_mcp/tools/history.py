@@ -6,11 +6,11 @@ from typing import Annotated
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 
+from vllm_image_mcp.dates import end_of, start_of
 from vllm_image_mcp.results.tool_reply import reply
 from vllm_image_mcp.results.tool_results import FoundImages
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.checks import check_limit
-from vllm_image_mcp.tools.dates import end_of, start_of
 from vllm_image_mcp.tools.parameters import (
     USUALLY_FOUND,
     FindBatch,

@@ -1,22 +1,8 @@
-"""Decode base64 strictly, with pybase64 if it is installed, otherwise with the standard library."""
+"""Decode base64 strictly, in the usual and the URL-safe alphabet, with or without padding."""
 
-import binascii
-from collections.abc import Callable
-from importlib import import_module
-from typing import Final, cast
+from typing import Final
 
-_Decode = Callable[[str | bytes | memoryview, None, bool], bytes]
-
-
-def _from_pybase64() -> _Decode | None:
-    try:
-        module = import_module("pybase64")
-    except ImportError:
-        return None
-    return cast("_Decode", module.b64decode)
-
-
-_fast = _from_pybase64()
+import pybase64
 
 _USUAL_ALPHABET: Final = bytes.maketrans(b"-_", b"+/")
 
@@ -40,9 +26,7 @@ def decode(text: str | bytes | memoryview) -> bytes:
 
 
 def _decode(text: str | bytes | memoryview) -> bytes:
-    if _fast is not None:
-        return _fast(text, None, True)  # noqa: FBT003  # pybase64 accepts it only by position, and is faster with it
-    return binascii.a2b_base64(text, strict_mode=True)
+    return pybase64.b64decode(text, None, True)  # noqa: FBT003 - `validate`, faster by position
 
 
 def _in_usual_form(text: str | bytes | memoryview) -> bytes:

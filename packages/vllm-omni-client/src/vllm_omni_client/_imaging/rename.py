@@ -19,6 +19,9 @@ def rename_if_free(source: str | Path, target: str | Path, *, folder: int | None
     Names are relative to an open folder, given by its descriptor, or to the working directory. A name that is
     taken is a FileExistsError.
     """
+    if sys.platform == "win32":
+        os.rename(source, target)  # noqa: PTH104 - texts and paths alike; on Windows this never replaces
+        return True
     name, here, flag = _CALLS.get(sys.platform, ("", 0, 0))
     if not name:
         return False

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from vllm_omni_client._imaging.held_files import retry_while_held
 from vllm_omni_client._imaging.rename import rename_if_free
 from vllm_omni_client.errors import InvalidParameter
 
@@ -23,7 +24,8 @@ class NewFile:
     """A new file, written under a temporary name next to its path, then moved there in one step.
 
     Leaving the block without `commit` deletes it; what a killed process left of the same file is deleted when
-    the next one begins. The data is not synced to disk; protecting it against power cuts is up to the caller.
+    the next one begins. A file that another program holds open is waited for, up to 2 s. The data is not
+    synced to disk; protecting it against power cuts is up to the caller.
 
     Raises:
         InvalidParameter: A file exists at that path, or cannot be created there.
@@ -53,8 +55,8 @@ class NewFile:
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
         self._file.close()
-        with contextlib.suppress(FileNotFoundError):  # it was committed
-            self._temporary.unlink()
+        with contextlib.suppress(OSError):  # it was committed; what is held now is removed with the next file
+            retry_while_held(self._temporary.unlink)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -74,7 +76,7 @@ class NewFile:
         """Move the file to its final path and return that path; someone may have created a file there."""
         self._file.close()
         if self._overwrite:
-            self._temporary.replace(self.path)
+            retry_while_held(lambda: self._temporary.replace(self.path))
         else:
             _put_if_free(self._temporary, self.path)
         return self.path
@@ -144,15 +146,29 @@ def _is_there(path: Path) -> bool:
 
 
 def _put_if_free(temporary: Path, path: Path) -> None:
-    """Move a file to a free name; without hard links, create the name first to claim it."""
+    """Move a file to a free name; without such a move, create the name first to reserve it."""
+    if _link(temporary, path) or retry_while_held(lambda: rename_if_free(temporary, path)):
+        return
+    path.open("xb").close()
+    try:
+        retry_while_held(lambda: temporary.replace(path))
+    except OSError:
+        with contextlib.suppress(OSError):
+            retry_while_held(path.unlink)
+        raise
+
+
+def _link(temporary: Path, path: Path) -> bool:
+    """Give a file its final name as a second one; False if hard links are not supported."""
+    if sys.platform == "win32":
+        return False  # a rename never replaces there, and leaves no first name to remove
     try:
         os.link(temporary, path)
     except FileExistsError:
         raise
     except OSError:
-        if not rename_if_free(temporary, path):
-            path.open("xb").close()
-            temporary.replace(path)
+        return False
+    return True
 
 
 def write_file(data: bytes, path: Path, *, overwrite: bool) -> Path:

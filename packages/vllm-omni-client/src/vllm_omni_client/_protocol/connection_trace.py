@@ -55,6 +55,13 @@ class ConnectionTrace:
             case _:
                 pass
 
+    def attach(self, stream: object) -> None:
+        """Take the stream of a connection that was reused, so that it can be cut, too."""
+        if self._stream is None and hasattr(stream, "get_extra_info"):
+            self._stream = cast("_Stream", stream)
+            if self._is_cut:
+                self.cut()
+
     async def record_async(self, event: str, info: Mapping[str, object]) -> None:
         """Same as `record`, for a transport that awaits it."""
         self.record(event, info)

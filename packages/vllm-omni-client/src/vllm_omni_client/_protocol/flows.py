@@ -92,7 +92,7 @@ class Flows:
     def _list_models(self, seconds: float) -> Flow[tuple[str, ...]]:
         """Return the names that the server serves now; empty if it does not say."""
         listed = yield from self._query(endpoints.models(), seconds)
-        return tuple(self._connection.without_key(card.id) for card in listed.data) if listed else ()
+        return tuple(self._connection.redact(card.id) for card in listed.data) if listed else ()
 
     def learning_seconds(self, attempts: Attempts) -> float:
         """Return how many seconds a call may spend on learning the server's capabilities."""

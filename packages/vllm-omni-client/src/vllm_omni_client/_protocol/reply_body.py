@@ -1,13 +1,12 @@
 """Receive a server's reply within its length limits."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.error_reply import excerpt
 from vllm_omni_client._protocol.picture_file import PictureFile
-from vllm_omni_client._protocol.secret import redact
 from vllm_omni_client.errors import BadReply, Exchange
 
 T = TypeVar("T")
@@ -28,14 +27,12 @@ class RawReply:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     content: bytes = b""
 
-    def without(self, secret: str) -> "RawReply":
-        """Return the same reply with `secret` hidden wherever the server repeats it."""
+    def redacted(self, redact: Callable[[str], str]) -> "RawReply":
+        """Return the same reply with secrets hidden wherever the server repeats them."""
         return RawReply(
             status=self.status,
-            headers={name: redact(value, secret) for name, value in self.headers.items()},
-            content=redact(self.content.decode("latin-1"), secret).encode(
-                "latin-1"
-            ),  # maps every byte to one character
+            headers={name: redact(value) for name, value in self.headers.items()},
+            content=redact(self.content.decode("latin-1")).encode("latin-1"),  # one character per byte
         )
 
 

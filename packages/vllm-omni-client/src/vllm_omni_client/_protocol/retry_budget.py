@@ -28,8 +28,17 @@ class RetryBudget:
 
     def __init__(self, max_retries: int = 0) -> None:
         self.tokens: float = max(RESERVE, float(max_retries))
+        self._reserved = self.tokens
         self._capacity = max(CAPACITY, self.tokens)
         self._lock = Lock()
+
+    def reserve(self, max_retries: int) -> None:
+        """Let a call have more retries than any before it; only the first such call adds tokens."""
+        with self._lock:
+            more = max(0.0, max_retries - self._reserved)
+            self._reserved += more
+            self.tokens += more
+            self._capacity = max(self._capacity, self._reserved)
 
     def take(self, tokens: float) -> None:
         """Pay for a retry."""

@@ -1,18 +1,28 @@
-"""Remove the API key from text that the server may repeat it in."""
+"""Remove secrets (the API key, values of headers) from text that the server may repeat them in."""
 
 import json
 import re
-from typing import Final
+from typing import Final, TypeVar
 
-HIDDEN: Final = "[api key]"
+from pydantic import SecretStr
 
-# A shorter key could be part of an unrelated word.
+T = TypeVar("T")
+
+HIDDEN_KEY: Final = "[api key]"
+HIDDEN_HEADER: Final = "[header]"
+
+# A shorter secret could be part of an unrelated word.
 _LONG: Final = 8
 
 
-def redact(text: str, secret: str) -> str:
+def as_secret(value: str | T) -> SecretStr | T:
+    """Wrap a secret so that no repr or traceback shows it; return a non-string unchanged."""
+    return SecretStr(value) if isinstance(value, str) else value
+
+
+def redact(text: str, secret: str, hidden: str = HIDDEN_KEY) -> str:
     """Return the text with the secret hidden, even if JSON-escaped; a short one only as a separate word."""
     forms = sorted({secret, json.dumps(secret)[1:-1]}, key=len, reverse=True)
     either = "|".join(map(re.escape, forms))
     word = either if len(secret) >= _LONG else rf"(?<![A-Za-z0-9])(?:{either})(?![A-Za-z0-9])"
-    return re.sub(word, HIDDEN, text)
+    return re.sub(word, lambda _: hidden, text)

@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
 from typing import Final, TypedDict
 from urllib.request import getproxies
 
@@ -27,18 +28,18 @@ def open_async_http(
         max_keepalive_connections=connection.max_connections,
         keepalive_expiry=_IDLE_SECONDS,
     )
-    with _environment_errors():
+    with _setting_errors(connection):
         transport = transport or httpx.AsyncHTTPTransport(limits=limits, **_network(connection))
-        return httpx.AsyncClient(headers=connection.headers(), transport=transport, cookies=_no_cookies())
+        return httpx.AsyncClient(transport=transport, cookies=_no_cookies())
 
 
 def open_http(connection: ConnectionSettings, transport: httpx.BaseTransport | None) -> httpx.Client:
     """Return a blocking HTTP client; see `open_async_http`."""
     # A deadline can end a blocking read only by cutting its connection, so each call has its own.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    with _environment_errors():
+    with _setting_errors(connection):
         transport = transport or httpx.HTTPTransport(limits=limits, **_network(connection))
-        return httpx.Client(headers=connection.headers(), transport=transport, cookies=_no_cookies())
+        return httpx.Client(transport=transport, cookies=_no_cookies())
 
 
 def _no_cookies() -> CookieJar:
@@ -47,23 +48,55 @@ def _no_cookies() -> CookieJar:
 
 
 class _Network(TypedDict):
-    proxy: str | None
+    proxy: httpx.Proxy | str | None
     verify: ssl.SSLContext | bool
 
 
 def _network(connection: ConnectionSettings) -> _Network:
     """Choose the proxy, and how certificates are checked: without TLS, the system's ones are not loaded."""
-    proxy = proxy_for(connection.base_url, getproxies())
+    proxy = _proxy(connection)
+    if connection.verify is not True:
+        return {"proxy": proxy, "verify": _tls_context(connection.verify)}
     checked = connection.is_encrypted or proxy
     return {"proxy": proxy, "verify": True if checked else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
 
 
+def _proxy(connection: ConnectionSettings) -> httpx.Proxy | str | None:
+    if connection.proxy is None:
+        return proxy_for(connection.base_url, getproxies())
+    return httpx.Proxy(connection.proxy.get_secret_value()) if connection.proxy else None
+
+
+def _tls_context(verify: Path | ssl.SSLContext | bool) -> ssl.SSLContext | bool:  # noqa: FBT001  # httpx's own name and type
+    """Return how to check certificates; only the CAs of a given file are trusted.
+
+    Raises:
+        InvalidParameter: The file has no certificates that can be read.
+    """
+    if not isinstance(verify, Path):
+        return verify
+    try:
+        return ssl.create_default_context(cafile=verify)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        why = getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
+        raise InvalidParameter(
+            f"verify: {str(verify)!r} cannot be used as CA certificates ({why}); it must be a PEM file",
+            parameter="verify",
+        ) from error
+
+
 @contextmanager
-def _environment_errors() -> Generator[None]:
-    """Name the proxy and certificate variables, but not their values, which may hold a password."""
+def _setting_errors(connection: ConnectionSettings) -> Generator[None]:
+    """Name the settings that cannot be used, but not their values, which may hold a password."""
     try:
         yield
     except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
+        if connection.proxy:
+            raise InvalidParameter(
+                'proxy cannot be used; it must be an address such as "http://HOST:PORT", and "socks5://" '
+                "needs httpx[socks]",
+                parameter="proxy",
+            ) from error
         raise InvalidParameter(
             "the environment's proxy or certificate settings cannot be used; "
             "check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE"

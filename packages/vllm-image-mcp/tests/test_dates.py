@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_mcp.tools.dates import end_of, start_of
+from vllm_image_mcp.dates import end_of, start_of
 
 
 def test_a_day_begins_at_midnight_here_and_ends_at_the_next() -> None:

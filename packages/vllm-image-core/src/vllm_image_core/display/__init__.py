@@ -1,0 +1,1 @@
+"""Show values in a notebook, at a prompt and in print: cards with a few facts and thumbnails."""

@@ -1,0 +1,97 @@
+"""The `find` command: find earlier images in the output folder, newest first."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from vllm_image_core.text import one_line, path_text
+
+from vllm_image_mcp.cli import shared_options
+from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import echo
+from vllm_image_mcp.dates import end_of, start_of
+from vllm_image_mcp.options import GroupedOptions, with_settings
+from vllm_image_mcp.startup import report_errors
+from vllm_image_mcp.state import State
+
+if TYPE_CHECKING:
+    from vllm_image_core.storage.record import Record
+
+    from vllm_image_mcp.settings import Settings
+
+_USUAL: Final = 20
+_MOST: Final = 1_000
+_INTERNAL: Final = frozenset(("path", "modified_ns", "key"))
+"""What the index knows of an image only to recognise it."""
+
+
+@click.command(cls=GroupedOptions)
+@click.argument("words", nargs=-1)
+@click.option("--model", metavar="NAME", help="The model's exact name.")
+@click.option("--seed", type=int, help="The image's seed.")
+@click.option("--since", metavar="DATE", help="Generated on or after this day, or at or after this time.")
+@click.option("--until", metavar="DATE", help="Generated on or before this day, or before this time.")
+@click.option("--batch", metavar="ID", help="The batch that the image belongs to.")
+@click.option("--tag", metavar="TEXT", help="The image's exact tag.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, _MOST),
+    default=_USUAL,
+    show_default=True,
+    help="Number of images to list.",
+)
+@click.option("--offset", type=click.IntRange(0), default=0, help="Number of newest images to skip.")
+@shared_options.quiet
+@shared_options.as_json
+@with_settings
+def find(
+    settings: Settings,
+    words: tuple[str, ...],
+    *,
+    since: str | None,
+    until: str | None,
+    quiet: bool,
+    as_json: bool,
+    **terms: Any,  # noqa: ANN401 - `Query` checks them
+) -> None:
+    """Find earlier images in the output folder, newest first.
+
+    WORDS must all occur in an image's prompt, tag or file name; "sno*" finds "snow".
+    """
+    from vllm_image_core.storage.index import Index  # noqa: PLC0415 - slow to import
+    from vllm_image_core.storage.query import Query  # noqa: PLC0415 - likewise
+
+    with report_errors():
+        folder = State(settings, at_shell=True).folder
+        folder.check()
+        page = Index(folder.path).find(
+            Query(
+                text=" ".join(words) or None,
+                since=start_of("since", since),
+                until=end_of("until", until),
+                **terms,
+            )
+        )
+    for each in page.pictures:
+        line = path_text(each.path) if quiet else _line(each)
+        echo(json_line(_object(each)) if as_json else line)
+    if not page.pictures:
+        echo(f"No image in {path_text(folder.path)} matches.", err=True)
+    if page.next_offset is not None:
+        echo(f"There are more: --offset {page.next_offset} lists the next ones.", err=True)
+    for note in page.notes:
+        echo(note, err=True)
+
+
+def _object(each: Record) -> dict[str, object]:
+    values = {field.name: getattr(each, field.name) for field in fields(each) if field.name not in _INTERNAL}
+    return {"path": path_text(each.path), **values, "created": each.created.isoformat()}
+
+
+def _line(each: Record) -> str:
+    seed = "" if each.seed is None else f"  seed {each.seed}"
+    prompt = "" if each.prompt is None else f"  {one_line(each.prompt, limit=60)}"
+    created = each.created.astimezone()
+    return f"{path_text(each.path)}  {created:%Y-%m-%d %H:%M}  {each.size}{seed}{prompt}"
