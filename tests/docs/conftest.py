@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from vllm_omni_client.simulator import SimulatorSettings
 from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def server_url() -> Generator[str]:
     """A simulated server in a thread; the pages call it http://localhost:6655."""
-    with serve_in_thread() as url:
+    with serve_in_thread(SimulatorSettings(lora_paths=("/loras/ink",))) as url:
         yield url
 
 

@@ -200,6 +200,8 @@ def default_in(tool: Tool, parameter: str) -> str:
         "negative_prompt": "none",
         "mask": "none",
         "sweep": "none",
+        "lora": "none",
+        "extra_params": "none",
         "output_format": "png",
         "max_concurrent": "auto",
         "max_wait": "auto",

@@ -31,7 +31,7 @@ from vllm_omni_client.simulator import create_app
 from vllm_omni_client.simulator.http.serving import base_url, create_server, open_listener
 
 SIZE: Final[dict[str, Any]] = {"width": 64, "height": 64}
-NEW: Final[Any] = {"sharpness": 0.5, "generator_device": "cpu", "vae_use_tiling": True}
+NEW: Final[Any] = {"sharpness": 0.5, "user": "cpu", "vae_use_tiling": True}
 OF_EDIT: Final[Any] = {"sharpness": 0.25, "vae_use_tiling": True}
 REFUSAL: Final = "sharpness: 2.5 is out of range. Allowed: a number from 0 to 1."
 
@@ -147,7 +147,7 @@ async def test_a_file_without_prompts_has_none_of_its_texts(server: Server, tmp_
         image = await studio.generate("a fox", **SIZE, **NEW)
     recipe = json.loads(read_text(image.path.read_bytes())["vllm-image"])
     assert (recipe["sharpness"], "sharpness" in recipe["receipt"]) == (0.5, True)
-    assert not {"prompt", "generator_device"} & {*recipe, *recipe["receipt"]}
+    assert not {"prompt", "user"} & {*recipe, *recipe["receipt"]}
 
 
 def test_the_journal_keeps_it(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ async def test_the_tools_publish_it_pass_it_on_and_tell_it(server: Server, tmp_p
 
 
 def test_the_commands_have_its_option(server: Server, run: Callable[..., str], tmp_path: Path) -> None:
-    small = ("--width", "64", "--height", "64", "--sharpness", "0.5", "--generator-device", "cpu")
+    small = ("--width", "64", "--height", "64", "--sharpness", "0.5", "--user", "cpu")
     small = (*small, "--vae-use-tiling", "true")
     assert "size   64x64" in run("generate", "a fox", *small)
     assert server.last().items() >= NEW.items()
@@ -198,7 +198,7 @@ def test_a_batch_file_has_its_column(server: Server, run: Callable[..., str], tm
     file.write_text(
         "prompt,sharpness,vae_use_tiling\na fox,0.5,TRUE\nan owl,much,\na hare,2.5,\na mole,1,maybe\n"
     )
-    lines = run("batch", str(file), "--width", "64", "--height", "64", "--generator-device", "cpu")
+    lines = run("batch", str(file), "--width", "64", "--height", "64", "--user", "cpu")
     assert server.last().items() >= NEW.items()
     assert "line 3 refused: sharpness 'much' is not a number." in lines
     assert "line 5 refused: vae_use_tiling 'maybe' is neither true nor false." in lines

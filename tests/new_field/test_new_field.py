@@ -32,14 +32,14 @@ ENTRIES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "vllm-image-core/src/vllm_image_core/requests/fields.py": {
         'recorded as they are; None means "not requested"."""\n': (
-            "\n    sharpness: float | None = None\n    generator_device: str | None = None\n"
+            "\n    sharpness: float | None = None\n    user: str | None = None\n"
             "    vae_use_tiling: bool | None = None\n"
         ),
         "    output_format: OutputFormat | None\n": (
-            "    sharpness: float | None\n    generator_device: str | None\n    vae_use_tiling: bool | None\n"
+            "    sharpness: float | None\n    user: str | None\n    vae_use_tiling: bool | None\n"
         ),
         "REQUEST_FIELDS: Final = (\n": (
-            '    RequestField("generator_device", str, "A device.", wire="generator_device", indexed=True),\n'
+            '    RequestField("user", str, "A caller.", wire="user", indexed=True),\n'
             '    RequestField("vae_use_tiling", bool, "Tiling.", wire="vae_use_tiling", indexed=True),\n'
             '    RequestField("sharpness", float, "0 to 1.", wire="sharpness", aliases="crispness", '
             "indexed=True),\n"

@@ -192,3 +192,9 @@ def test_an_option_of_the_mcp_server_may_stand_before_a_command_and_is_not_repea
     result = CliRunner().invoke(server, ["--preview", "large", "work"])
     assert result.stdout == "large None To resume: vllm-image-mcp resume batch_1\n"
     assert CliRunner().invoke(server, ["work", "--preview", "large"]).exit_code == 2
+
+
+def test_help_tells_the_exit_statuses() -> None:
+    text = CliRunner().invoke(server, ["work", "--help"]).stdout
+    assert "Exit status:" in text
+    assert "130  Interrupted by Ctrl-C." in text

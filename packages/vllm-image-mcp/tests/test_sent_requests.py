@@ -1,5 +1,6 @@
 """What the server receives is what the answer reports: each parameter of each kind of model."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -233,3 +234,43 @@ async def test_a_server_restarted_with_another_model_gets_that_models_settings(
         omni.runs(QWEN)
         picture = await made(client, width=64, height=64)
     assert (picture["parameters_used"]["model"], picture["parameters_used"]["steps"]) == (QWEN, 50)
+
+
+RARE = {"flow_shift": 3.0, "output_compression": 80, "cfg_interval": [0.4, 1.0]}
+
+
+async def test_a_lora_and_rare_parameters_are_sent_and_found_again(
+    connect: Connect, omni: "OmniServer", tmp_path: Path
+) -> None:
+    omni.runs(KLEIN, lora_paths=("/loras/ink",))
+    async with connect() as client:
+        first = await made(
+            client, seed=42, width=64, height=64, lora="/loras/ink:0.8", extra_params=json.dumps(RARE)
+        )
+        [sent] = omni.requests
+        assert sent["lora"] == {"name": "ink", "path": "/loras/ink", "scale": 0.8}
+        assert (sent["flow_shift"], sent["output_compression"]) == (3.0, 80)
+        assert sent["extra_params"] == {"cfg_interval": [0.4, 1.0]}
+        used = first["parameters_used"]
+        assert used["lora"] == "ink=/loras/ink:0.8"
+        again = {**used, "num_inference_steps": used["steps"]}
+        del again["model"], again["steps"]
+        assert (await made(client, **again))["reused"]
+        found = (await client.call_tool("find_images", {})).structured_content
+        assert found
+        parameters = found["images"][0]["parameters"]
+        assert parameters["extra_params"] == RARE
+        assert (await made(client, **parameters))["reused"]
+        assert not (await made(client, **{**parameters, "lora": "/loras/ink:0.4"}))["reused"]
+
+
+async def test_a_lora_is_swept_over_its_scales(connect: Connect, omni: "OmniServer") -> None:
+    omni.runs(KLEIN, lora_paths=("/loras/ink",))
+    scales = ["/loras/ink:0.4", "/loras/ink:0.8"]
+    async with connect() as client:
+        result = await client.call_tool(
+            "batch_generate",
+            {"prompts": ["a fox"], "width": 64, "height": 64, "sweep": {"lora": scales}},
+        )
+    assert not result.is_error, result.content
+    assert sorted(request["lora"]["scale"] for request in omni.requests) == [0.4, 0.8]

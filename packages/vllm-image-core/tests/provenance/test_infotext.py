@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from vllm_image_core.provenance.facts import Facts
+from vllm_image_core.provenance.facts import Facts, build_request
 from vllm_image_core.provenance.infotext import (
     facts_of_parameters,
     has_settings,
@@ -91,7 +91,8 @@ AUTOMATIC1111 = (
 def test_the_text_of_automatic1111_is_read() -> None:
     assert facts_of_parameters(AUTOMATIC1111) == Facts(
         tool="automatic1111",
-        prompt="masterpiece, a (red:1.2) fox,\nin the snow <lora:fox:0.8>",
+        prompt="masterpiece, a (red:1.2) fox,\nin the snow",
+        plain={"lora": "fox:0.8"},
         negative_prompt="blurry,\nlow quality",
         width=512,
         height=768,
@@ -297,3 +298,44 @@ def test_a_hostile_text_of_many_lines_is_read_soon(text: str) -> None:
     started = time.process_time()
     assert isinstance(facts_of_parameters(text), Facts)
     assert time.process_time() - started < 1
+
+
+LORA_TEXT = """a red fox <lora:ink:0.8>
+Steps: 4, CFG scale: 1.0, Seed: 42, Size: 64x64, Model: klein, lora: "ink=/loras/ink:0.8", flow_shift: 3.0"""
+
+
+def test_a_lora_is_written_as_other_tools_name_it_and_read_back_with_its_path() -> None:
+    text = parameters_text(
+        prompt="a red fox",
+        steps=4,
+        guidance_scale=1.0,
+        seed=42,
+        width=64,
+        height=64,
+        model="klein",
+        lora="ink=/loras/ink:0.8",
+        flow_shift=3.0,
+    )
+    assert text == LORA_TEXT
+    facts = facts_of_parameters(text)
+    assert (facts.prompt, facts.plain) == ("a red fox", {"lora": "ink=/loras/ink:0.8", "flow_shift": "3.0"})
+    assert build_request(facts)[0].flow_shift == 3.0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "lora", "notes"),
+    [
+        ("a fox <lora:ink:0.8>", "ink:0.8", ()),
+        ("a fox <lora:ink>", "ink:1", ()),
+        ("a fox <LORA:ink v2:unet=0.5:dyn=8>", "ink v2:0.5", ()),
+        (
+            "a fox <lora:ink:0.8> <lora:wash:-0.25>",
+            "ink:0.8",
+            ("Only the first LoRA was taken over, as a request has one; also used: wash:-0.25.",),
+        ),
+    ],
+)
+def test_a_lora_in_a_prompt_becomes_the_request_s(prompt: str, lora: str, notes: tuple[str, ...]) -> None:
+    facts = facts_of_parameters(f"{prompt}\nSteps: 20, Sampler: Euler, Seed: 1, Size: 64x64")
+    assert (facts.prompt, facts.plain["lora"], facts.notes) == ("a fox", lora, notes)
+    assert build_request(facts)[0].lora == lora

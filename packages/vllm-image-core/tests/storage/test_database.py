@@ -100,7 +100,7 @@ def test_files_of_different_schemas_lie_beside_each_other(tmp_path: Path) -> Non
 def test_a_newer_schema_is_refused_with_both_numbers_and_left_alone(tmp_path: Path) -> None:
     entered(Database(tmp_path, LATER), "fox.png")
     before = Database(tmp_path, INDEX).path.read_bytes()
-    with pytest.raises(IndexUnavailable, match="is 4, while this one supports 3") as caught:
+    with pytest.raises(IndexUnavailable, match="is 5, while this one supports 4") as caught:
         names(Database(tmp_path, INDEX))
     assert "Upgrade" in caught.value.next_step
     assert Database(tmp_path, INDEX).path.read_bytes() == before

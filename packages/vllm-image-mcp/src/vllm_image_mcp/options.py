@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 from pydantic import ValidationError
@@ -12,6 +12,14 @@ from vllm_image_mcp.command_line import Command, shell_command
 from vllm_image_mcp.settings import Setting, Settings
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+_EXIT_STATUSES: Final = (
+    ("0", "Done."),
+    ("1", "Something failed, or not all images were saved; stderr says why."),
+    ("2", "The command line is wrong."),
+    ("130", "Interrupted by Ctrl-C."),
+)
 
 
 class _Given(NamedTuple):
@@ -48,6 +56,12 @@ class GroupedOptions(Command):
                 formatter.write_dl(records)
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the exit statuses mean."""
+        super().format_epilog(ctx, formatter)
+        with formatter.section("Exit status"):
+            formatter.write_dl(_EXIT_STATUSES)
 
 
 def with_settings(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from vllm_image_mcp.server import build_server
@@ -88,7 +89,7 @@ def test_where_to_save_an_image_is_a_slip_unless_its_name_is_given(
 
 
 @pytest.mark.parametrize("inside", [{"seed": 3}, '{"seed": 3}', '{"seed": 3, "other": 1}'])
-@pytest.mark.parametrize("wrapper", ["kwargs", "requestBody", "extra_params"])
+@pytest.mark.parametrize("wrapper", ["kwargs", "requestBody", "extra_body"])
 def test_a_parameter_inside_of_another_field_is_not_lost(
     tools: Mapping[str, Schema], wrapper: str, inside: object
 ) -> None:
@@ -96,6 +97,14 @@ def test_a_parameter_inside_of_another_field_is_not_lost(
     assert names.slips == {wrapper: "Pass seed at the top level, not inside it"}
     repeated = sort_names("generate_image", {**GENERATE, "seed": 3, wrapper: inside}, tools)
     assert repeated.ignored == (wrapper,)
+
+
+@pytest.mark.parametrize("given", [{"flow_shift": 3.0}, {"extra_params": '{"flow_shift": 3.0}'}])
+def test_a_rare_parameter_goes_into_extra_params(tools: Mapping[str, Schema], given: dict[str, Any]) -> None:
+    names = sort_names("generate_image", {**GENERATE, "output_compression": 80, **given}, tools)
+    assert names.own["extra_params"] == {"flow_shift": 3.0, "output_compression": 80}
+    assert (names.slips, names.ignored) == ({}, ())
+    assert sort_names("find_images", given, tools).slips == {}
 
 
 @pytest.mark.parametrize("inside", [{}, "{}", "x", None, 7, ["seed"], {"cookies": 1}, "[" * 9_999])

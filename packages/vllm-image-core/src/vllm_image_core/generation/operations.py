@@ -97,7 +97,8 @@ async def _send_supported_fields(
 
 
 def _was_requested(asked: ImageRequest, field: str) -> bool:
-    return getattr(asked, _ASKED_AS.get(field, field), None) is not None
+    names = {field, _ASKED_AS.get(field, field)}
+    return any(getattr(asked, name, None) is not None for name in names)
 
 
 def _add_ignored_to_receipt(reply: ImageGenerationReply, dropped: tuple[str, ...]) -> ImageGenerationReply:

@@ -26,12 +26,13 @@ _SHOWN_FAULTS: Final = 5
 _EXTENDS: Final = "extends"
 _TABLES: Final = {
     "cost": ", ".join(CostLaw.model_fields),
+    "loras": 'paths on the server by name, such as watercolor = "/loras/watercolor"',
     "older_servers": "since, before, max_input_images",
     "quality": "[quality.draft] and [quality.best]",
     "supported_aspect_ratios": 'sizes by ratio, such as "16:9" = [1344, 768]',
     "sources": "strings by key, such as default_steps",
 }
-_UNSOURCED: Final = frozenset({"model", "aliases", "type", "sources"})
+_UNSOURCED: Final = frozenset({"model", "aliases", "type", "loras", "sources"})
 
 _KINDS: Final = {
     "int_type": "a whole number",

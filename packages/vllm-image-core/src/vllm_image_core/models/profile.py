@@ -47,7 +47,7 @@ _Count = Annotated[int, Field(ge=1)]
 _Positive = Annotated[float, Field(gt=0)]
 _NotNegative = Annotated[float, Field(ge=0)]
 _Guidance = Annotated[float, Field(ge=0, le=20)]
-_UNSOURCED: Final = frozenset({"model", "aliases", "type", "sources"})
+_UNSOURCED: Final = frozenset({"model", "aliases", "type", "loras", "sources"})
 
 
 def _size(value: object) -> object:
@@ -66,9 +66,12 @@ def _no_presets() -> Mapping[PresetName, Preset]:
     return MappingProxyType({})
 
 
-_Names = Annotated[
-    tuple[Annotated[str, Field(min_length=1, max_length=1_000)], ...], BeforeValidator(as_tuple)
-]
+def _no_loras() -> Mapping[str, str]:
+    return MappingProxyType({})
+
+
+_Name = Annotated[str, Field(min_length=1, max_length=1_000)]
+_Names = Annotated[tuple[_Name, ...], BeforeValidator(as_tuple)]
 
 
 class CostLaw(BaseModel):
@@ -151,6 +154,7 @@ class Profile(BaseModel):
         activation_gb_at_1024x1024: GPU memory that one 1024x1024 image needs while it runs, in gigabytes.
         cost: How long an image takes.
         prompting: How to write prompts for this model, in two or three sentences.
+        loras: The paths of LoRA adapters on the server, by the names under which requests may ask for them.
         licence: What the model's licence restricts; None if it permits any use by anybody.
         sources: Where each number comes from, by field name ("cost" stands for all of its values).
     """
@@ -191,6 +195,9 @@ class Profile(BaseModel):
     activation_gb_at_1024x1024: _Positive
     cost: CostLaw
     prompting: Annotated[str, Field(min_length=1, max_length=800)] | None = None
+    loras: Annotated[Mapping[_Name, _Name], AfterValidator(_freeze), PlainSerializer(dict)] = Field(
+        default_factory=_no_loras
+    )
     licence: Annotated[str, Field(min_length=1, max_length=800)] | None = None
     sources: Annotated[Mapping[str, str], AfterValidator(_freeze), PlainSerializer(dict)]
 

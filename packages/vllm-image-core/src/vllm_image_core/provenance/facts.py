@@ -191,7 +191,7 @@ def _as_number(value: object) -> object:
 
 def _check(name: str, value: object) -> Any:  # noqa: ANN401 - the field's own type
     """Check the value of a request's field; numbers may be written as text, as some tools do."""
-    if field_named(name).kind == "text":
+    if field_named(name).kind not in {"integer", "number", "boolean"}:
         return limits.check(name, value)
     number = _as_number(value)
     if name in {"width", "height"}:

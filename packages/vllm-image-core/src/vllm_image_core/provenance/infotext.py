@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from vllm_image_core.provenance.facts import Facts, Tool, is_json
+from vllm_image_core.requests.fields import PLAIN_FIELDS
+from vllm_image_core.requests.lora import read_lora
 
 _NEGATIVE_LINE: Final = re.compile(r"[^\S\n]{0,80}Negative [Pp]rompt:")
 _TEMPLATES: Final = ("Template:", "Negative Template:")
@@ -32,6 +34,15 @@ _SETTING: Final = re.compile(
     r"""(?:,[^\S\n]{0,8}\n|,|\n|\Z)""",
     re.DOTALL,
 )
+_PLAIN: Final = frozenset(each.name for each in PLAIN_FIELDS)
+"""Settings that only requests of our own have."""
+
+_LORA_TAG: Final = re.compile(
+    r"[^\S\n]{0,8}<(?:lora|lyco):([^<>:\n]{1,200})(?::(?:\w{2,5}=)?([+-]?[\d.]{1,20})[^<>\n]{0,60})?>",
+    re.IGNORECASE | re.ASCII,
+)
+"""A LoRA in a prompt, with its first weight, which counts for the text encoder and for the model."""
+
 _SEPARATOR: Final = re.compile(r"[,\n]")
 _SIZE: Final = re.compile(r"(\d{1,9}) ?[xX\u00d7] ?(\d{1,9})", re.ASCII)
 _LINE_BREAKS: Final = re.compile("\r\n?|\u2028|\u2029")
@@ -65,21 +76,25 @@ def parameters_text(
     width: int,
     height: int,
     model: str,
-    **more: str | float,
+    lora: str | None = None,
+    **more: object,
 ) -> str:
     """Write the settings of one image in the form that other tools read.
 
-    The guidance scale is in the caller's terms. An empty prompt and a blank negative prompt are omitted.
+    The guidance scale is in the caller's terms. An empty prompt and a blank negative prompt are omitted. A
+    LoRA is named by a tag behind the prompt, as these tools do it, and completely among the settings.
     """
-    settings: dict[str, str | int | float] = {
+    settings: dict[str, object] = {
         "Steps": steps,
         "CFG scale": guidance_scale,
         "Seed": seed,
         "Size": f"{width}x{height}",
         "Model": model,
+        **({} if lora is None else {"lora": lora}),
         **more,
     }
-    lines = [prompt] if prompt else []
+    first = " ".join(filter(None, (prompt, lora and read_lora(lora).tag)))
+    lines = [first] if first else []
     if negative_prompt and negative_prompt.strip():
         lines.append(f"Negative prompt: {negative_prompt}")
     lines.append(", ".join(f"{name}: {_quote(value)}" for name, value in settings.items()))
@@ -101,6 +116,11 @@ def facts_of_parameters(text: str) -> Facts:
     settings: Mapping[str, str] = found.settings if found else {}
     prompt, negative = _prompts(text[: found.start if found else None].split("\n"))
     size = _SIZE.fullmatch(settings.get("Size", ""))
+    loras = [f"{tag[1]}:{tag[2] or 1}" for tag in _LORA_TAG.finditer(prompt)]
+    plain = {name: settings[name] for name in _PLAIN if name in settings}
+    if loras:
+        prompt = _LORA_TAG.sub("", prompt).strip()
+        plain.setdefault("lora", loras[0])
     return Facts(
         tool=_tool(settings),
         prompt=prompt or None,
@@ -111,8 +131,16 @@ def facts_of_parameters(text: str) -> Facts:
         guidance_scale=_guidance(settings),
         seed=settings.get("Seed"),
         model=settings.get("Model", settings.get("Base Model")),
-        settings={name: value for name, value in settings.items() if name not in _TAKEN},
+        plain=plain,
+        settings={name: value for name, value in settings.items() if name not in _TAKEN | _PLAIN},
+        notes=_other_loras(loras[1:]),
     )
+
+
+def _other_loras(others: list[str]) -> tuple[str, ...]:
+    if not others:
+        return ()
+    return (f"Only the first LoRA was taken over, as a request has one; also used: {', '.join(others)}.",)
 
 
 def has_settings(text: str) -> bool:
@@ -265,7 +293,7 @@ def _tool(settings: Mapping[str, str]) -> Tool:
     return "forge" if re.match(r"(f\d|neo|forge)", settings.get("Version", "")) else "automatic1111"
 
 
-def _quote(value: str | float) -> str:
+def _quote(value: object) -> str:
     """Quote a value as a JSON string if a comma, colon or line break in it would end it early."""
-    text = str(value)
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else str(value)
     return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:\n"') else text

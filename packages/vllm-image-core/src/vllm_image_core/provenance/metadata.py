@@ -21,8 +21,9 @@ class Metadata:
         prompts: The prompt and the negative prompt, wherever parameters are written. Without them, only
             somebody who knows the prompt can generate the image again, and all metadata that the server
             itself wrote into the file is removed, too.
-        server: The address of the server that generated the image, in the JSON, without credentials. Omit it
-            from images that you publish if the address reveals something about your network.
+        server: The address of the server that generated the image, in the JSON, without credentials; and the
+            path of a LoRA on it. Omit them from images that you publish if they reveal something about your
+            network. The name and the scale of a LoRA are always written.
         source: The digital source type, for images that do not state their own. Use "algorithmicMedia" for a
             server that draws by a procedure, such as the simulator.
     """

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vllm_image_core.imaging import xmp
 from vllm_image_core.imaging.metadata_blocks import KEYWORD as PARAMETERS
@@ -14,6 +14,7 @@ from vllm_image_core.provenance.facts import Facts, as_object, chosen_settings, 
 from vllm_image_core.provenance.infotext import parameters_text
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.requests.fields import PLAIN_FIELDS, SENT_TEXTS, plain_values
+from vllm_image_core.requests.lora import read_lora
 from vllm_image_core.text import TextTooLong
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _texts(
     texts: dict[str, str] = {}
     recipe = _as_json(facts, wanted) if wanted.json else None
     if wanted.parameters:
-        texts[PARAMETERS] = _parameters(request, model, prompts=wanted.prompts)
+        texts[PARAMETERS] = _parameters(request, model, wanted)
     if recipe is not None and picture.format == "png":
         texts[KEYWORD], recipe = recipe, None
     if wanted.xmp or recipe is not None:
@@ -87,17 +88,19 @@ def _texts(
     return texts
 
 
-def _parameters(request: "ResolvedRequest", model: str, *, prompts: bool) -> str:
+def _parameters(request: "ResolvedRequest", model: str, wanted: Metadata) -> str:
+    withheld = _NOTHING if wanted.prompts else SENT_TEXTS
+    plain = {name: value for name, value in plain_values(request).items() if name not in withheld}
     return parameters_text(
-        prompt=request.prompt if prompts else "",
-        negative_prompt=request.negative_prompt if prompts else None,
+        prompt=request.prompt if wanted.prompts else "",
+        negative_prompt=request.negative_prompt if wanted.prompts else None,
         steps=request.num_inference_steps,
         guidance_scale=request.guidance_scale,
         seed=request.seed,
         width=request.width,
         height=request.height,
         model=model,
-        **{name: value for name, value in plain_values(request).items() if prompts or name not in SENT_TEXTS},
+        **(plain if wanted.server else _without_server_path(plain)),
     )
 
 
@@ -105,8 +108,15 @@ def _as_json(facts: Mapping[str, object], metadata: Metadata) -> str:
     withheld = (_NOTHING if metadata.prompts else SENT_TEXTS) | (_NOTHING if metadata.server else _SERVER)
     written = _without(withheld, facts)
     if "receipt" in written:
-        written["receipt"] = _without(withheld, as_object(written["receipt"]))
-    return json.dumps(written, ensure_ascii=False)
+        in_receipt = withheld if metadata.server else withheld | {"lora"}
+        written["receipt"] = _without(in_receipt, as_object(written["receipt"]))
+    return json.dumps(written if metadata.server else _without_server_path(written), ensure_ascii=False)
+
+
+def _without_server_path(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts with a LoRA's name and scale, without its path on the server."""
+    lora = facts.get("lora")
+    return {**facts} if lora is None else {**facts, "lora": str(replace(read_lora(lora), path=None))}
 
 
 def _without(names: AbstractSet[str], facts: Mapping[str, object]) -> dict[str, object]:

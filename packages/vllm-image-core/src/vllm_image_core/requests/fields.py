@@ -17,7 +17,13 @@ from vllm_image_core.models.quality import Quality
 OutputFormat = Literal["png", "jpeg", "webp"]
 """The formats in which the server can encode an image."""
 
-Kind = Literal["text", "integer", "number", "boolean", "choice", "image"]
+SystemPrompt = Literal["dynamic", "en_vanilla", "en_recaption", "en_think_recaption", "en_unified", "custom"]
+"""The system prompts of HunyuanImage-3.0 (source: vLLM-Omni 0.30.0, `protocol/images.py`)."""
+
+JsonMapping = Mapping[str, Any]
+"""A JSON object."""
+
+Kind = Literal["text", "integer", "number", "boolean", "choice", "image", "object", "lora"]
 Surface = Literal["generate_image", "batch_generate", "edit_image", "generate", "batch", "edit"]
 Bounds = tuple[float, float] | None
 
@@ -27,14 +33,40 @@ RANDOM_SEED: Final = -1
 TOOLS: Final[tuple[Surface, ...]] = ("generate_image", "batch_generate", "edit_image")
 """The tools that take request fields."""
 
-_KINDS: Final[Mapping[object, Kind]] = {str: "text", int: "integer", float: "number", bool: "boolean"}
+_KINDS: Final[Mapping[object, Kind]] = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    JsonMapping: "object",
+}
 _EVERYWHERE: Final[frozenset[Surface]] = frozenset(get_args(Surface))
-_METAVARS: Final[Mapping[Kind, str]] = {"text": "TEXT", "integer": "N", "number": "X", "image": "FILE"}
+_COMMANDS: Final[frozenset[Surface]] = frozenset({"generate", "batch", "edit"})
+_GENERATES: Final[frozenset[Surface]] = frozenset({"generate", "batch"})
+_METAVARS: Final[Mapping[Kind, str]] = {
+    "text": "TEXT",
+    "integer": "N",
+    "number": "X",
+    "image": "FILE",
+    "object": "JSON",
+    "lora": "PATH:SCALE",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainFields:
     """The fields that are checked, sent and recorded as they are; None means "not requested"."""
+
+    lora: str | None = None
+    flow_shift: float | None = None
+    extra_params: JsonMapping | None = None
+    guidance_scale_2: float | None = None
+    output_compression: int | None = None
+    generator_device: str | None = None
+    bot_task: str | None = None
+    sys_type: str | None = None
+    system_prompt: str | None = None
+    use_system_prompt: SystemPrompt | None = None
 
 
 class RequestValues(TypedDict, total=False):
@@ -51,6 +83,16 @@ class RequestValues(TypedDict, total=False):
     quality: Quality | None
     tag: str | None
     output_format: OutputFormat | None
+    lora: str | None
+    flow_shift: float | None
+    extra_params: JsonMapping | None
+    guidance_scale_2: float | None
+    output_compression: int | None
+    generator_device: str | None
+    bot_task: str | None
+    sys_type: str | None
+    system_prompt: str | None
+    use_system_prompt: SystemPrompt | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +109,9 @@ class RequestField:
         wire: Its name in the request to the server; None if it is not sent under a name of its own.
         allowed: What its values may be, in words; derived from its bounds if empty.
         noun: What a choice is called, with its article.
-        shown_in: The tools and the commands that have it. Batch files have all fields but those of edits.
+        form: The kind of its values, if its type does not say it.
+        shown_in: The tools and the commands that have it. Batch files have all fields but those of edits. A
+            tool takes the others inside `extra_params`.
         short: Other names for it in batch files and sweeps, separated by spaces.
         aliases: What other programs call it, likewise; a tool that gets such a name points to this field.
         swept: Whether a sweep may vary it.
@@ -84,6 +128,7 @@ class RequestField:
     wire: str | None = None
     allowed: str = ""
     noun: str = "one of the choices"
+    form: Kind | None = None
     shown_in: frozenset[Surface] = _EVERYWHERE
     short: str = ""
     aliases: str = ""
@@ -92,8 +137,8 @@ class RequestField:
 
     @property
     def kind(self) -> Kind:
-        """What its values are: text, a kind of number, a choice, or an image."""
-        return _KINDS.get(self.type, "choice" if self.choices else "image")
+        """What its values are: text, a kind of number, a choice, an image, an object, or a LoRA."""
+        return self.form or _KINDS.get(self.type, "choice" if self.choices else "image")
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -118,10 +163,17 @@ class RequestField:
 
     @property
     def in_edits(self) -> bool:
-        """Whether the server takes it for edits, too."""
+        """Whether the server takes it for edits."""
         from vllm_omni_client.edits import ImageEditRequest  # noqa: PLC0415 - slow to import
 
         return self.wire in ImageEditRequest.model_fields
+
+    @property
+    def in_generations(self) -> bool:
+        """Whether the server takes it for images that are generated from text."""
+        from vllm_omni_client.models import ImageGenerationRequest  # noqa: PLC0415 - slow to import
+
+        return self.wire in ImageGenerationRequest.model_fields
 
 
 @functools.cache
@@ -198,6 +250,30 @@ REQUEST_FIELDS: Final = (
         "File format. Default: png, the only lossless one.", wire="output_format",
         noun="a supported format", shown_in=_EVERYWHERE - {"edit_image", "edit"},
         aliases="format image_format file_format file_type image_type output_type extension ext mime_type"),
+    RequestField("lora", str, "LoRA on the server: PATH:SCALE.",
+        "LoRA: its path on the server or its name in the profile, and a scale, such as /loras/ink:0.8.",
+        wire="lora", form="lora", indexed=True,
+        aliases="loras lora_path lora_name lora_request adapter lora_adapter"),
+    RequestField("flow_shift", float, "", "Shift of the flow-matching schedule.", wire="flow_shift",
+        shown_in=_GENERATES, indexed=True, aliases="shift sigma_shift timestep_shift"),
+    RequestField("extra_params", JsonMapping, "Rare or model-specific parameters by name.",
+        "The model's own parameters, as a JSON object.", wire="extra_params",
+        shown_in=frozenset({*TOOLS, *_GENERATES}), indexed=True, aliases="extra_args model_params"),
+    RequestField("guidance_scale_2", float, "", "Guidance of the second stage, for models with two.",
+        wire="guidance_scale_2", shown_in=frozenset({"edit"}), indexed=True, aliases="image_guidance_scale"),
+    RequestField("output_compression", int, "", "JPEG and WebP: quality, 0 to 100.",
+        wire="output_compression", shown_in=_COMMANDS, indexed=True,
+        aliases="compression jpeg_quality webp_quality"),
+    RequestField("generator_device", str, "", "Where the noise is drawn: cpu or cuda.",
+        wire="generator_device", shown_in=_COMMANDS, indexed=True, aliases="rng_device"),
+    RequestField("bot_task", str, "", "HunyuanImage-3.0: its task mode, such as think.", wire="bot_task",
+        shown_in=_COMMANDS, indexed=True),
+    RequestField("sys_type", str, "", "HunyuanImage-3.0: its kind of system prompt for edits.",
+        wire="sys_type", shown_in=frozenset({"edit"}), indexed=True),
+    RequestField("system_prompt", str, "", "HunyuanImage-3.0: a system prompt of your own.",
+        wire="system_prompt", shown_in=_COMMANDS, indexed=True),
+    RequestField("use_system_prompt", SystemPrompt, "", "HunyuanImage-3.0: which system prompt to use.",
+        wire="use_system_prompt", noun="a system prompt", shown_in=_GENERATES, indexed=True),
 )
 # fmt: on
 """Every field that a caller can set, in the order in which tools and batch files list them."""
@@ -227,6 +303,24 @@ def field_named(name: str) -> RequestField:
 def fields_shown_in(surface: Surface) -> tuple[RequestField, ...]:
     """Return the fields that a tool or a command has."""
     return tuple(each for each in REQUEST_FIELDS if surface in each.shown_in)
+
+
+RARE_NAMES: Final = frozenset(each.name for each in PLAIN_FIELDS if not each.shown_in & frozenset(TOOLS))
+"""The fields that no tool has as a parameter of its own; all of them take these inside `extra_params`."""
+
+
+def without_rare_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with those inside `extra_params` that are fields of their own moved out of it.
+
+    Values of `extra_params` that are not an object stay, to be refused where values are checked.
+    """
+    extra = values.get("extra_params")
+    if not isinstance(extra, Mapping):
+        return dict(values)
+    inside = cast("JsonMapping", extra)
+    moved = {name: value for name, value in inside.items() if name in RARE_NAMES}
+    rest = {name: value for name, value in inside.items() if name not in moved}
+    return {**values, **moved, "extra_params": rest or None}
 
 
 def plain_values(source: PlainFields) -> dict[str, Any]:

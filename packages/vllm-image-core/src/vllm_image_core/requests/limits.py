@@ -4,16 +4,19 @@ Source: the request model of vLLM-Omni 0.30.0 (`vllm_omni/entrypoints/openai/pro
 the same limits but accepts True, "7" and 7.0 as integers, and any string as a prompt.
 """
 
+import json
 import math
 import re
 import secrets
+from collections.abc import Iterable, Mapping
 from numbers import Real
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from vllm_image_core.checks import check_integer, invalid_value
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.fields import Bounds, OutputFormat, RequestField, field_named
-from vllm_image_core.text import brief
+from vllm_image_core.requests.lora import as_lora_text, read_lora
+from vllm_image_core.text import LONGEST_PATH, brief
 
 MIN_SEED: Final = -(2**63)
 MAX_SEED: Final = 2**63 - 1
@@ -23,6 +26,7 @@ MAX_CHARACTERS: Final = 20_000
 LONGEST_SIDE: Final = 99_999
 """Pixels: the client, like OpenAI's, writes each side with at most five digits."""
 
+_MOST_NESTED: Final = 16
 _MOST_PIXELS: Final = 2**31 - 1
 _HUGE: Final = 2**63
 _SIDE_ALLOWED: Final = "a positive number of pixels"
@@ -35,7 +39,7 @@ def draw_seed() -> int:
     return secrets.randbelow(2**32)
 
 
-def check(name: str, value: object) -> Any:  # noqa: ANN401 - the field's own type
+def check(name: str, value: object) -> Any:  # noqa: ANN401, PLR0911 - the field's own type; one per kind
     """Check the value of a field by the table of fields, and return it in its own type.
 
     Names of choices may be in upper or lower case.
@@ -57,6 +61,10 @@ def check(name: str, value: object) -> Any:  # noqa: ANN401 - the field's own ty
             if not isinstance(value, bool):
                 raise invalid_value(name, value, "is neither true nor false", "true or false")
             return value
+        case "lora":
+            return str(read_lora(text(name, as_lora_text(value), max_characters=LONGEST_PATH)))
+        case "object":
+            return _json_object(name, value)
         case _:
             return text(name, value, max_characters=MAX_CHARACTERS)
 
@@ -66,6 +74,38 @@ def _choice(field: RequestField, value: object) -> str:
     if named in field.choices:
         return named
     raise invalid_value(field.name, value, f"is not {field.noun}", f"one of {', '.join(field.choices)}")
+
+
+def _json_object(name: str, value: object) -> dict[str, Any]:
+    """Return a copy of a JSON object, which may also be given as its text.
+
+    The server's engine does not survive deep nesting, so the depth is limited, too.
+    """
+    allowed = f"a JSON object of at most {MAX_CHARACTERS} characters and {_MOST_NESTED} levels"
+    try:
+        given = json.loads(value) if isinstance(value, str) else value
+        written = json.dumps(given, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        given, written = None, ""
+    if not isinstance(given, Mapping) or len(written) > MAX_CHARACTERS:
+        raise invalid_value(name, value, "is not a JSON object", allowed)
+    copy: dict[str, Any] = json.loads(written)
+    if _depth(copy) > _MOST_NESTED:
+        raise invalid_value(name, value, "is nested too deeply", allowed)
+    _only_text(name, json.dumps(copy, ensure_ascii=False))
+    return copy
+
+
+def _depth(value: object) -> int:
+    """Count the levels of objects and lists within each other; `json` has limited them already."""
+    match value:
+        case dict():
+            inside = cast("Iterable[object]", value.values())  # pyright: ignore[reportUnknownMemberType] - JSON
+        case list():
+            inside = cast("Iterable[object]", value)
+        case _:
+            return 0
+    return 1 + max(map(_depth, inside), default=0)
 
 
 def side(parameter: str, value: object, *, multiple: int) -> int:

@@ -11,12 +11,13 @@
 Only the size and the format of an image can be confirmed; "-" means that there is no value.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from vllm_image_core.imaging.size import Size
-from vllm_image_core.requests.fields import PLAIN_FIELDS, SENT_TEXTS
+from vllm_image_core.requests.fields import PLAIN_FIELDS, SENT_TEXTS, RequestField
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line
 
@@ -160,10 +161,24 @@ def _lines(request: ImageRequest, resolved: "ResolvedRequest") -> Iterator[Line]
     yield _seed(request, resolved)
     requested_format = None if request.output_format is None else resolved.output_format
     yield _line("output_format", requested_format, resolved.output_format, "", "")
-    for name in (each.name for each in PLAIN_FIELDS if getattr(request, each.name) is not None):
-        requested, sent = getattr(request, name), getattr(resolved, name)
-        outcome: Outcome = "dropped" if sent is None else "as asked" if sent == requested else "changed"
-        yield Line(parameter=name, requested=requested, sent=sent, outcome=outcome, why=reasons(name))
+    for each in PLAIN_FIELDS:
+        if getattr(request, each.name) is not None:
+            yield _plain_line(each, request, resolved, reasons(each.name))
+
+
+def _plain_line(field: RequestField, request: ImageRequest, resolved: "ResolvedRequest", why: str) -> Line:
+    """Show a plain field; a LoRA or an object is sent in another form, but never another one."""
+    requested, sent = _as_text(getattr(request, field.name)), _as_text(getattr(resolved, field.name))
+    same = sent == requested or field.kind in {"lora", "object"}
+    outcome: Outcome = "dropped" if sent is None else "as asked" if same else "changed"
+    return Line(parameter=field.name, requested=requested, sent=sent, outcome=outcome, why=why)
+
+
+def _as_text(value: object) -> Value | None:
+    """Return a value as a receipt shows it: an object as its JSON."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
 
 
 class _Reasons:

@@ -1,10 +1,9 @@
 """Resolve a request: check the caller's values, and fill in the rest from the model's profile."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from pydantic import JsonValue
 from vllm_omni_client.models import ImageGenerationRequest
 
 from vllm_image_core.errors import InvalidRequest
@@ -14,9 +13,17 @@ from vllm_image_core.models.profile import GuidanceField, Profile
 from vllm_image_core.models.quality import Quality
 from vllm_image_core.models.settings import Preset
 from vllm_image_core.requests import limits
-from vllm_image_core.requests.fields import PLAIN_FIELDS, OutputFormat, PlainFields, plain_values
+from vllm_image_core.requests.fields import (
+    PLAIN_FIELDS,
+    REQUEST_FIELDS,
+    OutputFormat,
+    PlainFields,
+    RequestField,
+    plain_values,
+)
 from vllm_image_core.requests.guidance import choose_guidance, choose_negative_prompt
 from vllm_image_core.requests.image_request import ImageRequest, Task
+from vllm_image_core.requests.lora import read_lora
 from vllm_image_core.requests.note import Note
 from vllm_image_core.requests.receipt import Receipt, receipt
 from vllm_image_core.requests.size_choice import choose_size
@@ -110,20 +117,31 @@ class ResolvedRequest(PlainFields):
 
     def to_wire(self) -> ImageGenerationRequest:
         """Return the request for the server: one image, with steps, guidance and seed."""
-        return ImageGenerationRequest(
-            prompt=self.prompt,
-            negative_prompt=self.negative_prompt,
-            n=1,
-            size=str(self.size),
-            response_format="b64_json",
-            output_format=self.output_format,
-            num_inference_steps=self.num_inference_steps,
-            guidance_scale=self._guidance_in("guidance_scale"),
-            true_cfg_scale=self._guidance_in("true_cfg_scale"),
-            extra_params=self._extra_params(),
-            seed=self.seed,
-            **{each.wire: getattr(self, each.name) for each in PLAIN_FIELDS if each.wire},
+        values = self._shared_wire_values() | self._plain_wire_values(
+            each for each in PLAIN_FIELDS if each.in_generations
         )
+        values["extra_params"] = {**self._guidance_in_extra_params(), **(self.extra_params or {})} or None
+        return ImageGenerationRequest(**values)
+
+    def _shared_wire_values(self) -> dict[str, Any]:
+        """Return the fields that generations and edits both have, as they are sent."""
+        return {
+            "prompt": self.prompt,
+            "negative_prompt": self.negative_prompt,
+            "n": 1,
+            "size": str(self.size),
+            "response_format": "b64_json",
+            "output_format": self.output_format,
+            "num_inference_steps": self.num_inference_steps,
+            "guidance_scale": self._guidance_in("guidance_scale"),
+            "true_cfg_scale": self._guidance_in("true_cfg_scale"),
+            "seed": self.seed,
+        }
+
+    def _plain_wire_values(self, chosen: Iterable[RequestField]) -> dict[str, Any]:
+        """Return some plain fields as they are sent."""
+        values = {each.wire: getattr(self, each.name) for each in chosen if each.wire}
+        return values | ({"lora": read_lora(self.lora).to_wire()} if self.lora else {})
 
     def sent_values(self) -> dict[str, object]:
         """Return what is sent and shapes the image, as JSON values."""
@@ -140,10 +158,10 @@ class ResolvedRequest(PlainFields):
     def _guidance_in(self, field: GuidanceField) -> float | None:
         return self.sent_guidance if field == self.guidance_field else None
 
-    def _extra_params(self) -> dict[str, JsonValue] | None:
+    def _guidance_in_extra_params(self) -> dict[str, float]:
         """Return the guidance under the model's own name, if its pipeline reads it from `extra_params`."""
         within, _, name = self.guidance_field.partition(".")
-        return {name: self.sent_guidance} if within == "extra_params" else None
+        return {name: self.sent_guidance} if within == "extra_params" else {}
 
 
 def resolve(
@@ -172,7 +190,7 @@ def resolve(
     steps = _steps(request.num_inference_steps, profile, preset)
     guidance = choose_guidance(request.guidance_scale, profile, preset)
     negative, negative_notes = choose_negative_prompt(request.negative_prompt, profile, guided=guidance.runs)
-    plain, plain_notes = _plain(request, edits=input_images > 0)
+    plain, plain_notes = _plain(request, profile, edits=input_images > 0)
     return ResolvedRequest(
         model=profile.model,
         prompt=prompt,
@@ -200,15 +218,40 @@ def resolve(
     )
 
 
-def _plain(request: ImageRequest, *, edits: bool) -> tuple[dict[str, Any], tuple[Note, ...]]:
-    """Check the plain fields, and drop those that edit requests do not have, with a note on each."""
+def _plain(
+    request: ImageRequest, profile: Profile, *, edits: bool
+) -> tuple[dict[str, Any], tuple[Note, ...]]:
+    """Check the plain fields, and drop those that this kind of request does not have, with a note on each."""
     values = {name: limits.check(name, value) for name, value in plain_values(request).items()}
-    dropped = [each.name for each in PLAIN_FIELDS if edits and each.name in values and not each.in_edits]
+    if "lora" in values:
+        values["lora"] = str(read_lora(values["lora"]).found_in(profile))
+    _check_extra_params(values.get("extra_params", {}), profile)
+    dropped = [
+        each.name
+        for each in PLAIN_FIELDS
+        if each.name in values and not (each.in_edits if edits else each.in_generations)
+    ]
+    kind = "edit requests" if edits else "requests without input images"
     notes = (
-        Note(parameter=name, message=f"{name} was dropped: edit requests have no field for it.")
-        for name in dropped
+        Note(parameter=name, message=f"{name} was dropped: {kind} have no field for it.") for name in dropped
     )
     return {name: value for name, value in values.items() if name not in dropped}, tuple(notes)
+
+
+def _check_extra_params(extra: Mapping[str, Any], profile: Profile) -> None:
+    """Refuse what the server would overwrite, or what has a parameter of its own."""
+    guidance = profile.guidance_field.partition(".")[2]
+    own = {each.name: each.name for each in REQUEST_FIELDS} | {guidance: "guidance_scale"}
+    for name in extra:
+        if name in own:
+            raise InvalidRequest(
+                f"extra_params: {one_line(name)} is not one of the model's own parameters; give it as "
+                f"{own[name]}.",
+                parameter="extra_params",
+                value=name,
+                allowed="names that are not parameters themselves",
+                next_step=f"Give {own[name]} instead, outside extra_params.",
+            )
 
 
 def _output_format(request: ImageRequest) -> tuple[OutputFormat, tuple[Note, ...]]:

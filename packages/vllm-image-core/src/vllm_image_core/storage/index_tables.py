@@ -1,13 +1,15 @@
 """Define the tables of the index, and read and write its rows: one per file."""
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 from vllm_image_core.errors import IndexUnavailable
+from vllm_image_core.provenance.facts import json_object
 from vllm_image_core.requests.fields import PLAIN_FIELDS
 from vllm_image_core.storage import full_text
 from vllm_image_core.storage.database import DamagedDatabase, ImpossibleRow, Schema
@@ -20,6 +22,13 @@ State = tuple[int, int]
 
 _ALWAYS: Final = ("bytes", "modified_ns")
 _ADDED: Final = tuple(each for each in PLAIN_FIELDS if each.indexed)
+_FOURTH: Final = (
+    *("lora TEXT", "flow_shift REAL", "extra_params TEXT", "guidance_scale_2 REAL"),
+    *("output_compression INTEGER", "generator_device TEXT", "bot_task TEXT", "sys_type TEXT"),
+    *("system_prompt TEXT", "use_system_prompt TEXT"),
+)
+"""The columns that the fourth migration adds."""
+_WRITTEN_OUT: Final = frozenset(each.partition(" ")[0] for each in _FOURTH)
 _LEFT_OUT: Final = {"path", "created", *_ALWAYS, *(each.name for each in PLAIN_FIELDS if not each.indexed)}
 _FACTS: Final = tuple(each.name for each in fields(Record) if each.name not in _LEFT_OUT)
 _COLUMNS: Final = ("name", *_ALWAYS, "created", *_FACTS)
@@ -77,8 +86,12 @@ def _row(record: Record) -> tuple[object, ...]:
         record.bytes,
         record.modified_ns,
         (record.created - EPOCH) // timedelta(seconds=1),
-        *(getattr(record, column) for column in _FACTS),
+        *(_as_cell(getattr(record, column)) for column in _FACTS),
     )
+
+
+def _as_cell(value: object) -> object:
+    return json.dumps(value, ensure_ascii=True) if isinstance(value, Mapping) else value
 
 
 def record_of(root: Path, row: tuple[Any, ...]) -> Record:
@@ -90,10 +103,13 @@ def record_of(root: Path, row: tuple[Any, ...]) -> Record:
     if not all(_is_possible(column, value) for column, value in values.items()):
         raise ImpossibleRow("an image has impossible values")
     for each in _ADDED:
-        if each.kind == "boolean" and values[each.name] is not None:
-            values[each.name] = bool(values[each.name])
+        if each.kind in _RESTORED and values[each.name] is not None:
+            values[each.name] = _RESTORED[each.kind](values[each.name])
     name, created = values.pop("name"), values.pop("created")
     return Record(path=root / name, created=EPOCH + timedelta(seconds=created), **values)
+
+
+_RESTORED: Final[Mapping[str, Callable[[Any], object]]] = {"boolean": bool, "object": json_object}
 
 
 def _is_possible(column: str, value: object) -> bool:
@@ -200,8 +216,14 @@ _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         # Files whose modification time differs from the one entered here are read again.
         "UPDATE picture SET modified_ns = 0",
     ),
-    # One for each plain field, in the order of the table. Before another migration follows, write these out.
-    *((f"ALTER TABLE picture ADD COLUMN {each.name} {_sql_type(each.name)}",) for each in _ADDED),
+    tuple(f"ALTER TABLE picture ADD COLUMN {column}" for column in _FOURTH),
+    # One for each further plain field, in the order of the table. Before another migration follows, write
+    # these out above.
+    *(
+        (f"ALTER TABLE picture ADD COLUMN {each.name} {_sql_type(each.name)}",)
+        for each in _ADDED
+        if each.name not in _WRITTEN_OUT
+    ),
 )
 """`width` is NULL for a file that is not an image, `created` is in seconds since 1970, `modified_ns` in
 nanoseconds. An `id` is never used twice. `position` is the image's place in its batch, from 0. `operation`

@@ -229,6 +229,17 @@ def _boolean(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
+def _object(value: object) -> dict[str, object] | None:
+    """Take an object of a size that can be stored; a hostile file may nest it deeper than can be written."""
+    if not isinstance(value, dict):
+        return None
+    try:
+        fits = len(json.dumps(value)) <= MAX_CHARACTERS
+    except RecursionError:
+        return None
+    return cast("dict[str, object]", value) if fits else None
+
+
 def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -237,6 +248,7 @@ _READERS_BY_KIND: Final[Mapping[str, Callable[[object], Any]]] = {
     "integer": _integer,
     "number": _number,
     "boolean": _boolean,
+    "object": _object,
 }
 
 

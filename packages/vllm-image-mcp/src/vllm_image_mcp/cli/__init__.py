@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,6 +20,7 @@ _COMMANDS: Final = (
     "batch",
     "batches",
     "cancel",
+    "completion",
     "edit",
     "estimate",
     "find",
@@ -34,6 +36,12 @@ _COMMANDS: Final = (
 
 class _Commands(GroupedOptions, Group):
     """A group that imports a command when it is called, and all of them to list them."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's own
+        """Run the command line, or answer a shell that asks for completions."""
+        if "_VLLM_IMAGE_MCP_COMPLETE" in os.environ:
+            self._load("completion")  # defines how PowerShell asks
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the names of all commands."""

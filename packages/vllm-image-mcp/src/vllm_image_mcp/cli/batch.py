@@ -72,7 +72,7 @@ async def batch(
     the images in progress and stop, twice to stop at once. The exit status is 1 if a row was refused or an
     image failed.
     """
-    from vllm_image_mcp.cli.batch_progress import BatchProgress  # noqa: PLC0415 - slow to import
+    from vllm_image_mcp.cli.batch_progress import BatchProgress, show_forecast  # noqa: PLC0415 - slow to import
 
     source = _BatchSource(file, kind, options)
     state.check_folder()
@@ -80,7 +80,7 @@ async def batch(
     if dry_run:
         listed = [each async for each in requests]
         if listed:
-            echo(await state.studio.batch(listed).forecast())
+            show_forecast(await state.studio.batch(listed).forecast(), as_json=as_json)
         else:
             source.check_any()
         return 1 if source.refused else 0

@@ -56,14 +56,14 @@ async def sweep(
     """
     from vllm_image_core.requests.image_request import ImageRequest  # noqa: PLC0415 - slow to import
 
-    from vllm_image_mcp.cli.batch_progress import BatchProgress  # noqa: PLC0415 - likewise
+    from vllm_image_mcp.cli.batch_progress import BatchProgress, show_forecast  # noqa: PLC0415 - likewise
 
     variations = shared_options.take_variations(options)
     expansion = state.studio.expansion(variations, ImageRequest(prompt="", **options))
     requests = expansion.expand(prompts)
     batch = state.studio.batch(requests, fresh=fresh)
     if dry_run:
-        echo(await batch.forecast())
+        show_forecast(await batch.forecast(), as_json=as_json)
         return 0
     state.check_folder()
     status = await BatchProgress(state, batch, as_json=as_json).show()

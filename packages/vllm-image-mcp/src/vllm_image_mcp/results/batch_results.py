@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -313,9 +314,14 @@ def sheet_entries(answer: BatchResult) -> list[SheetEntry]:
     ]
 
 
-def _labels(answer: BatchResult, image: BatchImage) -> Parameters:
+def _labels(answer: BatchResult, image: BatchImage) -> dict[str, str | int | float]:
     """The labels of an image on a sheet; width and height become one label, size."""
-    labels = {**image.parameters, **({} if image.seed is None else {"seed": image.seed})}
+    labels = {
+        name: value if isinstance(value, str | int | float) else json.dumps(value)
+        for name, value in image.parameters.items()
+    }
+    if image.seed is not None:
+        labels["seed"] = image.seed
     if not labels.keys() & {"width", "height"}:
         return labels
     every = {**answer.parameters, **labels}

@@ -48,7 +48,7 @@ def found_images(page: Page, *, folder: Path) -> FoundImages:
     )
 
 
-def _parameters(record: Record, folder: Path) -> dict[str, str | int | float | list[str]]:
+def _parameters(record: Record, folder: Path) -> dict[str, object]:
     """Arguments for the image's tool; an edit's inputs are named if every file is still unchanged."""
     given = parameters_of_record(record)
     if record.operation != "edit":

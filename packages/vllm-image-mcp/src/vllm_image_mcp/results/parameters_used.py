@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vllm_image_core.requests.fields import fields_shown_in
+from vllm_image_core.requests.fields import RARE_NAMES, fields_shown_in, plain_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vllm_image_core.requests.resolver import ResolvedRequest
     from vllm_image_core.storage.record import Record
 
-Parameters = dict[str, str | int | float]
+Parameters = dict[str, object]
 
 LONGEST_PROMPT: Final = 1_000
 """Maximum characters of a prompt in a result: twenty complete prompts could exceed a host's limit."""
@@ -53,7 +53,7 @@ def parameters_of_record(record: Record) -> Parameters:
     return _parameters(record)
 
 
-def common_parameters(settings: Iterable[Mapping[str, str | int | float]]) -> Parameters:
+def common_parameters(settings: Iterable[Mapping[str, object]]) -> Parameters:
     """The parameters that all of them share."""
     first, *others = list(settings) or [Parameters()]
     return {
@@ -63,7 +63,7 @@ def common_parameters(settings: Iterable[Mapping[str, str | int | float]]) -> Pa
     }
 
 
-def differing_parameters(same: Mapping[str, str | int | float], settings: Parameters) -> Parameters:
+def differing_parameters(same: Mapping[str, object], settings: Parameters) -> Parameters:
     """The parameters that differ from the shared ones."""
     return {name: value for name, value in settings.items() if same.get(name) != value}
 
@@ -72,6 +72,8 @@ def _parameters(
     source: ImageRequest | ResolvedRequest | Record, *, without: Sequence[str] = ()
 ) -> Parameters:
     found = {name: getattr(source, name) for name in _REPEATING if name not in without}
+    rare = {name: value for name, value in plain_values(source).items() if name in RARE_NAMES}
+    found["extra_params"] = {**rare, **(source.extra_params or {})} or None
     return {
         name: shorten(value) if isinstance(value, str) else value
         for name, value in found.items()

@@ -17,7 +17,7 @@ Scalar = Annotated[
     str | int | float | None,
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "null"}]}),
 ]
-Parameters = Annotated[dict[str, str | int | float], WithJsonSchema({"type": "object"})]
+Parameters = Annotated[dict[str, object], WithJsonSchema({"type": "object"})]
 
 
 def _only(*names: str) -> Callable[[dict[str, Any]], None]:
@@ -34,7 +34,8 @@ def _only(*names: str) -> Callable[[dict[str, Any]], None]:
 def _with_plain_fields(schema: dict[str, Any]) -> None:
     """Add the request fields that have no property of their own to the schema of the parameters used."""
     del schema["additionalProperties"]
-    schema["properties"] |= {each.name: TypeAdapter[Any](each.type).json_schema() for each in PLAIN_FIELDS}
+    shown = [each for each in PLAIN_FIELDS if "generate_image" in each.shown_in and each.kind != "object"]
+    schema["properties"] |= {each.name: TypeAdapter[Any](each.type).json_schema() for each in shown}
 
 
 class Result(BaseModel):
@@ -185,8 +186,8 @@ class FoundImage(Result):
     created: str
     size: str
     tool: Literal["generate_image", "edit_image"] = "generate_image"
-    parameters: Annotated[dict[str, str | int | float | list[str]], WithJsonSchema({"type": "object"})] = (
-        Field(description="Arguments for that tool.")
+    parameters: Annotated[dict[str, object], WithJsonSchema({"type": "object"})] = Field(
+        description="Arguments for that tool."
     )
     model: str | None
     batch_id: str | None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from vllm_image_core.requests.fields import REQUEST_FIELDS, TOOLS, fields_shown_in
+from vllm_image_core.requests.fields import RARE_NAMES, REQUEST_FIELDS, TOOLS, fields_shown_in
 from vllm_image_core.text import one_line
 
 __all__ = ["SortedNames", "note_on_ignored", "sort_names"]
@@ -97,7 +97,7 @@ _SHAPING: Final = frozenset(
 _WRAPPERS: Final = frozenset(
     {
         *("kwargs", "args", "arguments", "params", "parameters", "input", "inputs", "options", "settings"),
-        *("requestbody", "body", "extra", "extraparams", "extrabody", "payload", "data", "request", "config"),
+        *("requestbody", "body", "extra", "extrabody", "payload", "data", "request", "config"),
     }
 )
 """Fields in which some callers nest all their arguments."""
@@ -148,9 +148,14 @@ def sort_names(tool: str, arguments: Mapping[str, object], tools: Mapping[str, S
     """
     known = tools[tool]
     own = {name: value for name, value in arguments.items() if name in known}
+    rare = {name: arguments[name] for name in RARE_NAMES & arguments.keys()}
+    if rare and "extra_params" in known:
+        own["extra_params"] = {**_as_object(own.get("extra_params")), **rare}
     given = {name for name, value in own.items() if value not in (None, "")}
     hints = {
-        name: _hint(tool, name, value, given, tools) for name, value in arguments.items() if name not in known
+        name: _hint(tool, name, value, given, tools)
+        for name, value in arguments.items()
+        if name not in known and not ("extra_params" in own and name in RARE_NAMES)
     }
     return SortedNames(
         own=own,

@@ -54,7 +54,7 @@ def convert_arguments(
         required: The parameters that are kept whatever their value.
     """
     return {
-        name: _convert(value, parameters[name])
+        name: _convert(name, value, parameters[name])
         for name, value in arguments.items()
         if name in required or not _says_nothing(name, value, parameters[name])
     }
@@ -109,13 +109,13 @@ def _says_nothing(name: str, value: object, schema: Schema) -> bool:
     return value.strip() in {"", "null"} | _DEFAULTS.get(name, frozenset())
 
 
-def _convert(value: object, schema: Schema) -> object:
+def _convert(name: str, value: object, schema: Schema) -> object:
     match schema.get("type"):
         case "array":
             items = cast("Schema", schema.get("items", {}))
             return _list(value, "prompt" if _OBJECT in items.get("anyOf", ()) else items.get("type"))
         case "object":
-            return _sweep(value)
+            return _sweep(value) if name == "sweep" else _from_json(value)
         case kind:
             return _scalar(value, kind)
 

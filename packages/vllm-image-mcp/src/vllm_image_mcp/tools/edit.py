@@ -6,7 +6,7 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import Field, SkipValidation
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.requests.fields import RequestValues, field_named
+from vllm_image_core.requests.fields import RequestValues, field_named, without_rare_fields
 
 from vllm_image_mcp.results.tool_results import EditResult
 from vllm_image_mcp.state import State
@@ -52,7 +52,7 @@ async def edit_image(
         prompt=prompt,
         images=[folders.name(name) for name in _as_list(images)],
         mask=None if mask is None else folders.name(mask),
-        **values,
+        **without_rare_fields(values),
     )
     return await generate_one(ctx, request, max_wait=max_wait)
 

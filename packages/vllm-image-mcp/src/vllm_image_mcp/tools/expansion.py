@@ -1,10 +1,9 @@
 """Expand the arguments of batch_generate into image requests, for the call and for the consent to it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
 
 from vllm_image_core.requests.expansion import MOST_IMAGES, PromptSource, Variations
-from vllm_image_core.requests.fields import RequestValues
+from vllm_image_core.requests.fields import RequestValues, without_rare_fields
 from vllm_image_core.requests.image_request import ImageRequest
 
 from vllm_image_mcp.state import State
@@ -34,5 +33,6 @@ def expand_prompts(
         zip=check_switch("zip", pairing, default=False),
         wildcards=check_switch("wildcards", wildcards, default=False),
     )
-    shared = ImageRequest(prompt="", **cast("dict[str, Any]", values))
-    return state.studio.expansion(variations, shared).expand(prompts, seeds=seeds, most=MOST_IMAGES)
+    shared = ImageRequest(prompt="", **without_rare_fields(values))
+    given = [without_rare_fields(each) if isinstance(each, Mapping) else each for each in prompts]
+    return state.studio.expansion(variations, shared).expand(given, seeds=seeds, most=MOST_IMAGES)

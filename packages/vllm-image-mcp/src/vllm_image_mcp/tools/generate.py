@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
-from vllm_image_core.requests.fields import RequestValues
+from vllm_image_core.requests.fields import RequestValues, without_rare_fields
 
 from vllm_image_mcp.results.image_results import unfinished_image
 from vllm_image_mcp.results.links import picture_link
@@ -37,7 +37,8 @@ async def generate_image(
     """
     from vllm_image_core.requests.image_request import ImageRequest  # noqa: PLC0415 - the server starts without it
 
-    return await generate_one(ctx, ImageRequest(prompt=prompt, **values), max_wait=max_wait)
+    request = ImageRequest(prompt=prompt, **without_rare_fields(values))
+    return await generate_one(ctx, request, max_wait=max_wait)
 
 
 async def generate_one(ctx: Context[State], request: ImageRequest, *, max_wait: object) -> CallToolResult:

@@ -33,7 +33,11 @@ def short_output(schema: Mapping[str, Any]) -> Schema:
 
 def _parameter(schema: Schema) -> Schema:
     short = _without(schema, "title", *(["default"] if schema.get("default", ...) is None else []))
+    if short.get("additionalProperties") is True:
+        del short["additionalProperties"]
     choices = [choice for choice in cast("list[Schema]", short.get("anyOf", [])) if choice != _NULL]
+    if len(choices) == 1 and choices[0].get("additionalProperties") is True:
+        choices = [_without(choices[0], "additionalProperties")]
     return {**choices[0], **_without(short, "anyOf")} if len(choices) == 1 else short
 
 
@@ -54,15 +58,16 @@ def _result(schema: Mapping[str, Any], definitions: Mapping[str, Schema]) -> Sch
                 short[key] = [_result(each, definitions) for each in cast("list[Schema]", value)]
             case _:
                 pass
-    return _joined(short)
+    return _nullable(short)
 
 
-def _joined(schema: Schema) -> Schema:
-    """A schema whose alternatives are bare types, with all of them in one `type`; others as they are."""
-    choices = cast("list[Schema]", schema.get("anyOf", []))
-    if not choices or any(choice.keys() != {"type"} for choice in choices):
-        return schema
-    return {"type": [choice["type"] for choice in choices], **_without(schema, "anyOf")}
+def _nullable(schema: Schema) -> Schema:
+    """Write a plain type or null as one list of types, which is shorter."""
+    match schema:
+        case {"anyOf": [{"type": str() as kind, **rest}, {"type": "null"}]} if not rest:
+            return {"type": [kind, "null"], **_without(schema, "anyOf")}
+        case _:
+            return schema
 
 
 def _without(schema: Mapping[str, Any], *keys: str) -> Schema:
