@@ -57,7 +57,7 @@ def test_lists_may_be_paired_and_given_as_json(run_in: RunIn, omni: "OmniServer"
         (("--sweep", "seed"), "'seed' is not NAME=A,B,...; use seed=1,2,3, for example."),
         (("--sweep", "seed=[1"), "'[1' is not a JSON list"),
         (("--sweep", "sead=1,2"), "sweep has 'sead', which is neither a parameter nor in the prompt."),
-        (("--sweep", "steps=4,many"), "num_inference_steps: 'many' is not an integer."),
+        (("--sweep", "steps=4,many"), "--steps: 'many' is not an integer."),
         (("--count", "0"), "count: 0 is out of range."),
         (("--grid", "grid.png"), "grid.png is not the name of a JPEG; use grid.jpg."),
     ],

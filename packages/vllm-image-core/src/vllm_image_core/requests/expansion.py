@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar, cast
 from vllm_image_core.checks import check_integer, invalid_value
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.fields import RANDOM_SEED, SHORT_NAMES, SWEPT
+from vllm_image_core.requests.fields import RANDOM_SEED, RARE_NAMES, SHORT_NAMES, SWEPT
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.wildcards import Wildcards
 from vllm_image_core.text import brief
@@ -50,6 +50,7 @@ _SIZES: Final = re.compile(r"\s*(\d{1,5})\s*[xX*]\s*(\d{1,5})\s*", re.ASCII)
 _ALIASES: Final = {"seeds": "seed", "sizes": _SIZE, **SHORT_NAMES}
 _EXAMPLE: Final = '{"guidance_scale": [3, 5], "seed": [1, 2]}'
 _OWN: Final = ("count", "sweep", "zip", "wildcards")
+_COMMON: Final = tuple(each for each in SWEPT if each not in RARE_NAMES)
 _FIELDS: Final = tuple(each.name for each in fields(ImageRequest) if each.name != "seed_drawn")
 
 PROMPT_FIELDS: Final = (*_FIELDS, _SIZE, *_OWN)
@@ -366,7 +367,7 @@ def _change(name: str, value: object, request: ImageRequest) -> _Change:
         f"sweep has {brief(name)}, {fault}.",
         "sweep",
         name,
-        f"{allowed}{', '.join((*(each for each in SWEPT if hasattr(request, each)), _SIZE))}",
+        f"{allowed}{', '.join((*(each for each in _COMMON if hasattr(request, each)), _SIZE))}",
     )
 
 
