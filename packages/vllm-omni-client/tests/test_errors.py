@@ -95,11 +95,11 @@ def test_a_message_is_never_empty() -> None:
     assert str(ConnectionLost("\n")) == "ConnectionLost"
 
 
-@pytest.mark.parametrize("reason", ["refused", "dns", "timeout", "tls", "other"])
+@pytest.mark.parametrize("reason", ["refused", "dns", "timeout", "tls", "proxy", "other"])
 def test_each_way_of_being_unreachable_has_its_own_next_step(reason: UnreachableReason) -> None:
-    others = {"refused", "dns", "timeout", "tls", "other"} - {reason}
+    others = {"refused", "dns", "timeout", "tls", "proxy", "other"} - {reason}
     steps = {ServerUnreachable("x", reason=other).next_step for other in others}  # type: ignore[arg-type]  # a set of literals widens
-    assert len(steps) == 4
+    assert len(steps) == 5
     assert ServerUnreachable("x", reason=reason).next_step not in steps
 
 

@@ -3,7 +3,7 @@
     OmniError
     ├── InvalidParameter          refused by the client; nothing was sent
     │   └── UnsupportedParameter  this server would silently ignore it: .version
-    ├── ServerUnreachable         no connection: .reason is refused, dns, timeout, tls or other
+    ├── ServerUnreachable         no connection: .reason is refused, dns, timeout, tls, proxy or other
     ├── RequestTimeout            no complete reply within the total deadline, or silence past `read_timeout`
     ├── ConnectionLost            the connection broke after the request was sent; outcome unknown
     ├── BadReply                  the reply is not what the server's contract promises
@@ -82,7 +82,7 @@ failing: it failed at the work.
 bad_reply: its reply breaks the contract.
 unsupported: it cannot do something that another server may be able to do.
 """
-UnreachableReason = Literal["refused", "dns", "timeout", "tls", "other"]
+UnreachableReason = Literal["refused", "dns", "timeout", "tls", "proxy", "other"]
 
 MESSAGE_LIMIT: Final = 500
 """The length limit of a message, in characters."""
@@ -220,7 +220,8 @@ class ServerUnreachable(OmniError):
 
     Attributes:
         reason: "refused" (nothing listens on that port), "dns" (unknown host name), "timeout" (no answer to
-            the connection attempt), "tls" (no secure connection), or "other".
+            the connection attempt), "tls" (no secure connection), "proxy" (the proxy of the environment
+            fails), or "other".
     """
 
     default_gpu_spent: ClassVar[GpuSpent] = "no"
@@ -232,6 +233,7 @@ class ServerUnreachable(OmniError):
         "timeout": "Check whether the host is up and the firewall allows the port.",
         "tls": "Use http:// for a server without TLS, or trust its CA: pass the PEM file as `verify`, or set "
         "SSL_CERT_FILE.",
+        "proxy": "Start the proxy or correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; NO_PROXY exempts hosts.",
         "other": "Check base_url and the proxy settings in the environment.",
     }
 
