@@ -11,7 +11,8 @@ from vllm_image_core.display.card import Displayed
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.files import read_image_file
 from vllm_image_core.imaging import preview
-from vllm_image_core.imaging.grid_axes import Value, differing_names, grid_axes, label
+from vllm_image_core.imaging.captions import Described, differing_captions
+from vllm_image_core.imaging.grid_axes import Value, grid_axes
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import Axis, PreviewFormat
 from vllm_image_core.requests.fields import SWEPT
@@ -66,6 +67,10 @@ def _cell(request: ImageRequest) -> Mapping[str, Value]:
     return {name: value for name, value in values.items() if isinstance(value, (str, int, float))}
 
 
+def _settings(cell: Mapping[str, Value]) -> Mapping[str, Value]:
+    return {name: value for name, value in cell.items() if name != _PROMPT}
+
+
 def _unreadable(message: str) -> BadPicture:
     return BadPicture(message, next_step="Give the path of an image file.")
 
@@ -88,6 +93,31 @@ class ImageGrid:
 
     def _repr_jpeg_(self) -> bytes | None:
         return self.picture.bytes if self.picture.format == "jpeg" else None
+
+
+def _captions(image_sources: Sequence[ImageSource | None]) -> list[str] | None:
+    """Return what differs between the images that are described; None if none of them is."""
+    described = [_describe(image_source) for image_source in image_sources]
+    known = iter(differing_captions([each for each in described if each is not None]))
+    captions = ["" if each is None else next(known) for each in described]
+    return captions if any(captions) else None
+
+
+def _describe(image_source: ImageSource | None) -> Described | None:
+    match image_source:
+        case GeneratedImage(request=made) | (Record() as made):
+            return Described(
+                made.prompt or "",
+                {
+                    "seed": made.seed,
+                    "steps": made.num_inference_steps,
+                    "guidance": made.guidance_scale,
+                    "size": str(made.size),
+                    "model": made.model,
+                },
+            )
+        case _:
+            return None
 
 
 class StudioViews(Displayed):
@@ -134,7 +164,8 @@ class StudioViews(Displayed):
         Args:
             pictures: 1 to 256 images, each as for ``preview``; None, or an image that cannot be read, leaves
                 its numbered place empty.
-            captions: One caption per image, of up to two lines.
+            captions: One caption per image, of up to two lines; by default what differs between generated or
+                found images: their seeds, settings, or prompts.
             first_number: Number of the first image, 0 to 999,999.
             longest_side: As for ``preview``.
             max_bytes: As for ``preview``.
@@ -147,7 +178,7 @@ class StudioViews(Displayed):
         return await asyncio.to_thread(
             lambda: preview.contact_sheet(
                 pictures_of(pictures),
-                captions=captions,
+                captions=_captions(pictures) if captions is None else captions,
                 first_number=first_number,
                 longest_side=longest_side,
                 max_bytes=max_bytes,
@@ -210,15 +241,7 @@ class StudioViews(Displayed):
             x, y, *z = axes
             picture = await self.xy_grid(paths, x=x, y=y, z=z[0] if z else None, format="jpeg", **limits)
         else:
-            names = differing_names(cells)
-            captions = [
-                ", ".join(
-                    label(cell[name]) if name == _PROMPT else f"{name} {label(cell[name])}"
-                    for name in names
-                    if name in cell
-                )
-                for cell in cells
-            ]
+            captions = differing_captions([Described(str(cell[_PROMPT]), _settings(cell)) for cell in cells])
             picture = await self.contact_sheet(
                 paths, captions=captions, first_number=0, format="jpeg", **limits
             )

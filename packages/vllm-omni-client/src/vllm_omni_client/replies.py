@@ -130,6 +130,9 @@ class ReplyImage(_Reply):
         """
         return open_image(self.bytes)
 
+    def __repr_args__(self) -> list[tuple[str | None, object]]:
+        return [("format", self.format), ("size", str(self.size)), ("length", len(self.bytes))]
+
     def _repr_png_(self) -> _Bytes | None:
         return self.bytes if self.format == "png" else None
 
@@ -228,6 +231,15 @@ class ImageGenerationReply(_Reply):
         copy = self.model_copy()
         copy._receipt = receipt  # noqa: SLF001  # of its own class
         return copy
+
+    def __repr_args__(self) -> list[tuple[str | None, object]]:
+        told = [
+            ("data", self.data),
+            ("seed", self.seed),
+            ("metrics", self.metrics),
+            ("warnings", self.warnings),
+        ]
+        return [(name, value) for name, value in told if value not in (None, ())]
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and dict(self) == dict(other)

@@ -37,20 +37,15 @@ def grid_axes(cells: Sequence[Mapping[str, Value]]) -> tuple[Axis, ...] | None:
     return columns, Axis("", [one_line(str(cells[0].get(_PROMPT, "")), limit=_LONGEST)])
 
 
-def differing_names(cells: Sequence[Mapping[str, Value]]) -> list[str]:
-    """Return the names of the settings that are not the same in all images."""
-    names = dict.fromkeys(name for cell in cells for name in cell)
-    return [name for name in names if len({cell.get(name) for cell in cells}) > 1]
-
-
-def label(value: Value) -> str:
+def _label(value: Value) -> str:
     """Return how a value is written next to an image."""
     return f"{value:g}" if isinstance(value, float) else one_line(str(value), limit=_LONGEST)
 
 
 def _axes(cells: Sequence[Mapping[str, Value]]) -> Sequence[Axis]:
     """Return the axes, the one that changes from image to image first; none if the cells are no product."""
-    names = differing_names(cells)
+    every = dict.fromkeys(name for cell in cells for name in cell)
+    names = [name for name in every if len({cell.get(name) for cell in cells}) > 1]
     if any(name not in cell for name in names for cell in cells):
         return []
     orders: dict[tuple[int, ...], list[str]] = {}
@@ -69,7 +64,7 @@ def _axes(cells: Sequence[Mapping[str, Value]]) -> Sequence[Axis]:
 
 def _axis(names: Sequence[str], order: Sequence[int], cells: Sequence[Mapping[str, Value]]) -> Axis:
     first = [order.index(number) for number in range(max(order) + 1)]
-    values = [", ".join(label(cells[place][name]) for name in names) for place in first]
+    values = [", ".join(_label(cells[place][name]) for name in names) for place in first]
     shown = dict.fromkeys(_PROMPT if name.startswith(f"{_PROMPT} ") else name for name in names)
     return Axis(", ".join(shown), values)
 

@@ -10,7 +10,8 @@ from typing import Final, Literal
 
 from mcp.types import Annotations, ImageContent
 from vllm_image_core.errors import BadPicture, ImageError
-from vllm_image_core.imaging.grid_axes import differing_names, grid_axes, label
+from vllm_image_core.imaging.captions import Described, differing_captions
+from vllm_image_core.imaging.grid_axes import grid_axes
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import contact_sheet, preview, xy_grid
 
@@ -128,10 +129,4 @@ def _read_if_there(path: Path | None) -> Picture | None:
 
 def _captions(places: Sequence[SheetEntry]) -> list[str]:
     """The captions that distinguish the cells: prompts, or the differing parameters of one prompt."""
-    if len({place.prompt for place in places}) > 1:
-        return [label(place.prompt) for place in places]
-    names = differing_names([place.parameters for place in places])
-    return [
-        ", ".join(f"{name} {label(place.parameters[name])}" for name in names if name in place.parameters)
-        for place in places
-    ]
+    return differing_captions([Described(place.prompt, place.parameters) for place in places])
