@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.events import Event, EventKind, EventStream
     from vllm_image_core.batches.forecast import BatchForecast
     from vllm_image_core.batches.handle import ImageBatch
+    from vllm_image_core.batches.results import Results
     from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
     from vllm_image_core.batches.worker_pool import Done, Failed, Progress
     from vllm_image_core.batches.worker_pool import State as RequestState
@@ -73,7 +74,7 @@ if TYPE_CHECKING:
     from vllm_image_core.provenance.recall import RecalledInput, RecalledRequest, recall
     from vllm_image_core.requests.edit_request import EditRequest
     from vllm_image_core.requests.edit_resolver import ResolvedEdit
-    from vllm_image_core.requests.expansion import Prompts, PromptSource
+    from vllm_image_core.requests.expansion import Expansion, Prompts, PromptSource, Variations
     from vllm_image_core.requests.fields import RequestValues
     from vllm_image_core.requests.generated_image import GeneratedImage
     from vllm_image_core.requests.image_request import ImageRequest
@@ -107,6 +108,7 @@ __all__ = [
     "Event",
     "EventKind",
     "EventStream",
+    "Expansion",
     "Failed",
     "FoundBatch",
     "GeneratedImage",
@@ -152,12 +154,14 @@ __all__ = [
     "RequestValues",
     "ResolvedEdit",
     "ResolvedRequest",
+    "Results",
     "ServedModel",
     "ServerReport",
     "ServerStatus",
     "Size",
     "Studio",
     "UnknownBatch",
+    "Variations",
     "recall",
     "resolve",
 ]
@@ -166,6 +170,7 @@ _NAMES: Final = {
     "batches.events": ("Event", "EventKind", "EventStream"),
     "batches.handle": ("ImageBatch",),
     "batches.forecast": ("BatchForecast",),
+    "batches.results": ("Results",),
     "batches.summary": ("BatchState", "BatchSummary", "FoundBatch", "ItemReport"),
     "batches.worker_pool": ("Done", "Failed", "Progress", "RequestState"),
     "blocking.batch": ("BlockingBatch",),
@@ -187,7 +192,7 @@ _NAMES: Final = {
     "provenance.recall": ("RecalledInput", "RecalledRequest", "recall"),
     "requests.edit_request": ("EditRequest",),
     "requests.edit_resolver": ("ResolvedEdit",),
-    "requests.expansion": ("PromptSource", "Prompts"),
+    "requests.expansion": ("Expansion", "PromptSource", "Prompts", "Variations"),
     "requests.fields": ("RequestValues",),
     "requests.generated_image": ("GeneratedImage",),
     "requests.image_request": ("ImageRequest",),

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from vllm_omni_client.edits import ImageEditRequest
-from vllm_omni_client.errors import OmniError
+from vllm_omni_client.errors import OmniError, ServerBusy
 from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
@@ -69,6 +69,7 @@ class Fleet:
             self._pool, clock, on_change=self._fail_unservable, on_room=self._dispatch
         )
         self._scheduler = Scheduler(self._pool, self._health_checks, clock)
+        self._ended = asyncio.Event()
         self._failover = Failover(self._pool, self._health_checks, self._scheduler, clock)
 
     @property
@@ -288,6 +289,22 @@ class Fleet:
         *,
         low_priority: bool,
     ) -> ImageGenerationReply:
+        while True:
+            try:
+                return await self._pass_once(member, send, work, low_priority=low_priority)
+            except ServerBusy as error:
+                if not (low_priority and member.under_way) or error.retry_after_seconds is not None:
+                    raise
+            await self._wait_for_room(member)
+
+    async def _pass_once(
+        self,
+        member: Server,
+        send: Callable[[], Awaitable[ImageGenerationReply]],
+        work: float,
+        *,
+        low_priority: bool,
+    ) -> ImageGenerationReply:
         sent = member.limit.record_sent(self._clock())
         if low_priority:
             self._health_checks.update_counts(member)
@@ -304,7 +321,14 @@ class Fleet:
             return reply
         finally:
             record()
+            self._ended.set()
             member.release()
+
+    async def _wait_for_room(self, member: Server) -> None:
+        """Wait until a server that had no room for more has answered one of the requests that it has."""
+        while member.under_way and not member.limit.has_room:
+            self._ended.clear()
+            await self._ended.wait()
 
     async def _ask_any(self, ask: Callable[[Backend], Awaitable[T]]) -> T:
         if self._pool.alone is not None:

@@ -42,7 +42,7 @@ class ServerPool:
         self._learned = learned
         self._ceiling = ceiling
         for backend in backends:
-            self.admit(backend)
+            self._admit(backend, alone=len(backends) == 1)
 
     @property
     def base_url(self) -> str:
@@ -67,9 +67,12 @@ class ServerPool:
 
     def admit(self, backend: Backend) -> Server:
         """Add a server; one that the pool already has is an `InvalidRequest`."""
+        return self._admit(backend, alone=False)
+
+    def _admit(self, backend: Backend, *, alone: bool) -> Server:
         if any(member.url == backend.base_url for member in self.members):
             raise wrong_servers(f"{backend.base_url} is given twice.", backend.base_url)
-        member = Server(backend, parallel=self.parallel, ceiling=self._ceiling)
+        member = Server(backend, parallel=self.parallel, ceiling=self._ceiling, alone=alone)
         self.members.append(member)
         return member
 

@@ -81,9 +81,9 @@ async def batch_generate(
     max_wait: MaxWait = None,
     **values: Unpack[RequestValues],
 ) -> Annotated[CallToolResult, BatchResult]:
-    """Generate several images at once: up to 20 prompts, each with variations, up to 1,000 images in all.
+    """Generate several images at once: up to 20 prompts and variations of them, 1,000 images in all.
 
-    Returns each image's path and seed, and a contact sheet numbered by index (a labelled grid for a sweep).
+    Returns each path and seed, and a contact sheet numbered by index, or a labelled grid.
     One failure does not stop the others. After max_wait the rest goes on: get_batch waits for it by
     batch_id, cancel_batch stops it.
     """

@@ -44,7 +44,7 @@ Prompt = Annotated[
 Prompts = Annotated[
     SkipValidation[list[_Prompt]],
     Field(
-        description='Text, or objects: {"prompt": "a fox", "size": "512x768", "seed": 1, "filename": "fox"}.',
+        description='Text, or objects: {"prompt": "a fox", "size": "512x768", "filename": "fox"}.',
         json_schema_extra={"minItems": 1, "maxItems": 20},
     ),
 ]
@@ -54,12 +54,12 @@ NumInferenceSteps = Annotated[SkipValidation[int | None], _described("num_infere
 Seeds = Annotated[
     SkipValidation[list[int] | None], Field(description="One per prompt. Default: random per image.")
 ]
-_Value = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})]
-Count = Annotated[SkipValidation[int | None], Field(description="Images per prompt, with different seeds.")]
+Count = Annotated[SkipValidation[int | None], Field(description="Images per prompt, with other seeds.")]
 Sweep = Annotated[
-    SkipValidation[dict[str, list[_Value]] | None],
+    SkipValidation[dict[str, list[Any]] | None],
+    WithJsonSchema({"type": "object"}),
     Field(
-        description="For each prompt, all combinations of up to 3 parameters, or words to replace, such as "
+        description="Per prompt, all combinations of up to 3 parameters, or words to replace, such as "
         '{"seed": [1, 2], "size": ["512x512", "768x512"], "red": ["red", "blue"]}.'
     ),
 ]
@@ -67,9 +67,7 @@ Zip = Annotated[SkipValidation[bool | None], Field(description="Pair swept value
 UseWildcards = Annotated[
     SkipValidation[bool | None], Field(description="Expand {red|blue} and __file__ in prompts.")
 ]
-DryRun = Annotated[
-    SkipValidation[bool | None], Field(description="Only check and estimate images, time and disk space.")
-]
+DryRun = Annotated[SkipValidation[bool | None], Field(description="Only estimate time and disk space.")]
 MaxConcurrent = Annotated[
     SkipValidation[int | None], Field(description="Images generated at once. Default: by GPU memory.")
 ]
