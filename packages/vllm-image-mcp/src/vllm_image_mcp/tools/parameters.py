@@ -59,7 +59,7 @@ Sweep = Annotated[
     SkipValidation[dict[str, list[Any]] | None],
     WithJsonSchema({"type": "object"}),
     Field(
-        description="Per prompt, all combinations of up to 3 parameters, or words to replace, such as "
+        description="Per prompt, all combinations of up to 3 parameters or words to replace: "
         '{"seed": [1, 2], "size": ["512x512", "768x512"], "red": ["red", "blue"]}.'
     ),
 ]
