@@ -63,11 +63,9 @@ Sweep = Annotated[
         '{"seed": [1, 2], "size": ["512x512", "768x512"], "red": ["red", "blue"]}.'
     ),
 ]
-Zip = Annotated[SkipValidation[bool | None], Field(description="Pair swept values instead.")]
-UseWildcards = Annotated[
-    SkipValidation[bool | None], Field(description="Expand {red|blue} and __file__ in prompts.")
-]
-DryRun = Annotated[SkipValidation[bool | None], Field(description="Only estimate time and disk space.")]
+Zip = Annotated[SkipValidation[bool | None], Field(description="Pair swept values.")]
+UseWildcards = Annotated[SkipValidation[bool | None], Field(description="Expand {red|blue} and __file__.")]
+DryRun = Annotated[SkipValidation[bool | None], Field(description="Only estimate time and disk.")]
 MaxConcurrent = Annotated[
     SkipValidation[int | None], Field(description="Images generated at once. Default: by GPU memory.")
 ]
