@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from vllm_image_core import BlockingStudio, InvalidRequest
-from vllm_image_core.batch_file.request_rows import RequestRows, is_row_source
+from vllm_image_core.batch_file.request_rows import is_row_source
 
 if TYPE_CHECKING:
     from conftest import BatchServer
@@ -135,4 +135,3 @@ def test_a_text_is_a_path_if_it_ends_like_a_file() -> None:
     assert [is_row_source(each) for each in ("a fox", "a fox.", "a\nb.csv", ["a.csv"], b"a.csv")] == [
         False
     ] * 5
-    assert RequestRows("prompts.csv").refused == []

@@ -40,7 +40,7 @@ def test_it_has_the_methods_of_a_studio_and_closes_without_await() -> None:
 
 @pytest.mark.parametrize(("kind", "source"), [(BlockingStudio, Studio), (BlockingBatch, ImageBatch)])
 def test_each_method_has_the_parameters_and_the_help_of_its_source(kind: type, source: type) -> None:
-    own = {"results", "events", "close", "id"}
+    own = {"draw_grid", "results", "events", "close", "id"}
     for name in public_names(kind) - own:
         derived, given = getattr(kind, name, None), getattr(source, name)
         if inspect.isfunction(given):

@@ -4,13 +4,20 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from vllm_image_core.requests.expansion import PROMPT_FIELDS
 from vllm_image_core.requests.fields import REQUEST_FIELDS
-from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import brief
 
 __all__ = ["COLUMNS", "column_named", "refusal_of_column"]
 
-COLUMNS: Final = {each.name: each.kind for each in REQUEST_FIELDS if hasattr(ImageRequest, each.name)}
+COLUMNS: Final = {
+    **{each.name: each.kind for each in REQUEST_FIELDS if each.name in PROMPT_FIELDS},
+    "size": "text",
+    "count": "integer",
+    "sweep": "object",
+    "zip": "boolean",
+    "wildcards": "boolean",
+}
 """The kind of each column's values, by the name of its field."""
 
 _ALIASES: Final[Mapping[str, str]] = {
@@ -19,16 +26,14 @@ _ALIASES: Final[Mapping[str, str]] = {
     if each.name in COLUMNS
     for alias in (*each.aliases.split(), *each.short.split())
     if alias not in COLUMNS
-}
+} | dict.fromkeys(("batch_size", "n_iter", "batch_count", "num_images", "n"), "count")
 _SEPARATORS: Final = re.compile(r"[\s-]+")
 _SCHEDULER: Final = (
     "vLLM-Omni has no choice of sampler or scheduler: each model generates with its own. Remove the column"
 )
-_ONE_IMAGE: Final = "each row is one image. Remove the column, and repeat the row instead"
 _REFUSED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("sampler", "sampler_name", "sampling_method", "scheduler", "schedule_type"), _SCHEDULER),
     **dict.fromkeys(("clip_skip", "clip_stop_at_last_layers", "ensd", "eta"), _SCHEDULER),
-    **dict.fromkeys(("batch_size", "n_iter", "batch_count", "num_images", "n"), _ONE_IMAGE),
     **dict.fromkeys(
         ("model", "sd_model", "sd_model_checkpoint", "model_hash", "checkpoint"),
         "the server has one model, whatever a row names. Remove the column",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
-from typing import BinaryIO, Final, Literal, cast, get_args
+from typing import Any, BinaryIO, Final, Literal, cast, get_args
 
 from vllm_image_core.batch_file.columns import COLUMNS, column_named, refusal_of_column
 from vllm_image_core.batch_file.csv_records import csv_records
@@ -22,6 +22,7 @@ _FAULTS: Final = {
     "integer": "is not an integer",
     "number": "is not a number",
     "boolean": "is neither true nor false",
+    "object": "is not a JSON object",
 }
 _BOOLEANS: Final = {"true": True, "false": False}
 _SEPARATORS: Final = (",", ";", "\t", "|")
@@ -46,7 +47,7 @@ class Row:
 
     Attributes:
         line: Its line number, from 1.
-        values: Fields of an `ImageRequest`, unchecked.
+        values: Fields of a prompt, unchecked; see `expansion.PromptSource`.
         refusal: Why the row has no values; None if it has.
     """
 
@@ -256,7 +257,7 @@ def _is_row(header: Sequence[str], cells: Sequence[str]) -> bool:
     return bool(numbers) or not any(cell.startswith(" ") for cell in cells[1:])
 
 
-def _value(name: str, cell: str, *, decimal_comma: bool) -> str | int | float | None:
+def _value(name: str, cell: str, *, decimal_comma: bool) -> Any:  # noqa: ANN401 - by column
     """Convert a cell to its column's type; None if it should be a number and is not."""
     try:
         match COLUMNS[name]:
@@ -266,6 +267,8 @@ def _value(name: str, cell: str, *, decimal_comma: bool) -> str | int | float | 
                 return float(cell.replace(",", ".") if decimal_comma else cell)
             case "boolean":
                 return _BOOLEANS.get(cell.lower())
+            case "object":
+                return json.loads(cell)
             case _:
                 return cell
     except ValueError:

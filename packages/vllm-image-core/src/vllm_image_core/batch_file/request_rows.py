@@ -4,16 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeGuard, TypeVar, cast
+from typing import Final, Literal, TypeGuard
 
 from vllm_image_core.batch_file.frame_rows import DataFrame, frame_rows, is_frame, parquet_rows
 from vllm_image_core.batch_file.reader import Row, UnreadableFile, format_of, rows
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.requests.fields import RANDOM_SEED
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line, path_text
 
-__all__ = ["RefusedRow", "RequestRows", "is_row_source", "with_rows"]
+__all__ = ["RefusedRow", "RequestRows", "is_row_source"]
 
 _SUFFIXES: Final = frozenset({".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"})
 _ALLOWED: Final = "a .txt, .csv, .tsv, .jsonl or .parquet file, or a data frame, with a prompt in each row"
@@ -22,8 +21,6 @@ _YIELD_EVERY: Final = 200
 
 _NAMED: Final = 3
 """How many refused rows an error names."""
-
-Source = TypeVar("Source")
 
 Make = Callable[[Mapping[str, object]], Sequence[ImageRequest]]
 """Makes the requests of one row."""
@@ -47,16 +44,6 @@ class RefusedRow:
         return f"{self.unit} {self.number}: {self.reason}"
 
 
-def _one_request(values: Mapping[str, object]) -> Sequence[ImageRequest]:
-    given = {name: value for name, value in values.items() if (name, value) != ("seed", RANDOM_SEED)}
-    return (ImageRequest(**given),)  # type: ignore[arg-type]  # checked by the resolver
-
-
-def with_rows(source: Source | str | Path | DataFrame) -> "Source | RequestRows":
-    """Return the rows of a source that is a file or a data frame, and any other source as it is."""
-    return RequestRows(source) if is_row_source(source) else cast("Source", source)
-
-
 def is_row_source(source: object) -> TypeGuard[str | Path | DataFrame]:
     """Check whether a source of requests is a path or a data frame; a str is if it ends like a file."""
     if isinstance(source, str):
@@ -75,7 +62,7 @@ class RequestRows:
         refused: The rows that cannot be used, in their order, as far as they have been read.
     """
 
-    def __init__(self, source: str | Path | DataFrame, make: Make = _one_request) -> None:
+    def __init__(self, source: str | Path | DataFrame, make: Make) -> None:
         self.refused: list[RefusedRow] = []
         self._source = source
         self._make = make

@@ -59,6 +59,7 @@ class BlockingBatch(Blocking[ImageBatch]):
     cancel = waiting(ImageBatch.cancel)
     close = waiting(ImageBatch.close)
     drain = waiting(ImageBatch.drain)
+    forecast = waiting(ImageBatch.forecast)
     retry_failed = waiting(ImageBatch.retry_failed)
     state = forwarded(ImageBatch.state)
     outcome = forwarded(ImageBatch.outcome)
