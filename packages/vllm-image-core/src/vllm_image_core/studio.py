@@ -390,6 +390,7 @@ class Studio(StudioViews):
         tag: str | None = None,
         limit: int = 50,
         offset: int = 0,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> Page:
         """Find images in the output folder, newest first; without arguments, the last 50.
 
@@ -406,6 +407,8 @@ class Studio(StudioViews):
             tag: The exact tag.
             limit: Maximum number of images, 1 to 1,000.
             offset: Number of newest images to skip; the previous page's ``next_offset``.
+            on_progress: Called with the number of files that have been read and the number of all, while a
+                folder with many new images is read.
 
         Raises:
             InvalidRequest: A value cannot be searched for.
@@ -424,7 +427,9 @@ class Studio(StudioViews):
             limit=limit,
             offset=offset,
         )
-        return await asyncio.to_thread(self._library.find, query)
+        loop = asyncio.get_running_loop()
+        report = on_progress and functools.partial(loop.call_soon_threadsafe, on_progress)
+        return await asyncio.to_thread(self._library.find, query, on_progress=report)
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that matches it."""

@@ -28,7 +28,7 @@ from vllm_image_core.storage.index_tables import INDEX
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Record
-from vllm_image_core.storage.sync import IndexSync, changing, looks_like_picture
+from vllm_image_core.storage.sync import IndexSync, OnProgress, changing, looks_like_picture
 from vllm_image_core.text import one_line
 
 T = TypeVar("T")
@@ -133,16 +133,19 @@ class Index:
         records = self._find_last_seen(found, (batch, *positions))
         return {record.position: record for record in records if record.position is not None}
 
-    def find(self, query: Query) -> Page:
+    def find(self, query: Query, *, on_progress: OnProgress | None = None) -> Page:
         """Return one page of images, newest first, as they are in the folder now.
 
         New and removed files are always noticed. A file that was changed in place is noticed by a new
         `Index`, by `follow`, and if it would be in the answer; in a folder of more than 2,000 images, a new
         `Index` notices it shortly after its first answer.
+
+        A folder that is searched for the first time is read first; `on_progress` is then called with the
+        number of files that have been read and the number of all.
         """
         if self._is_empty():
             return Page(pictures=())
-        page = self._run_with_repair(lambda connection: self._answer(connection, query))
+        page = self._run_with_repair(lambda connection: self._answer(connection, query, on_progress))
         self._start_file_check()
         return page
 
@@ -182,8 +185,8 @@ class Index:
         self._start_file_check()
         return records
 
-    def _answer(self, connection: sqlite3.Connection, query: Query) -> Page:
-        self._update(connection)
+    def _answer(self, connection: sqlite3.Connection, query: Query, on_progress: OnProgress | None) -> Page:
+        self._update(connection, on_progress)
         for _ in range(_MOST_UPDATES):
             page = self._page(connection, query)
             changed = [record.path.name for record in page.pictures if not _is_there(record)]
@@ -193,27 +196,27 @@ class Index:
         self._follow_files(connection)
         return self._page(connection, query)
 
-    def _update(self, connection: sqlite3.Connection) -> None:
+    def _update(self, connection: sqlite3.Connection, on_progress: OnProgress | None = None) -> None:
         """Update this index file from the folder, as far as an answer can wait for it."""
         if self._every_file_checked or (
             self._sync.is_complete(connection) and index_tables.last_id(connection) > _LARGE
         ):
-            self._follow_names(connection)
+            self._follow_names(connection, on_progress)
         else:
-            self._follow_files(connection)
+            self._follow_files(connection, on_progress)
 
-    def _follow_names(self, connection: sqlite3.Connection) -> None:
+    def _follow_names(self, connection: sqlite3.Connection, on_progress: OnProgress | None = None) -> None:
         if self._sync.is_current(connection):
             return
         with self._sync_lock:
             if not self._sync.is_current(connection):  # another thread may have been first
-                self._sync.follow(connection, every_file=False)
+                self._sync.follow(connection, every_file=False, on_progress=on_progress)
 
-    def _follow_files(self, connection: sqlite3.Connection) -> None:
+    def _follow_files(self, connection: sqlite3.Connection, on_progress: OnProgress | None = None) -> None:
         with self._sync_lock:
             if not self._every_file_checked:
                 self._check(connection)
-            self._sync.follow(connection, every_file=True)
+            self._sync.follow(connection, every_file=True, on_progress=on_progress)
             self._every_file_checked = True
 
     def _start_file_check(self) -> None:

@@ -26,6 +26,7 @@ from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Facts, Record, facts_in, record
 from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.sync import OnProgress
 from vllm_image_core.text import LONGEST_PATH, one_line
 
 _logger = logging.getLogger(__name__)
@@ -179,9 +180,9 @@ class Library:
             existing.picture, facts, prompt=existing.record.prompt or "", now=now, filename=filename
         )
 
-    def find(self, query: Query) -> Page:
-        """Return one page of the images, newest first."""
-        return self._index.find(query)
+    def find(self, query: Query, *, on_progress: OnProgress | None = None) -> Page:
+        """Return one page of the images, newest first; see `Index.find`."""
+        return self._index.find(query, on_progress=on_progress)
 
     def _lock_notes(self) -> tuple[str, ...]:
         """Return a note, with the first saved image, if the file system does not support locks."""
