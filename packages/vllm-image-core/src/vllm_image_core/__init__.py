@@ -8,7 +8,8 @@
     image = await studio.generate("a red fox in the snow")
     image
 
-Start with `Studio`; its methods take and return the other names of this package:
+Start with `Studio`, or with `BlockingStudio` to write no `await`; their methods take and return the other
+names of this package:
 
 - Ask for images: `ImageRequest`, `EditRequest`, `InputImage`, `Quality`; `RequestValues` names the
   parameters of `Studio.generate`.
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
     from vllm_image_core.batches.worker_pool import Done, Failed, Progress
     from vllm_image_core.batches.worker_pool import State as RequestState
+    from vllm_image_core.blocking.batch import BlockingBatch
+    from vllm_image_core.blocking.studio import BlockingStudio
     from vllm_image_core.errors import (
         BadPicture,
         BadProfile,
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
         IndexUnavailable,
         InvalidRequest,
         JournalUnavailable,
+        MissingPackage,
         NotEnoughSpace,
         NotRecalled,
         PictureNotSaved,
@@ -90,6 +94,8 @@ __all__ = [
     "BatchMoved",
     "BatchState",
     "BatchSummary",
+    "BlockingBatch",
+    "BlockingStudio",
     "CannotSave",
     "DatabaseUnavailable",
     "Done",
@@ -119,6 +125,7 @@ __all__ = [
     "JournalUnavailable",
     "Match",
     "Metadata",
+    "MissingPackage",
     "NotEnoughSpace",
     "NotRecalled",
     "Page",
@@ -157,6 +164,8 @@ _NAMES: Final = {
     "batches.ingest": ("RequestSource",),
     "batches.summary": ("BatchState", "BatchSummary", "FoundBatch", "ItemReport"),
     "batches.worker_pool": ("Done", "Failed", "Progress", "RequestState"),
+    "blocking.batch": ("BlockingBatch",),
+    "blocking.studio": ("BlockingStudio",),
     "estimation.backlog": ("Eta",),
     "estimation.estimator": ("Estimate",),
     "estimation.gpu": ("Gpu", "GpuReport"),

@@ -752,6 +752,19 @@ def test_files_whose_names_are_not_text_are_counted_in_a_note(root: Path, put: P
     assert Index(root).find(Query()).notes == ()
 
 
+def test_images_that_wait_to_be_entered_together_are_found_by_everyone(root: Path, put: Put) -> None:
+    index = Index(root, group_seconds=60.0)
+    for name in ("a.png", "b.png", "c.png"):
+        put(root / name)
+        with Folder.existing(root) as folder:
+            entry = read_record(folder, name)
+        assert entry is not None
+        index.add(entry, now=False)
+    assert sorted(found(root)) == ["a.png", "b.png", "c.png"]
+    assert sorted(names(index.find(Query()))) == ["a.png", "b.png", "c.png"]
+    assert sorted(found(root)) == ["a.png", "b.png", "c.png"]
+
+
 def test_a_folder_with_many_new_files_tells_how_many_it_has_read(root: Path, put: Put) -> None:
     put(root / "0.png")
     for number in range(1, 1_200):

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, UnknownBatch
-from vllm_image_core.text import one_line
+from vllm_image_core.text import message_of, one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, UnknownBatch):
         return _sentences(str(error), _BATCHES_AT_A_SHELL)
     step = next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
-    whole = _sentences(str(error), *getattr(error, "__notes__", ()), with_command_names(step))
+    whole = _sentences(message_of(error), *getattr(error, "__notes__", ()), with_command_names(step))
     return _with_option_names(whole) if isinstance(error, InvalidRequest) else whole
 
 

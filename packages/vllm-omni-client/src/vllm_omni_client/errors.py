@@ -17,6 +17,7 @@
             ├── OutOfGpuMemory    the reply says out of memory, whatever the status
             └── EngineDead        the engine process is gone; the server must be restarted
 
+`str(error)` is its message and its next step.
 Every error has a `message` (one printable line), an `exchange` (what was tried), `gpu_spent` (whether GPU
 time was probably used), `failures` (the attempts before the last one) and a `next_step` (one sentence). All
 errors can be pickled and copied. No error ever contains the API key.
@@ -150,6 +151,10 @@ class OmniError(Exception):
     def next_step(self) -> str:
         """What the caller can do about it, in one sentence."""
         return self.default_next_step
+
+    def __str__(self) -> str:
+        end = "" if self.message.endswith((".", "?", "!")) else "."
+        return f"{self.message}{end} {self.next_step}"
 
     def with_attempts(
         self, exchange: Exchange | None, *, gpu_spent: GpuSpent, failures: tuple[FailedAttempt, ...] = ()

@@ -67,6 +67,14 @@ class OutcomeReader:
             return None
         return await self._outcome(position, range(position, min(position + _AT_ONCE, self.states.recorded)))
 
+    def read(self, position: int) -> ImageOutcome | None:
+        """The outcome of a request without waiting for it, or None; blocks on disk I/O."""
+        recent = self.states.recent(position)
+        if recent is not None or not self.states.is_ended(position):
+            return recent
+        [item] = self._items([position]).values()
+        return self._read_outcome(item)
+
     def image(self, position: int) -> GeneratedImage:
         """The image of a request that is done; blocks on disk I/O if it is not in memory.
 
@@ -104,12 +112,15 @@ class OutcomeReader:
             wanted = [place for place in ahead if self.states.recent(place) is None]
             self._ahead = await asyncio.to_thread(self._items, wanted)
         item = self._with_outcome(self._ahead.pop(position))
-        if not self._is_done(position):
-            return Failed(position, item.request, restore_error(item.outcome))
+        return await asyncio.to_thread(self._read_outcome, item)
+
+    def _read_outcome(self, item: BatchItem) -> ImageOutcome:
+        if not self._is_done(item.position):
+            return Failed(item.position, item.request, restore_error(item.outcome))
         try:
-            return Done(position, item.request, await asyncio.to_thread(self._stored_image, item))
+            return Done(item.position, item.request, self._stored_image(item))
         except RecordedFailure as error:
-            return Failed(position, item.request, error)
+            return Failed(item.position, item.request, error)
 
     def _items(self, positions: Sequence[int]) -> dict[int, BatchItem]:
         journal = self._context.journal

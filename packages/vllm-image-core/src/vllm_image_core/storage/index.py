@@ -24,6 +24,7 @@ from vllm_image_core.errors import IndexUnavailable
 from vllm_image_core.requests.content_hash import ContentKey
 from vllm_image_core.storage import full_text, index_tables
 from vllm_image_core.storage.database import DamagedDatabase, Database
+from vllm_image_core.storage.grouped_writes import GroupedWrites
 from vllm_image_core.storage.index_tables import INDEX
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.query import Query
@@ -91,22 +92,36 @@ class Index:
     Args:
         root: The folder of the images, absolute.
         clock_ns: Returns nanoseconds since 1970.
+        group_seconds: For how long added images may wait to be entered together.
     """
 
-    def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns, group_seconds: float = 0.0
+    ) -> None:
         self._root = root
         self._database = Database(root, INDEX)
         self._sync = IndexSync(root, clock_ns=clock_ns)
         self._sync_lock = threading.Lock()
         self._check_lock = threading.Lock()
         self._every_file_checked = False
+        self._added = GroupedWrites(self._enter, seconds=group_seconds)
 
-    def add(self, record: Record) -> None:
-        """Add an image that was just saved, replacing any entry for a file of that name."""
+    def add(self, record: Record, *, now: bool = True) -> None:
+        """Add an image that was just saved, replacing any entry for a file of that name.
 
+        Unless it must be entered `now`, it may wait a moment to be entered with others. Until then, this
+        index enters it before it answers, and others read its file.
+        """
+        self._added.add(record, now=now)
+
+    def flush(self) -> None:
+        """Enter the images that still wait."""
+        self._added.flush()
+
+    def _enter(self, records: Sequence[Record]) -> None:
         def enter(connection: sqlite3.Connection) -> None:
             with changing(connection) as fts:
-                index_tables.enter(connection, [record], fts=fts)
+                index_tables.enter(connection, records, fts=fts)
 
         self._run_with_repair(enter)
 
@@ -115,6 +130,7 @@ class Index:
 
         The first call checks the files of the folder, as `find` does; later calls read only the index.
         """
+        self.flush()
         if self._is_empty():
             return ()
         found = "width IS NOT NULL AND key = ? ORDER BY created DESC, id DESC LIMIT ?"
@@ -126,6 +142,7 @@ class Index:
         The first call checks the files of the folder, as `find` does; later calls read only the index. At
         most 500 positions are asked for at once.
         """
+        self.flush()
         if self._is_empty():
             return {}
         marks = ", ".join("?" * len(positions))
@@ -143,6 +160,7 @@ class Index:
         A folder that is searched for the first time is read first; `on_progress` is then called with the
         number of files that have been read and the number of all.
         """
+        self.flush()
         if self._is_empty():
             return Page(pictures=())
         page = self._run_with_repair(lambda connection: self._answer(connection, query, on_progress))

@@ -22,6 +22,7 @@ _COMMANDS: Final = (
     "edit",
     "estimate",
     "find",
+    "gallery",
     "generate",
     "health",
     "init",
