@@ -247,6 +247,7 @@ def serve_http(settings: Settings) -> None:
         server_header=False,
         proxy_headers=False,
         ws="none",
+        http="h11",  # httptools keeps spaces after a header's value, which HTTP says to ignore
         timeout_graceful_shutdown=1,
     )
     listener = config.bind_socket()
