@@ -135,6 +135,8 @@ VALUES = {
     "api_key": "sesame",
     "header": "X-Team: blue",
     "ca_file": __file__,
+    "model": "flux.1-dev",
+    "assume_edits": "1",
     "demo": "1",
     "gpu_name": "H100",
     "gpu_vram_gb": "80",
@@ -204,12 +206,19 @@ def default_in(tool: Tool, parameter: str) -> str:
         return str(default)
     if tool.name == "find_images":
         return "any"
+    if tool.name == "edit_image" and parameter in {"width", "height", "aspect_ratio"}:
+        return "the image's"
     return {
         "seed": "random",
         "seeds": "random",
         "filename": "time and hash",
         "negative_prompt": "none",
         "mask": "none",
+        "mask_box": "none",
+        "mask_polygon": "none",
+        "outpaint": "none",
+        "upscale": "none",
+        "reference_image": "none",
         "sweep": "none",
         "lora": "none",
         "extra_params": "none",
