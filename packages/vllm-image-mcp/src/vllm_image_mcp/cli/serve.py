@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vllm_image_mcp.options import GroupedOptions, with_settings
-from vllm_image_mcp.startup import check_profiles
+from vllm_image_mcp.startup import check_output_folder, check_profiles
 
 if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
@@ -21,4 +21,5 @@ def serve(settings: Settings) -> None:
     from vllm_image_mcp import server  # noqa: PLC0415 - the other commands need no MCP
 
     check_profiles(settings)
+    check_output_folder(settings)
     server.serve(settings)
