@@ -3,14 +3,14 @@
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
 from vllm_omni_client._transport.large_reads import LargeReadTransport
 
 MIB = 1024 * 1024
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Talk = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -19,7 +19,12 @@ async def served(talk: Talk) -> AsyncGenerator[httpx.AsyncClient]:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        await talk(reader, writer)
+        try:
+            await talk(writer)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     transport = LargeReadTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), idle_seconds=3.0)
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
@@ -29,7 +34,7 @@ async def served(talk: Talk) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 async def test_a_long_reply_comes_in_pieces_of_more_than_httpcores_own_64_kib() -> None:
-    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (8 * MIB) + bytes(8 * MIB))
         await writer.drain()
 
@@ -40,9 +45,8 @@ async def test_a_long_reply_comes_in_pieces_of_more_than_httpcores_own_64_kib() 
 
 
 async def test_a_reply_that_is_cut_off_is_a_protocol_error_of_httpx() -> None:
-    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
-        writer.close()
 
     async with served(talk) as client:
         with pytest.raises(httpx.RemoteProtocolError):
@@ -52,9 +56,8 @@ async def test_a_reply_that_is_cut_off_is_a_protocol_error_of_httpx() -> None:
 async def test_a_server_that_says_nothing_is_a_read_timeout_of_httpx() -> None:
     done = asyncio.Event()
 
-    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(_: asyncio.StreamWriter) -> None:
         await done.wait()
-        writer.close()
 
     async with served(talk) as client:
         with pytest.raises(httpx.ReadTimeout):
