@@ -5,6 +5,7 @@ came, to be read and judged when it is complete.
 """
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import Final
 
 from vllm_omni_client._imaging.picture import Inspection
@@ -32,7 +33,7 @@ class PictureMemory:
     def begin(self) -> None:
         """Discard everything that an earlier attempt received."""
         self._body: list[bytes] = []
-        self._parts: list[bytes | memoryview] = []
+        self._image = BytesIO()  # which gives its content away without a copy
         self._inspection = Inspection(most_pixels=self._most_pixels)
         self._stream: PictureStream | None = PictureStream(self._take)
         self._reply: ImageGenerationReply | None = None
@@ -54,7 +55,7 @@ class PictureMemory:
         except ValueError:
             return b"".join(body)
         finally:
-            self._stream, self._parts = None, []
+            self._stream, self._image = None, BytesIO()
         return b"".join(body) if self._reply is None else b""
 
     def decode(self, body: bytes) -> ImageGenerationReply:
@@ -64,11 +65,11 @@ class PictureMemory:
     def _read(self) -> ImageGenerationReply | None:
         """Return the reply if it is the usual one. Raises ValueError for some that are not."""
         stream = self._stream
-        if stream is None or stream.surplus or not self._parts:
+        if stream is None or stream.surplus or not self._image.tell():
             return None
         envelope = stream.finish()
         inspected = self._inspection.finish()
-        data = b"".join(self._parts)
+        data = self._image.getvalue()
         if stream.gap is None:
             image = ReplyImage(bytes=data).with_inspection(inspected)
             return ImageGenerationReply(
@@ -84,4 +85,4 @@ class PictureMemory:
 
     def _take(self, part: bytes | memoryview) -> None:
         self._inspection.feed(part)
-        self._parts.append(part)
+        self._image.write(part)
