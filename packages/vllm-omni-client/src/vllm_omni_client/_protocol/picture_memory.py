@@ -5,7 +5,6 @@ came, to be read and judged when it is complete.
 """
 
 from collections.abc import Callable
-from io import BytesIO
 from typing import Final
 
 from vllm_omni_client._imaging.picture import Inspection
@@ -33,7 +32,7 @@ class PictureMemory:
     def begin(self) -> None:
         """Discard everything that an earlier attempt received."""
         self._body: list[bytes] = []
-        self._image = BytesIO()  # which gives its content away without a copy
+        self._parts: list[bytes | memoryview] = []
         self._inspection = Inspection(most_pixels=self._most_pixels)
         self._stream: PictureStream | None = PictureStream(self._take)
         self._reply: ImageGenerationReply | None = None
@@ -55,7 +54,7 @@ class PictureMemory:
         except ValueError:
             return b"".join(body)
         finally:
-            self._stream, self._image = None, BytesIO()
+            self._stream, self._parts = None, []
         return b"".join(body) if self._reply is None else b""
 
     def decode(self, body: bytes) -> ImageGenerationReply:
@@ -65,11 +64,11 @@ class PictureMemory:
     def _read(self) -> ImageGenerationReply | None:
         """Return the reply if it is the usual one. Raises ValueError for some that are not."""
         stream = self._stream
-        if stream is None or stream.surplus or not self._image.tell():
+        if stream is None or stream.surplus or not self._parts:
             return None
         envelope = stream.finish()
         inspected = self._inspection.finish()
-        data = self._image.getvalue()
+        data = b"".join(self._parts)
         if stream.gap is None:
             image = ReplyImage(bytes=data).with_inspection(inspected)
             return ImageGenerationReply(
@@ -85,4 +84,4 @@ class PictureMemory:
 
     def _take(self, part: bytes | memoryview) -> None:
         self._inspection.feed(part)
-        self._image.write(part)
+        self._parts.append(part)
