@@ -1,5 +1,6 @@
-import os
+import sys
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import click
@@ -89,6 +90,18 @@ def test_a_bad_value_in_the_environment_is_named_by_its_option_too(variable: str
     assert f"Error: {option}: " in result.stderr
 
 
+def test_a_bad_value_is_traced_to_where_it_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("timeout = -1", "utf-8")
+    assert (
+        "--timeout: must be greater than 0 (from VLLM_IMAGE_TIMEOUT)"
+        in run(env={"VLLM_IMAGE_TIMEOUT": "0"}).stderr
+    )
+    assert f"--timeout: must be greater than 0 (from {file})" in run("--config", str(file)).stderr
+    file.write_text("time_limit = -1", "utf-8")
+    assert f"Error: {file}: 'time_limit' is not a setting." in run("--config", str(file)).stderr
+
+
 def test_every_bad_value_is_told_at_once_and_no_secret_with_it() -> None:
     result = run("--timeout", "0", "--api-key", "canary canary", "--vllm-url", "http://user:canary@gpu")
     assert [word in result.stderr for word in ("--timeout", "--api-key", "--vllm-url")] == [True] * 3
@@ -106,7 +119,7 @@ def cut_off(_: Settings) -> None:
     click.echo(how_to_resume("batch_1", as_json=True))
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell's quoting")
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell's quoting")
 def test_how_to_go_on_repeats_the_options_that_were_given_but_for_the_key() -> None:
     options = ("--vllm-url", "http://a", "--vllm-url", "http://b", "--timeout", "5", "--api-key", "secret")
     options = (*options, "--header", "X-Team: secret")

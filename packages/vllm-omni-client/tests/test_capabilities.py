@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from vllm_omni_client.capabilities import Capabilities, numbers_of
@@ -55,6 +56,13 @@ def test_a_description_without_pictures_falls_back_to_the_version(text: bytes) -
     assert Capabilities.of_openapi(text, "0.20.0") == Capabilities.of_version("0.20.0")
 
 
+def test_a_server_for_a_language_model_has_no_routes_for_images() -> None:
+    description = b'{"paths": {"/v1/chat/completions": {}, "/v1/models": {}, "/health": {}}}'
+    known = Capabilities.of_openapi(description, "0.30.0")
+    assert not known.has("/v1/images/generations")
+    assert known.has("/v1/chat/completions")
+
+
 def test_a_reference_that_leads_nowhere_is_no_crash() -> None:
     schema = json.dumps(SCHEMA).replace("schemas/Kind", "schemas/Gone").encode()
     assert not Capabilities.of_openapi(schema, None).sends_files
@@ -98,3 +106,16 @@ def test_the_first_two_numbers_are_the_version() -> None:
     assert numbers_of("v0.30.0.dev12+gabc") == (0, 30)
     assert numbers_of("0.30") == (0, 30)
     assert numbers_of("12345.1") is None
+
+
+@pytest.mark.parametrize("version", ["v3.8.0", "2.1.0", "main", "", None])
+def test_the_version_of_another_server_says_nothing_about_its_fields(version: str | None) -> None:
+    server = Capabilities.of_version(version)
+    assert (server.source, server.version, server.is_vllm_omni) == ("unknown", version, False)
+
+
+def test_a_vllm_omni_shows_itself_by_its_version_or_by_fields_of_its_own() -> None:
+    omni = Capabilities.of_version("0.30.0")
+    assert omni.is_vllm_omni
+    assert replace(omni, source="openapi").is_vllm_omni
+    assert not replace(omni, source="openapi", generation_fields=frozenset({"prompt", "seed"})).is_vllm_omni

@@ -36,11 +36,15 @@ def tools() -> Mapping[str, Schema]:
         ("generate_image", "init_image", "Only edit_image takes images"),
         ("generate_image", "mask", "Only edit_image takes mask"),
         ("edit_image", "input_image", "Use images"),
-        ("edit_image", "width", "Omit it: the result has the size of the first image"),
+        ("edit_image", "size", "Use width and height, or aspect_ratio; by default, that of the first image"),
         ("batch_generate", "prompt", "Use prompts"),
-        ("batch_generate", "output_format", "Only generate_image takes output_format"),
+        ("batch_generate", "n", "Use count"),
         ("estimate_generation", "n", "Use num_images"),
-        ("estimate_generation", "aspect_ratio", "Only generate_image, batch_generate take aspect_ratio"),
+        (
+            "estimate_generation",
+            "aspect_ratio",
+            "Only generate_image, batch_generate, edit_image take aspect_ratio",
+        ),
         ("get_batch", "batch_Id", "Use batch_id"),
         ("get_batch", "maxwait", "Use max_wait"),
         ("find_images", "before", "Use until"),
@@ -84,7 +88,7 @@ def test_where_to_save_an_image_is_a_slip_unless_its_name_is_given(
     assert sort_names("generate_image", {**GENERATE, name: "a.png"}, tools).slips == {name: "Use filename"}
     named = {**GENERATE, "filename": "a.png", name: "/home/ana/project"}
     assert sort_names("generate_image", named, tools).ignored == (name,)
-    assert sort_names("batch_generate", {"prompts": ["a"], name: "x"}, tools).ignored == (name,)
+    assert sort_names("batch_generate", {"prompts": ["a"], name: "x"}, tools).slips == {name: "Use filename"}
 
 
 @pytest.mark.parametrize("inside", [{"seed": 3}, '{"seed": 3}', '{"seed": 3, "other": 1}'])

@@ -41,10 +41,16 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "num_inference_steps": None,
         "guidance_scale": None,
         "seeds": None,
+        "filename": None,
         "quality": None,
+        "output_format": None,
         "lora": None,
         "extra_params": None,
+        "count": None,
         "sweep": None,
+        "zip": None,
+        "wildcards": None,
+        "dry_run": None,
         "max_concurrent": None,
         "max_wait": None,
     },
@@ -52,13 +58,23 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "prompt": ...,
         "images": ...,
         "mask": None,
+        "mask_box": None,
+        "mask_polygon": None,
+        "outpaint": None,
+        "upscale": None,
+        "reference_image": None,
         "strength": None,
+        "layers": None,
         "negative_prompt": None,
+        "width": None,
+        "height": None,
+        "aspect_ratio": None,
         "num_inference_steps": None,
         "guidance_scale": None,
         "seed": None,
         "filename": None,
         "quality": None,
+        "output_format": None,
         "lora": None,
         "extra_params": None,
         "max_wait": None,
@@ -77,6 +93,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "seed": None,
         "since": None,
         "until": None,
+        "batch_id": None,
         "limit": 10,
         "offset": 0,
     },
@@ -86,8 +103,14 @@ TYPES = {
     "prompt": "string",
     "images": ["string"],
     "mask": "string",
+    "mask_box": ["array"],
+    "mask_polygon": ["array"],
+    "outpaint": "string",
+    "upscale": "number",
+    "reference_image": "string",
+    "layers": "integer",
     "strength": "number",
-    "prompts": ["string"],
+    "prompts": ["string", "object"],
     "negative_prompt": "string",
     "width": "integer",
     "height": "integer",
@@ -105,7 +128,11 @@ TYPES = {
     "max_wait": "number",
     "wait": "boolean",
     "resume": "boolean",
+    "count": "integer",
     "sweep": "object",
+    "zip": "boolean",
+    "wildcards": "boolean",
+    "dry_run": "boolean",
     "lora": "string",
     "extra_params": "object",
     "text": "string",
@@ -245,8 +272,10 @@ def misfits(value: JsonValue, shape: Shape, at: str = "answer") -> list[str]:
 
 
 def json_type(schema: Mapping[str, Any]) -> object:
-    """The type of a parameter's schema: a name, or a name in a list."""
-    return [schema["items"]["type"]] if schema["type"] == "array" else schema["type"]
+    """The type of a parameter's schema: a name, or the names of what a list may hold."""
+    if schema["type"] != "array":
+        return schema["type"]
+    return [each["type"] for each in schema["items"].get("anyOf", [schema["items"]])]
 
 
 def text(result: CallToolResult) -> str:

@@ -153,6 +153,9 @@ class ReplyImage(_Reply):
         """
         return open_image(self.bytes)
 
+    def __repr_args__(self) -> list[tuple[str | None, object]]:
+        return [("format", self.format), ("size", str(self.size)), ("length", len(self.bytes))]
+
     def _repr_png_(self) -> _Bytes | None:
         return self.bytes if self.format == "png" else None
 
@@ -228,6 +231,11 @@ class ImageGenerationReply(_Reply):
         return self._receipt.ignored_fields if self._receipt else ()
 
     @property
+    def unconfirmed_fields(self) -> tuple[str, ...]:
+        """Fields that were sent, without any sign that this server reads them."""
+        return self._receipt.unconfirmed_fields if self._receipt else ()
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """How the result differs from the request, a sentence each."""
         return self._receipt.warnings if self._receipt else ()
@@ -251,6 +259,15 @@ class ImageGenerationReply(_Reply):
         copy = self.model_copy()
         copy._receipt = receipt  # noqa: SLF001  # of its own class
         return copy
+
+    def __repr_args__(self) -> list[tuple[str | None, object]]:
+        told = [
+            ("data", self.data),
+            ("seed", self.seed),
+            ("metrics", self.metrics),
+            ("warnings", self.warnings),
+        ]
+        return [(name, value) for name, value in told if value not in (None, ())]
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and dict(self) == dict(other)
@@ -276,10 +293,10 @@ class ModelCard(_Reply):
 
 
 class ModelList(_Reply):
-    """The reply to `GET /v1/models`; every card is the same model under a different name.
+    """The reply to `GET /v1/models`: of a vLLM-Omni, one model under several names; of a gateway, any models.
 
     Attributes:
-        data: The cards; generations accept only the first name.
+        data: The cards; a vLLM-Omni accepts only the first name.
     """
 
     data: tuple[ModelCard, ...]

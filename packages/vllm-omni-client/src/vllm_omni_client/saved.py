@@ -8,7 +8,7 @@ from vllm_omni_client.receipt import CallReport
 from vllm_omni_client.replies import GenerationMetrics
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SavedImage:
     """An image in a file, checked while it was written.
 
@@ -28,6 +28,10 @@ class SavedImage:
     metrics: GenerationMetrics | None
     receipt: CallReport
 
+    def __repr__(self) -> str:
+        facts = f"format={self.format!r}, size='{self.size}', length={self.length}, seed={self.seed}"
+        return f"SavedImage(path={str(self.path)!r}, {facts})"
+
     @property
     def seed(self) -> int | None:
         """The seed that was sent: the caller's, or one drawn by the client."""
@@ -37,6 +41,11 @@ class SavedImage:
     def ignored_fields(self) -> tuple[str, ...]:
         """Fields that the caller set and this server would have silently ignored."""
         return self.receipt.ignored_fields
+
+    @property
+    def unconfirmed_fields(self) -> tuple[str, ...]:
+        """Fields that were sent, without any sign that this server reads them."""
+        return self.receipt.unconfirmed_fields
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from vllm_omni_client.errors import OmniError
+from vllm_omni_client.capabilities import GENERATIONS_PATH
+from vllm_omni_client.errors import NotFound, OmniError
 
 from vllm_image_core.display.card import Card, Displayed
-from vllm_image_core.fleet.backend import Backend
+from vllm_image_core.fleet.backend import Backend, DescribedBackend
 from vllm_image_core.fleet.fleet import Fleet
+from vllm_image_core.fleet.server_pool import ChooseModel
 
 ServerStatus = Literal["healthy", "unhealthy", "unreachable"]
 _SEVERAL = 2
+_NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +60,16 @@ async def examine(backend: Backend, *, timer: Callable[[], float] = time.perf_co
 
     In a fleet, each server is asked as well, all at the same time.
     """
-    backends = backend.backends if isinstance(backend, Fleet) else ()
-    if len(backends) < _SEVERAL:
+    if not isinstance(backend, Fleet) or len(backend.backends) < _SEVERAL:
         return await _examine(backend, timer)
+    choose = backend.choose_model
     fleet, *servers = await asyncio.gather(
-        _examine(backend, timer), *(_examine(each, timer) for each in backends)
+        _examine(backend, timer), *(_examine(each, timer, choose) for each in backend.backends)
     )
     return replace(fleet, servers=tuple(servers))
 
 
-async def _examine(backend: Backend, timer: Callable[[], float]) -> Health:
+async def _examine(backend: Backend, timer: Callable[[], float], choose: ChooseModel | None = None) -> Health:
     started = timer()
     try:
         alive = await backend.health_check()
@@ -75,20 +78,39 @@ async def _examine(backend: Backend, timer: Callable[[], float]) -> Health:
         status = "unhealthy" if answered else "unreachable"
         return Health(server_url=backend.base_url, status=status, error=error)
     latency = timer() - started
-    model, error = await _read_model(backend)
+    (model, error), lack = await asyncio.gather(_read_model(backend, choose), _lack_of_images(backend))
     return Health(
         server_url=backend.base_url,
-        status="healthy" if alive and model else "unhealthy",
+        status="healthy" if alive and model and not lack else "unhealthy",
         model=model,
         latency_seconds=latency,
         version=await _version(backend),
-        error=error,
+        error=error or lack,
     )
 
 
-async def _read_model(backend: Backend) -> tuple[str | None, OmniError | None]:
+async def _lack_of_images(backend: Backend) -> OmniError | None:
+    """Return the error that every image would end with if the server has a language model."""
+    if isinstance(backend, Fleet) and len(backend.backends) == 1:
+        [backend] = backend.backends
+    if not isinstance(backend, DescribedBackend):
+        return None
+    try:
+        known = await backend.capabilities()
+    except OmniError:
+        return None
+    if known.has(GENERATIONS_PATH):
+        return None
+    return NotFound(
+        f"the server has no route {GENERATIONS_PATH}: it has a language model, or runs without --omni",
+        status=_NOT_FOUND,
+    )
+
+
+async def _read_model(backend: Backend, choose: ChooseModel | None) -> tuple[str | None, OmniError | None]:
     try:
         models = await backend.get_models()
+        models = choose(models) if choose else models
     except OmniError as error:
         return None, error
     return (models.data[0].id, None) if models.data else (None, None)

@@ -9,6 +9,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_type_hints
 
@@ -20,10 +21,13 @@ OutputFormat = Literal["png", "jpeg", "webp"]
 SystemPrompt = Literal["dynamic", "en_vanilla", "en_recaption", "en_think_recaption", "en_unified", "custom"]
 """The system prompts of HunyuanImage-3.0 (source: vLLM-Omni 0.30.0, `protocol/images.py`)."""
 
+AreaLists = list[list[float]]
+"""Boxes or polygons, each as its numbers."""
+
 JsonMapping = Mapping[str, Any]
 """A JSON object."""
 
-Kind = Literal["text", "integer", "number", "boolean", "choice", "image", "object", "lora"]
+Kind = Literal["text", "integer", "number", "boolean", "choice", "image", "object", "lora", "areas"]
 Surface = Literal["generate_image", "batch_generate", "edit_image", "generate", "batch", "edit"]
 Bounds = tuple[float, float] | None
 
@@ -42,6 +46,7 @@ _KINDS: Final[Mapping[object, Kind]] = {
 }
 _EVERYWHERE: Final[frozenset[Surface]] = frozenset(get_args(Surface))
 _COMMANDS: Final[frozenset[Surface]] = frozenset({"generate", "batch", "edit"})
+_EDITS: Final[frozenset[Surface]] = frozenset({"edit_image", "edit"})
 _GENERATES: Final[frozenset[Surface]] = frozenset({"generate", "batch"})
 _METAVARS: Final[Mapping[Kind, str]] = {
     "text": "TEXT",
@@ -50,6 +55,7 @@ _METAVARS: Final[Mapping[Kind, str]] = {
     "image": "FILE",
     "object": "JSON",
     "lora": "PATH:SCALE",
+    "areas": "X,Y,X,Y",
 }
 
 
@@ -110,11 +116,12 @@ class RequestField:
         allowed: What its values may be, in words; derived from its bounds if empty.
         noun: What a choice is called, with its article.
         form: The kind of its values, if its type does not say it.
+        range: Its least and greatest number, if the client's request types do not have it.
         shown_in: The tools and the commands that have it. Batch files have all fields but those of edits. A
             tool takes the others inside `extra_params`.
         short: Other names for it in batch files and sweeps, separated by spaces.
         aliases: What other programs call it, likewise; a tool that gets such a name points to this field.
-        swept: Its place in the list of parameters that a sweep may vary; None if it cannot be swept.
+        swept: Whether a sweep may vary it.
         indexed: Whether the index of the output folder holds it.
     """
 
@@ -129,10 +136,11 @@ class RequestField:
     allowed: str = ""
     noun: str = "one of the choices"
     form: Kind | None = None
+    range: Bounds = None
     shown_in: frozenset[Surface] = _EVERYWHERE
     short: str = ""
     aliases: str = ""
-    swept: int | None = None
+    swept: bool = True
     indexed: bool = False
 
     @property
@@ -147,7 +155,9 @@ class RequestField:
 
     @property
     def bounds(self) -> Bounds:
-        """The least and the greatest number that the client's request types take; None if there are none."""
+        """The least and the greatest number that it may be; None if there are none."""
+        if self.range is not None:
+            return self.range
         schema = _wire_schemas()[self.wire or self.name]
         return (schema["minimum"], schema["maximum"]) if {"minimum", "maximum"} <= schema.keys() else None
 
@@ -160,6 +170,11 @@ class RequestField:
     def placeholder(self) -> str | None:
         """The value's placeholder in the shell's help; None for what click writes itself."""
         return self.metavar or _METAVARS.get(self.kind)
+
+    @property
+    def of_edits(self) -> bool:
+        """Whether only requests that start from images have it."""
+        return self.name not in {"prompt", *RequestValues.__annotations__}
 
     @property
     def in_edits(self) -> bool:
@@ -204,68 +219,83 @@ def _wire_schemas() -> Mapping[str, Mapping[str, Any]]:
 # fmt: off
 REQUEST_FIELDS: Final = (
     RequestField("prompt", str, "Text description of the image.", wire="prompt", shown_in=frozenset(TOOLS),
-        indexed=True, aliases="prompts positive_prompt prompt_text text_prompt image_prompt"),
+        swept=False, indexed=True, aliases="prompts positive_prompt prompt_text text_prompt image_prompt"),
     RequestField("images", object,
         "file_path or name of images made here, or files in allowed folders. No URLs.",
-        shown_in=frozenset({"edit_image"}),
+        shown_in=frozenset({"edit_image"}), swept=False,
         aliases="image input_image input_images image_path image_paths image_url image_urls init_image "
-        "source_image source_images base_image reference_image ref_image reference_images picture pictures "
+        "source_image source_images base_image picture pictures "
         "image_file image_files original_image"),
     RequestField("mask", object, "As images: white may change, black stays. Only for models that inpaint.",
         "Mask image: white where the image may change.", shown_in=frozenset({"edit_image", "edit"}),
-        aliases="mask_image inpaint_mask mask_path masks"),
-    RequestField("reference_image", object, "", "Image from which to take a subject or a style.",
-        shown_in=frozenset({"edit"})),
+        swept=False, aliases="mask_image inpaint_mask mask_path masks"),
+    RequestField("mask_box", AreaLists, "[[left, top, right, bottom]] to change, in pixels or fractions.",
+        "Box that may change, in pixels or fractions of the image; several with ';' in between.",
+        form="areas", metavar="LEFT,TOP,RIGHT,BOTTOM", shown_in=_EDITS,
+        aliases="box boxes bbox bboxes mask_boxes region regions mask_region"),
+    RequestField("mask_polygon", AreaLists, "Likewise the corners [[x, y]] of a polygon.",
+        "Corners of a polygon that may change; several with ';' in between.", form="areas",
+        metavar="X,Y,X,Y,X,Y", shown_in=_EDITS, aliases="polygon polygons mask_polygons mask_points"),
+    RequestField("mask_feather", float, "", "Pixels over which the edge of boxes and polygons is soft.",
+        range=(0, 512), shown_in=frozenset({"edit"}), aliases="feather mask_blur blur_mask"),
+    RequestField("outpaint", str, 'Ratio to extend the image to, such as "16:9".',
+        'Aspect ratio to extend the image to, such as "16:9"; the prompt says what lies beyond its edges.',
+        metavar="W:H", shown_in=_EDITS, aliases="extend expand uncrop extend_to outpaint_to"),
+    RequestField("upscale", float, "Times larger, 1.1 to 4.",
+        "How many times larger each side becomes, 1.1 to 4; for models with a strength.", range=(1.1, 4),
+        shown_in=_EDITS, aliases="upscale_factor enlarge scale_factor"),
+    RequestField("reference_image", object, "Image of a subject or a style to take over.",
+        "Image from which to take a subject or a style.", shown_in=_EDITS, swept=False,
+        aliases="ref_image reference_images ref_images style_image"),
     RequestField("strength", float, "0 to 1: how far it may depart from the image, if the model supports it.",
         "0 to 1: how far the result may differ from the image.", wire="strength",
         shown_in=frozenset({"edit_image", "edit"}),
         aliases="denoise denoising_strength image_strength denoising edit_strength"),
-    RequestField("layers", int, "", "2 to 10 layers, for models that split an image into layers.",
-        wire="layers", shown_in=frozenset({"edit"})),
+    RequestField("layers", int, "2 to 10, if the model splits images.",
+        "2 to 10 layers, for models that split an image into layers.",
+        wire="layers", shown_in=_EDITS, aliases="layer_count num_layers"),
     RequestField("resolution", int, "", "640 or 1024, for the same models, instead of a size.",
         wire="resolution", shown_in=frozenset({"edit"})),
     RequestField("negative_prompt", str, "What to avoid. Some models ignore it.",
-        "What to keep out of the image.", wire="negative_prompt",
-        shown_in=_EVERYWHERE - {"batch"}, swept=6, indexed=True,
+        "What to keep out of the image.", wire="negative_prompt", indexed=True,
         aliases="neg_prompt neg negative negative_prompts avoid exclude"),
     RequestField("width", int, "Pixels.", "Image width in pixels.", metavar="PIXELS",
-        shown_in=_EVERYWHERE - {"edit_image"}, indexed=True,
+        indexed=True,
         aliases="w image_width output_width width_px"),
     RequestField("height", int, "Pixels.", "Image height in pixels.", metavar="PIXELS",
-        shown_in=_EVERYWHERE - {"edit_image"}, indexed=True,
+        indexed=True,
         aliases="h image_height output_height height_px"),
     RequestField("aspect_ratio", str, 'E.g. "16:9"; overrides width/height.',
         'Aspect ratio, such as "16:9"; overrides width and height.', metavar="W:H",
-        shown_in=_EVERYWHERE - {"edit_image"}, swept=5,
         aliases="ratio aspect ar image_ratio image_aspect_ratio"),
     RequestField("num_inference_steps", int, "Diffusion steps, 1 to 200.", "Number of inference steps.",
-        option="--steps", wire="num_inference_steps", swept=3, indexed=True, short="steps",
+        option="--steps", wire="num_inference_steps", indexed=True, short="steps",
         aliases="step n_steps num_steps inference_steps sampling_steps sample_steps step_count "
         "diffusion_steps denoising_steps number_of_steps inference_step_count"),
     RequestField("guidance_scale", float, "CFG scale, 0 to 20.", "How closely to follow the prompt.",
-        wire="guidance_scale", swept=2, indexed=True, short="guidance cfg",
+        wire="guidance_scale", indexed=True, short="guidance cfg",
         aliases="cfg_scale true_cfg_scale true_cfg scale cfg_guidance guidance_strength cfg_value "
         "text_guidance classifier_free_guidance"),
     RequestField("seed", int, "For reproducibility. Default: random.", "Seed. Default, and -1: random.",
         wire="seed", allowed="a signed 64-bit integer, preferably from 0 to 4294967295",
-        shown_in=_EVERYWHERE - {"batch"}, swept=1, indexed=True,
+        shown_in=_EVERYWHERE - {"batch"}, indexed=True,
         aliases="seeds random_seed rng_seed noise_seed manual_seed seed_value"),
     RequestField("filename", str, "A plain name, no folders. Default: time and hash.",
-        "File name. Default: the time and a hash.", metavar="NAME",
-        shown_in=_EVERYWHERE - {"batch_generate", "batch"},
+        "File name. Default: the time and a hash.", metavar="NAME", swept=False,
         aliases="file file_name output output_file output_filename output_name output_path save_path save_as "
         "file_path image_name out"),
     RequestField("quality", Quality, "Preset for omitted settings: draft is fast, best slow.",
         "Preset for any settings you omit; `standard` uses the model's defaults.", noun="a quality",
-        swept=4, aliases="preset quality_preset image_quality quality_level"),
-    RequestField("tag", str, "A label to find the image by.", shown_in=frozenset(), indexed=True),
+        aliases="preset quality_preset image_quality quality_level"),
+    RequestField("tag", str, "A label to find the image by.", shown_in=frozenset(), swept=False,
+        indexed=True),
     RequestField("output_format", OutputFormat, "Default: png.",
         "File format. Default: png, the only lossless one.", wire="output_format",
-        noun="a supported format", shown_in=frozenset({"generate_image", "generate"}),
+        noun="a supported format", shown_in=_EVERYWHERE,
         aliases="format image_format file_format file_type image_type output_type extension ext mime_type"),
     RequestField("lora", str, "LoRA on the server: PATH:SCALE.",
         "LoRA: its path on the server or its name in the profile, and a scale, such as /loras/ink:0.8.",
-        wire="lora", form="lora", swept=7, indexed=True,
+        wire="lora", form="lora", indexed=True,
         aliases="loras lora_path lora_name lora_request adapter lora_adapter"),
     RequestField("flow_shift", float, "", "Shift of the flow-matching schedule.", wire="flow_shift",
         shown_in=_GENERATES, indexed=True, aliases="shift sigma_shift timestep_shift"),
@@ -299,9 +329,7 @@ PLAIN_FIELDS: Final = tuple(
 SENT_TEXTS: Final = frozenset(each.name for each in REQUEST_FIELDS if each.kind == "text" and each.wire)
 """The fields whose text is sent to the server, such as the prompts."""
 
-SWEPT: Final = tuple(
-    each.name for each in sorted(REQUEST_FIELDS, key=lambda each: each.swept or 0) if each.swept is not None
-)
+SWEPT: Final = tuple(each.name for each in REQUEST_FIELDS if each.swept)
 """The names of the fields that a sweep may vary."""
 
 SHORT_NAMES: Final = {short: each.name for each in REQUEST_FIELDS for short in each.short.split()}
@@ -323,8 +351,13 @@ def fields_shown_in(surface: Surface) -> tuple[RequestField, ...]:
 RARE_NAMES: Final = frozenset(each.name for each in PLAIN_FIELDS if not each.shown_in & frozenset(TOOLS))
 """The fields that no tool has as a parameter of its own; all of them take these inside `extra_params`."""
 
+RARE_EDIT_NAMES: Final = RARE_NAMES | {
+    each.name for each in REQUEST_FIELDS if each.shown_in == frozenset({"edit"}) and each.kind != "image"
+}
+"""The same for the tool that edits images."""
 
-def without_rare_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+
+def without_rare_fields(values: Mapping[str, Any], names: AbstractSet[str] = RARE_NAMES) -> dict[str, Any]:
     """Return values with those inside `extra_params` that are fields of their own moved out of it.
 
     Values of `extra_params` that are not an object stay, to be refused where values are checked.
@@ -333,7 +366,7 @@ def without_rare_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(extra, Mapping):
         return dict(values)
     inside = cast("JsonMapping", extra)
-    moved = {name: value for name, value in inside.items() if name in RARE_NAMES}
+    moved = {name: value for name, value in inside.items() if name in names}
     rest = {name: value for name, value in inside.items() if name not in moved}
     return {**values, **moved, "extra_params": rest or None}
 
