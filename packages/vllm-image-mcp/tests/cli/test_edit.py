@@ -168,7 +168,7 @@ def test_an_edit_of_a_server_that_is_away_or_refuses_is_told_at_once_and_not_mad
 
 
 @pytest.mark.parametrize(
-    "address", ["https://Example.com//a.png", "HTTP://10.0.0.1/x?y=1", "data:image/png;base64,AA//BB"]
+    "address", ["https://Example.com//a.png", "HTTP://10.0.0.1/x?y=1", "data:text/plain;base64,AA//BB"]
 )
 @pytest.mark.parametrize("option", [(), ("--mask",), ("--reference-image",)])
 def test_an_address_is_refused_as_it_was_typed(

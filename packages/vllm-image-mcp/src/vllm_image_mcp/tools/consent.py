@@ -47,7 +47,7 @@ async def consent(
     if estimate.total_seconds <= limit:
         return Consent()
     about = _format_seconds(estimate.total_seconds)
-    if not _can_ask(ctx):
+    if not can_ask(ctx):
         allowed = f"a batch that is estimated to take at most {limit:g} s"
         raise InvalidRequest(
             f"These {count} images will take about {about}, over the limit of {limit:g} s set by "
@@ -60,7 +60,8 @@ async def consent(
     return Elicit(f"{count} images will take about {about} on the GPU. Generate them?", Consent)
 
 
-def _can_ask(ctx: Context[State]) -> bool:
+def can_ask(ctx: Context[State]) -> bool:
+    """Whether the host can ask its user to fill in a form."""
     capabilities = ctx.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
