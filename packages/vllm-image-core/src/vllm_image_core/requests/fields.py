@@ -24,6 +24,8 @@ SystemPrompt = Literal["dynamic", "en_vanilla", "en_recaption", "en_think_recapt
 AreaLists = list[list[float]]
 """Boxes or polygons, each as its numbers."""
 
+Background = Literal["auto", "opaque", "transparent"]
+
 JsonMapping = Mapping[str, Any]
 """A JSON object."""
 
@@ -73,6 +75,7 @@ class PlainFields:
     sys_type: str | None = None
     system_prompt: str | None = None
     use_system_prompt: SystemPrompt | None = None
+    background: Background | None = None
 
 
 class RequestValues(TypedDict, total=False):
@@ -99,6 +102,7 @@ class RequestValues(TypedDict, total=False):
     sys_type: str | None
     system_prompt: str | None
     use_system_prompt: SystemPrompt | None
+    background: Background | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +311,8 @@ REQUEST_FIELDS: Final = (
         wire="system_prompt", shown_in=_COMMANDS, indexed=True),
     RequestField("use_system_prompt", SystemPrompt, "", "HunyuanImage-3.0: which system prompt to use.",
         wire="use_system_prompt", noun="a system prompt", shown_in=_GENERATES, indexed=True),
+    RequestField("background", Background, "", "Whether it may be transparent; few models can do that.",
+        wire="background", noun="a kind of background", shown_in=_COMMANDS, indexed=True),
 )
 # fmt: on
 """Every field that a caller can set, in the order in which tools and batch files list them."""
