@@ -49,12 +49,12 @@ def test_the_log_tells_the_story_of_a_batch_on_a_failing_and_a_healthy_server(
         [line for line in log.splitlines() if f" {found[1]}: " in line],
         "batches.recorder: .* started",
         f"fleet.scheduler: .* sent to {failing}",
-        f"attempts: .* POST {failing}/v1/images/generations: attempt 1$",
-        r"attempts: .* attempt 1 failed: ServerError \(HTTP 500\); not retried",
+        f"vllm_omni_client: .* POST {failing}/v1/images/generations: attempt 1$",
+        r"vllm_omni_client: .* attempt 1 failed: ServerError \(HTTP 500\); not retried",
         f"fleet.failover: .* failed on {failing}",
         "fleet.failover: .* waits for the next server",
         f"fleet.scheduler: .* sent to {healthy}",
-        f"attempts: .* POST {healthy}/v1/images/generations: attempt 1 was answered",
+        f"vllm_omni_client: .* POST {healthy}/v1/images/generations: attempt 1 was answered",
         "batches.recorder: .* saved as .*png",
     )
     assert KEY not in log

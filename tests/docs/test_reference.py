@@ -147,12 +147,17 @@ VALUES = {
     "confirm_over": "60",
     "resume": "1",
     "log_level": "info",
+    "api_key_file": "key.txt",
+    "config": "config.toml",
 }
 """A value for each setting that is not its default."""
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_each_documented_variable_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_documented_variable_is_read(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "key.txt").write_text("sesame", "utf-8")
+    (tmp_path / "config.toml").touch()
     before: object = getattr(Settings.from_arguments(), name)
 
     monkeypatch.setenv(Settings.variable(name), VALUES[name])

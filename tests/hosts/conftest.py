@@ -5,6 +5,7 @@ They run in the nox session `hosts`, which installs those packages; without it n
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -272,3 +273,14 @@ def model_api(tmp_path: Path) -> Iterator[Callable[[Sequence[Mapping[str, Any]]]
     yield start
     for each in started:
         each.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Mapping[str, str]:
+    """What tells the script which browser to take; nothing, where that of a package runs here."""
+    named = os.environ.get("HOSTS_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
+    if named:
+        return {"BROWSER": named}
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        pytest.skip("pages are NOT looked at: there is no browser; name a Chromium in HOSTS_BROWSER")
+    return {}

@@ -5,9 +5,6 @@ The pictures of it are kept in the folder that HOSTS_SHOTS names, to be looked a
 
 import json
 import os
-import platform
-import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,17 +25,6 @@ APPS = {
 }
 PLAIN = {"resources/read", "tools/call"}
 ROUNDS = ("full", "narrow", "partial", "running")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Mapping[str, str]:
-    """What tells the script which browser to take; nothing, where that of a package runs here."""
-    named = os.environ.get("HOSTS_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
-    if named:
-        return {"BROWSER": named}
-    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        pytest.skip("the gallery is NOT looked at: there is no browser; name a Chromium in HOSTS_BROWSER")
-    return {}
 
 
 @pytest.fixture(scope="module")

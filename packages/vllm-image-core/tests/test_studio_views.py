@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
@@ -14,6 +15,9 @@ from vllm_image_core.imaging.preview import Axis
 from vllm_image_core.storage.index import Index
 from vllm_image_core.storage.query import Query
 from vllm_image_core.studio_views import ImageSource, StudioViews
+
+if TYPE_CHECKING:
+    from conftest import BatchServer
 
 Put = Callable[..., Path]
 
@@ -107,3 +111,16 @@ async def test_the_event_loop_goes_on_while_a_preview_is_drawn(
     may_end.set()  # only a loop that goes on comes to this line
     async with asyncio.timeout(60):
         assert (await drawing).size == small_picture.size
+
+
+async def test_a_sheet_of_generated_images_says_what_differs(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with batch_server.studio(tmp_path) as studio:
+        images = [await studio.generate("a fox", width=64, height=64, seed=seed) for seed in (1, 2)]
+        found = (await studio.find()).pictures
+        sheet = await studio.contact_sheet([*images, None])
+        assert sheet == await studio.contact_sheet([*images, None], captions=["seed 1", "seed 2", ""])
+        assert await studio.contact_sheet(found) == await studio.contact_sheet(
+            found, captions=["seed 2", "seed 1"]
+        )

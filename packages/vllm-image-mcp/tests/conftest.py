@@ -38,8 +38,9 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No option comes from the developer's own environment."""
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No option comes from the developer's own environment or settings file."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no configuration"))
     for name in list(os.environ):
         if name.startswith("VLLM_IMAGE_"):
             monkeypatch.delenv(name)

@@ -1,5 +1,6 @@
 import os
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import click
@@ -87,6 +88,18 @@ def test_a_bad_value_in_the_environment_is_named_by_its_option_too(variable: str
     result = run(env={f"VLLM_IMAGE_{variable}": "nonsense"})
     assert result.exit_code == 2
     assert f"Error: {option}: " in result.stderr
+
+
+def test_a_bad_value_is_traced_to_where_it_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("timeout = -1", "utf-8")
+    assert (
+        "--timeout: must be greater than 0 (from VLLM_IMAGE_TIMEOUT)"
+        in run(env={"VLLM_IMAGE_TIMEOUT": "0"}).stderr
+    )
+    assert f"--timeout: must be greater than 0 (from {file})" in run("--config", str(file)).stderr
+    file.write_text("time_limit = -1", "utf-8")
+    assert f"Error: {file}: 'time_limit' is not a setting." in run("--config", str(file)).stderr
 
 
 def test_every_bad_value_is_told_at_once_and_no_secret_with_it() -> None:

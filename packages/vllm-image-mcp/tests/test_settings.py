@@ -31,10 +31,15 @@ def test_the_defaults_are_the_plans() -> None:
         "confirm_over": None,
         "resume": False,
         "log_level": "WARNING",
+        "api_key_file": None,
+        "config": None,
     }
 
 
-def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    key, file = tmp_path / "key", tmp_path / "settings.toml"
+    key.write_text("unused", "utf-8")
+    file.touch()
     environment = {
         "URL": "http://192.168.1.50:6655",
         "OUTPUT_DIR": "D:/generated_images",
@@ -55,6 +60,8 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "CONFIRM_OVER": "120",
         "RESUME": "1",
         "LOG_LEVEL": "debug",
+        "API_KEY_FILE": str(key),
+        "CONFIG": str(file),
     }
     for name, value in environment.items():
         monkeypatch.setenv(f"VLLM_IMAGE_{name}", value)
@@ -79,6 +86,8 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "confirm_over": 120.0,
         "resume": True,
         "log_level": "DEBUG",
+        "api_key_file": key,
+        "config": file,
     }
 
 
@@ -242,3 +251,49 @@ def test_a_placeholder_is_called_one_in_every_option(name: str, value: str) -> N
 def test_quotes_that_a_host_passed_on_are_no_part_of_a_number_or_a_word() -> None:
     settings = Settings.from_arguments(timeout='"60"', preview="'none'", demo='"true"')
     assert (settings.timeout, settings.preview, settings.demo) == (60.0, "none", True)
+
+
+def test_the_key_may_be_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("sesame\n", "utf-8")
+    assert Settings.from_arguments(api_key_file=str(file)).key == SecretStr("sesame")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "cannot be read: No such file"), ("", "is empty"), ("sesame open", "must be printable ASCII")],
+)
+def test_a_key_file_that_holds_no_key_is_refused_without_showing_it(
+    tmp_path: Path, content: str | None, reason: str
+) -> None:
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_text(content, "utf-8")
+    with pytest.raises(ValidationError, match=reason) as caught:
+        Settings.from_arguments(api_key_file=str(file))
+    assert wrong_fields(caught.value) == ["api_key_file"]
+    assert "sesame" not in str(caught.value)
+
+
+def test_an_argument_overrides_the_environment_and_that_overrides_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        'vllm_url = ["http://file:1", "http://file:2"]\ntimeout = 7\ndemo = true\nmax_wait = 9\n', "utf-8"
+    )
+    monkeypatch.setenv("VLLM_IMAGE_CONFIG", str(file))
+    monkeypatch.setenv("VLLM_IMAGE_TIMEOUT", "8")
+    monkeypatch.setenv("VLLM_IMAGE_MAX_WAIT", "10")
+
+    settings = Settings.from_arguments(max_wait="11")
+
+    assert settings.vllm_urls == ("http://file:1", "http://file:2")
+    assert (settings.timeout, settings.max_wait, settings.demo) == (8.0, 11.0, True)
+    assert {name: each.source for name, each in Settings.given({"max_wait": "11"}).items()} == {
+        "vllm_url": str(file),
+        "timeout": "VLLM_IMAGE_TIMEOUT",
+        "demo": str(file),
+        "max_wait": "--max-wait",
+        "config": "VLLM_IMAGE_CONFIG",
+    }

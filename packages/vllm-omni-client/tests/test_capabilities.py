@@ -55,6 +55,13 @@ def test_a_description_without_pictures_falls_back_to_the_version(text: bytes) -
     assert Capabilities.of_openapi(text, "0.20.0") == Capabilities.of_version("0.20.0")
 
 
+def test_a_server_for_a_language_model_has_no_routes_for_images() -> None:
+    description = b'{"paths": {"/v1/chat/completions": {}, "/v1/models": {}, "/health": {}}}'
+    known = Capabilities.of_openapi(description, "0.30.0")
+    assert not known.has("/v1/images/generations")
+    assert known.has("/v1/chat/completions")
+
+
 def test_a_reference_that_leads_nowhere_is_no_crash() -> None:
     schema = json.dumps(SCHEMA).replace("schemas/Kind", "schemas/Gone").encode()
     assert not Capabilities.of_openapi(schema, None).sends_files

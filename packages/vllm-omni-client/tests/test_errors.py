@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+import traceback
 from dataclasses import replace
 
 import pytest
@@ -80,7 +81,7 @@ def test_a_message_is_one_printable_line_of_at_most_500_characters() -> None:
     error = BadReply("first\nsecond\u202e " + "x" * 1000)
     assert error.message.startswith("first second x")
     assert len(error.message) == 500
-    assert str(error) == error.message
+    assert str(error) == f"{error.message}. {error.next_step}"
 
 
 def test_a_question_that_timed_out_is_not_advised_to_take_fewer_steps() -> None:
@@ -92,14 +93,14 @@ def test_a_question_that_timed_out_is_not_advised_to_take_fewer_steps() -> None:
 
 
 def test_a_message_is_never_empty() -> None:
-    assert str(ConnectionLost("\n")) == "ConnectionLost"
+    assert ConnectionLost("\n").message == "ConnectionLost"
 
 
-@pytest.mark.parametrize("reason", ["refused", "dns", "timeout", "tls", "other"])
+@pytest.mark.parametrize("reason", ["refused", "dns", "timeout", "tls", "proxy", "other"])
 def test_each_way_of_being_unreachable_has_its_own_next_step(reason: UnreachableReason) -> None:
-    others = {"refused", "dns", "timeout", "tls", "other"} - {reason}
+    others = {"refused", "dns", "timeout", "tls", "proxy", "other"} - {reason}
     steps = {ServerUnreachable("x", reason=other).next_step for other in others}  # type: ignore[arg-type]  # a set of literals widens
-    assert len(steps) == 4
+    assert len(steps) == 5
     assert ServerUnreachable("x", reason=reason).next_step not in steps
 
 
@@ -167,3 +168,11 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
         if isinstance(value, type) and issubclass(value, OmniError)
     }
     assert {name for _, name in drawn} == classes
+
+
+@pytest.mark.parametrize("end", ["", ".", "?", "!"])
+def test_an_error_as_text_says_what_happened_and_what_to_do_next(end: str) -> None:
+    error = ServerUnreachable(f"nobody is there{end}", reason="refused")
+    assert str(error) == f"nobody is there{end or '.'} {error.next_step}"
+    assert error.next_step in "".join(traceback.format_exception(error))
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301  # our own

@@ -91,10 +91,10 @@ def draw(request: pytest.FixtureRequest, serve: Serve, asked: Asked) -> Draw:
     """Ask one of the two clients for a picture of a server that answers by a list; the last one for ever."""
 
     async def in_async(
-        url: str, parsed: ImageGenerationRequest, settings: Mapping[str, object], where: Mapping[str, Path]
+        url: str, parsed: ImageGenerationRequest, settings: Mapping[str, object], into: Path | None
     ) -> object:
         async with AsyncOmniClient(url, **settings) as client:  # type: ignore[arg-type]  # settings of a test
-            return await client.generate_image(parsed, **where)
+            return await client.generate_image(parsed, into=into)
 
     def drawn(
         *answers: bytes,
@@ -113,11 +113,11 @@ def draw(request: pytest.FixtureRequest, serve: Serve, asked: Asked) -> Draw:
             return False
 
         settings = {"timeout": 10.0, "jitter": lambda: 0.0, "capabilities": Capabilities(), **settings}
-        where = {} if into is None else {"into": into.with_name(f"{len(asked)}.png")}
+        into = into and into.with_name(f"{len(asked)}.png")
         if request.param == "async":
-            return asyncio.run(in_async(serve(script), parsed, settings, where))
+            return asyncio.run(in_async(serve(script), parsed, settings, into))
         with OmniClient(serve(script), **settings) as client:  # type: ignore[arg-type]  # settings of a test
-            return client.generate_image(parsed, **where)
+            return client.generate_image(parsed, into=into)
 
     return cast("Draw", drawn)
 

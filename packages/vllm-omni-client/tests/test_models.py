@@ -152,13 +152,13 @@ def test_the_bounds_themselves_are_taken(field: str, value: object) -> None:
 
 
 def test_a_missing_prompt_is_named() -> None:
-    with pytest.raises(InvalidParameter, match=r"^prompt: Field required$"):
+    with pytest.raises(InvalidParameter, match=r"^prompt: Field required\. "):
         ImageGenerationRequest.model_validate({})
 
 
 def test_a_size_is_refused_with_what_is_allowed() -> None:
     with pytest.raises(
-        InvalidParameter, match=r"^size = 'auto': must be WIDTHxHEIGHT in pixels, such as 1024x1024$"
+        InvalidParameter, match=r"^size = 'auto': must be WIDTHxHEIGHT in pixels, such as 1024x1024\. "
     ):
         request_of(size="auto")
 

@@ -8,7 +8,8 @@
     image = await studio.generate("a red fox in the snow")
     image
 
-Start with `Studio`; its methods take and return the other names of this package:
+Start with `Studio`, or with `BlockingStudio` to write no `await`; their methods take and return the other
+names of this package:
 
 - Ask for images: `ImageRequest`, `EditRequest`, `InputImage`, `Quality`; `RequestValues` names the
   parameters of `Studio.generate`.
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.events import Event, EventKind, EventStream
     from vllm_image_core.batches.handle import ImageBatch
     from vllm_image_core.batches.ingest import Source as RequestSource
+    from vllm_image_core.batches.results import Results
     from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
     from vllm_image_core.batches.worker_pool import Done, Failed, Progress
     from vllm_image_core.batches.worker_pool import State as RequestState
+    from vllm_image_core.blocking.batch import BlockingBatch
+    from vllm_image_core.blocking.studio import BlockingStudio
     from vllm_image_core.errors import (
         BadPicture,
         BadProfile,
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
         IndexUnavailable,
         InvalidRequest,
         JournalUnavailable,
+        MissingPackage,
         NotEnoughSpace,
         NotRecalled,
         PictureNotSaved,
@@ -90,6 +95,8 @@ __all__ = [
     "BatchMoved",
     "BatchState",
     "BatchSummary",
+    "BlockingBatch",
+    "BlockingStudio",
     "CannotSave",
     "DatabaseUnavailable",
     "Done",
@@ -119,6 +126,7 @@ __all__ = [
     "JournalUnavailable",
     "Match",
     "Metadata",
+    "MissingPackage",
     "NotEnoughSpace",
     "NotRecalled",
     "Page",
@@ -141,6 +149,7 @@ __all__ = [
     "RequestValues",
     "ResolvedEdit",
     "ResolvedRequest",
+    "Results",
     "ServedModel",
     "ServerReport",
     "ServerStatus",
@@ -155,8 +164,11 @@ _NAMES: Final = {
     "batches.events": ("Event", "EventKind", "EventStream"),
     "batches.handle": ("ImageBatch",),
     "batches.ingest": ("RequestSource",),
+    "batches.results": ("Results",),
     "batches.summary": ("BatchState", "BatchSummary", "FoundBatch", "ItemReport"),
     "batches.worker_pool": ("Done", "Failed", "Progress", "RequestState"),
+    "blocking.batch": ("BlockingBatch",),
+    "blocking.studio": ("BlockingStudio",),
     "estimation.backlog": ("Eta",),
     "estimation.estimator": ("Estimate",),
     "estimation.gpu": ("Gpu", "GpuReport"),

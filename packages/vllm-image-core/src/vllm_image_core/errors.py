@@ -15,7 +15,8 @@
     ├── BatchMoved             the batch was started in another process or on another event loop
     ├── RecordedFailure        why a request failed, as recorded in the journal
     ├── PoisonRequest          the engine died on this request twice
-    └── UnknownBatch           no batch has that id
+    ├── UnknownBatch           no batch has that id
+    └── MissingPackage         an optional package is not installed
 
 Errors of the connection and the server are `vllm_omni_client.errors.OmniError`, passed through unchanged.
 """
@@ -203,6 +204,16 @@ class UnknownBatch(ImageError):
     """No batch has that id."""
 
     usual_next_step = "Use the batch_id that batch_generate returned."
+
+
+class MissingPackage(ImageError):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, *, needed_for: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed; {needed_for}.",
+            next_step=f'Install it: pip install "vllm-image-core[{extra}]".',
+        )
 
 
 def _blank(kind: type[ImageError], message: str) -> ImageError:

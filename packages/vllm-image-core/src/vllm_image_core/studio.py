@@ -53,6 +53,9 @@ from vllm_image_core.storage.query import Query
 from vllm_image_core.studio_views import StudioViews
 from vllm_image_core.text import brief
 
+_GROUP_SECONDS = 0.25
+"""For how long entries of the index and measurements may wait to be written together."""
+
 _RETRIES = 2
 """Retries on a studio's only server, when repeating a request is safe."""
 
@@ -130,10 +133,11 @@ class Studio(StudioViews):
             _folder("output_dir", output_dir),
             spill_dir=None if spill_dir is None else _folder("spill_dir", spill_dir),
             check_space=check_space,
+            group_seconds=_GROUP_SECONDS,
         )
         self._timer = timer
         profiles = registry or Registry.builtin()
-        speeds = ServiceTimes(Calibration(Measurements(self._library.root)))
+        speeds = ServiceTimes(Calibration(Measurements(self._library.root), group_seconds=_GROUP_SECONDS))
         self._backend = Fleet(
             [self._connect(each, max_retries=retries) for each in servers], learned=speeds.seconds_per_cost
         )
@@ -173,6 +177,7 @@ class Studio(StudioViews):
         """Stop the running batches, which can be resumed later, and close the connections to the servers."""
         await self._batches.aclose()
         await self._backend.aclose()
+        await asyncio.to_thread(self._generator.flush)
 
     @property
     def server_url(self) -> str:
@@ -408,6 +413,7 @@ class Studio(StudioViews):
         tag: str | None = None,
         limit: int = 50,
         offset: int = 0,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> Page:
         """Find images in the output folder, newest first; without arguments, the last 50.
 
@@ -424,6 +430,8 @@ class Studio(StudioViews):
             tag: The exact tag.
             limit: Maximum number of images, 1 to 1,000.
             offset: Number of newest images to skip; the previous page's ``next_offset``.
+            on_progress: Called with the number of files that have been read and the number of all, while a
+                folder with many new images is read.
 
         Raises:
             InvalidRequest: A value cannot be searched for.
@@ -442,7 +450,9 @@ class Studio(StudioViews):
             limit=limit,
             offset=offset,
         )
-        return await asyncio.to_thread(self._library.find, query)
+        loop = asyncio.get_running_loop()
+        report = on_progress and functools.partial(loop.call_soon_threadsafe, on_progress)
+        return await asyncio.to_thread(self._library.find, query, on_progress=report)
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that matches it."""

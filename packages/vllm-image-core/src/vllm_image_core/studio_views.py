@@ -8,6 +8,7 @@ from vllm_image_core.display.card import Displayed
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.files import read_image_file
 from vllm_image_core.imaging import preview
+from vllm_image_core.imaging.captions import Described, differing_captions
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import Axis, PreviewFormat
 from vllm_image_core.requests.generated_image import GeneratedImage
@@ -54,6 +55,31 @@ def _unreadable(message: str) -> BadPicture:
     return BadPicture(message, next_step="Give the path of an image file.")
 
 
+def _captions(image_sources: Sequence[ImageSource | None]) -> list[str] | None:
+    """Return what differs between the images that are described; None if none of them is."""
+    described = [_describe(image_source) for image_source in image_sources]
+    known = iter(differing_captions([each for each in described if each is not None]))
+    captions = ["" if each is None else next(known) for each in described]
+    return captions if any(captions) else None
+
+
+def _describe(image_source: ImageSource | None) -> Described | None:
+    match image_source:
+        case GeneratedImage(request=made) | (Record() as made):
+            return Described(
+                made.prompt or "",
+                {
+                    "seed": made.seed,
+                    "steps": made.num_inference_steps,
+                    "guidance": made.guidance_scale,
+                    "size": str(made.size),
+                    "model": made.model,
+                },
+            )
+        case _:
+            return None
+
+
 class StudioViews(Displayed):
     """The studio's methods that show images, its own and others."""
 
@@ -98,7 +124,8 @@ class StudioViews(Displayed):
         Args:
             pictures: 1 to 256 images, each as for ``preview``; None, or an image that cannot be read, leaves
                 its numbered place empty.
-            captions: One caption per image, of up to two lines.
+            captions: One caption per image, of up to two lines; by default what differs between generated or
+                found images: their seeds, settings, or prompts.
             first_number: Number of the first image, 0 to 999,999.
             longest_side: As for ``preview``.
             max_bytes: As for ``preview``.
@@ -111,7 +138,7 @@ class StudioViews(Displayed):
         return await asyncio.to_thread(
             lambda: preview.contact_sheet(
                 pictures_of(pictures),
-                captions=captions,
+                captions=_captions(pictures) if captions is None else captions,
                 first_number=first_number,
                 longest_side=longest_side,
                 max_bytes=max_bytes,

@@ -46,6 +46,11 @@ def error_name(error: BaseException) -> str:
     return f"{type(error).__name__} (HTTP {status})" if status else type(error).__name__
 
 
+def message_of(error: BaseException) -> str:
+    """Return what happened, without the next step that `str` adds to an error of the client."""
+    return error.message if isinstance(error, OmniError) else str(error)
+
+
 def brief(value: object) -> str:
     """Describe a value of any type briefly and safely, for a message."""
     match value:

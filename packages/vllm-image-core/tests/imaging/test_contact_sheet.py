@@ -90,9 +90,9 @@ def test_captions_make_room_for_themselves() -> None:
     none = contact_sheet(pictures)
     short = contact_sheet(pictures, captions=["seed 1", "seed 2"])
     long = contact_sheet(pictures, captions=["seed 1", "a lighthouse over a stormy sea, in oil " * 3])
-    unwritable = contact_sheet(pictures, captions=["雪の中の狐", "лиса"])
+    empty = contact_sheet(pictures, captions=["", ""])
     assert none.height < short.height < long.height
-    assert unwritable.bytes == none.bytes
+    assert empty.bytes == none.bytes
 
 
 @pytest.mark.parametrize("kind", ["webp", "jpeg"])

@@ -1,5 +1,8 @@
 """The same picture from different seeds."""
 
+import io
+
+from PIL import Image
 from vllm_image_core.imaging.duplicates import DuplicateDetector
 
 
@@ -31,3 +34,17 @@ def test_a_thousand_pictures_are_remembered_and_the_last_seen_longest() -> None:
     assert twins.seed_of(b"more", seed=1000) is None
     assert twins.seed_of(b"first", seed=-2) == -1
     assert twins.seed_of(b"0", seed=-3) is None
+
+
+def test_a_png_that_differs_in_one_pixel_is_another_image() -> None:
+    def encoded(pixel: int) -> bytes:
+        image, file = Image.new("RGB", (300, 300), (1, 2, 3)), io.BytesIO()
+        image.putpixel((150, 150), (1, 2, pixel))
+        image.save(file, "PNG", compress_level=0)
+        return file.getvalue()
+
+    duplicates = DuplicateDetector()
+    assert len(encoded(3)) == len(encoded(4))
+    assert duplicates.seed_of(encoded(3), seed=1) is None
+    assert duplicates.seed_of(encoded(4), seed=2) is None
+    assert duplicates.seed_of(encoded(3), seed=3) == 1

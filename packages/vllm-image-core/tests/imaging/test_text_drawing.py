@@ -1,7 +1,11 @@
-"""Texts in the one font that is always there."""
+"""Texts in the one font that is always there, and in fonts of the system."""
+
+from pathlib import Path
 
 import pytest
-from vllm_image_core.imaging.text_drawing import TextDrawing
+from PIL import Image, ImageDraw
+from vllm_image_core.imaging.system_fonts import Face, _ask_fontconfig, find_faces
+from vllm_image_core.imaging.text_drawing import TextDrawing, no_system_fonts
 
 
 @pytest.mark.parametrize(
@@ -22,7 +26,7 @@ from vllm_image_core.imaging.text_drawing import TextDrawing
     ],
 )
 def test_a_text_is_written_in_the_letters_that_the_font_has(text: str, written: str) -> None:
-    assert TextDrawing().drawable(text) == written
+    assert TextDrawing(no_system_fonts).drawable(text) == written
 
 
 def test_a_text_is_broken_between_words() -> None:
@@ -56,3 +60,66 @@ def test_where_not_even_a_letter_fits_one_is_written() -> None:
 
 def test_a_text_of_a_megabyte_is_cut_before_it_is_measured() -> None:
     assert len(TextDrawing().drawable("x" * 1_000_000)) == 400
+
+
+def has_fonts_for(text: str) -> bool:
+    drawing = TextDrawing()
+    return all(drawing._is_anywhere(character) for character in text if character != " ")
+
+
+SCRIPTS = [
+    "café, süß",
+    "лиса в снегу",
+    "αλεπού",
+    "雪の中の狐",
+    "눈 속의 여우",
+    "ثعلب في الثلج",
+    "שועל בשלג",
+    "बर्फ में",
+]
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_a_script_that_the_system_has_a_font_for_is_drawn_as_it_is(text: str) -> None:
+    if not has_fonts_for(text):
+        pytest.skip("no font for this script here")
+    drawing, ink = TextDrawing(), Image.new("L", (600, 60), 0)
+    assert drawing.drawable(text) == text
+    drawing.draw(ImageDraw.Draw(ink), (300, 5), text, size=24, fill="white", align="middle")
+    box = ink.getbbox()
+    assert box is not None
+    assert abs((box[0] + box[2]) / 2 - 300) < 12
+    assert abs(box[2] - box[0] - drawing.width(text, 24)) < 24
+
+
+def test_one_line_may_need_several_fonts_and_each_word_has_one() -> None:
+    text = "fox 狐 лиса"
+    if not has_fonts_for(text):
+        pytest.skip("no fonts for these scripts here")
+    drawing = TextDrawing()
+    assert drawing.drawable(text) == text
+    assert [run for _, run in drawing._runs(text, 16)] == ["fox ", "狐 ", "лиса"] or len(
+        [*drawing._runs(text, 16)]
+    ) == 2  # one system font may have both
+
+
+def test_text_in_english_needs_no_font_of_the_system() -> None:
+    def never(character: str) -> list[Face]:
+        raise AssertionError(character)
+
+    assert TextDrawing(never).drawable("a red fox, 28 steps (seed 42)") == "a red fox, 28 steps (seed 42)"
+
+
+def test_a_font_that_is_not_there_or_is_no_font_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "bad.ttf").write_bytes(b"not a font")
+    faces = [Face(str(tmp_path / "none.ttf")), Face(str(tmp_path / "bad.ttf"))]
+    assert TextDrawing(lambda _character: faces).drawable("seed 42 · 狐") == "seed 42 · ?"
+
+
+def test_fonts_are_found_without_fontconfig(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_fontconfig = [*find_faces("ж")]
+    monkeypatch.setenv("PATH", "")
+    _ask_fontconfig.cache_clear()
+    assert [face.file for face in find_faces("я")] == [
+        face.file for face in with_fontconfig if not Path(face.file).is_absolute()
+    ]

@@ -750,3 +750,34 @@ def test_files_whose_names_are_not_text_are_counted_in_a_note(root: Path, put: P
     for file in odd:
         Path(os.fsdecode(file)).unlink()
     assert Index(root).find(Query()).notes == ()
+
+
+def test_images_that_wait_to_be_entered_together_are_found_by_everyone(root: Path, put: Put) -> None:
+    index = Index(root, group_seconds=60.0)
+    for name in ("a.png", "b.png", "c.png"):
+        put(root / name)
+        with Folder.existing(root) as folder:
+            entry = read_record(folder, name)
+        assert entry is not None
+        index.add(entry, now=False)
+    assert sorted(found(root)) == ["a.png", "b.png", "c.png"]
+    assert sorted(names(index.find(Query()))) == ["a.png", "b.png", "c.png"]
+    assert sorted(found(root)) == ["a.png", "b.png", "c.png"]
+
+
+def test_a_folder_with_many_new_files_tells_how_many_it_has_read(root: Path, put: Put) -> None:
+    put(root / "0.png")
+    for number in range(1, 1_200):
+        os.link(root / "0.png", root / f"{number}.png")
+    told: list[tuple[int, int]] = []
+    indexed = Index(root)
+    indexed.find(Query(), on_progress=lambda done, total: told.append((done, total)))
+    indexed.find(Query(), on_progress=lambda done, total: told.append((done, total)))
+    assert told == [(1_000, 1_200), (1_200, 1_200)]
+
+
+def test_a_few_new_files_are_read_without_progress(root: Path, put: Put) -> None:
+    put(root / "fox.png")
+    told: list[tuple[int, int]] = []
+    Index(root).find(Query(), on_progress=lambda done, total: told.append((done, total)))
+    assert told == []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, PngImagePlugin
+from vllm_image_core.imaging import xmp
 from vllm_image_core.imaging.picture import Picture, write_text
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.requests.image_request import ImageRequest
@@ -175,3 +176,42 @@ def test_a_file_of_the_year_300000_has_a_record(tmp_path: Path, small_picture: P
     path.write_bytes(small_picture.bytes)
     status = os.stat_result((0, 0, 0, 0, 0, 0, 7, 0, 0, 0), {"st_mtime_ns": 10**22})
     assert record(path, status, Size(16, 12), {}).created == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def lengths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes of each file are read."""
+    found: list[int] = []
+    facts_in = record_module.facts_in
+
+    def counted(data: bytes) -> record_module.Facts:
+        found.append(len(data))
+        return facts_in(data)
+
+    monkeypatch.setattr(record_module, "facts_in", counted)
+    return found
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_of_another_programs_picture_only_the_start_is_read(
+    suffix: str, tmp_path: Path, lengths: list[int]
+) -> None:
+    path = tmp_path / f"photograph.{suffix}"
+    Image.effect_noise((600, 600), 90).convert("RGB").save(path, quality=95)
+    found = read(path)
+    assert found is not None
+    assert (found.width, found.bytes > 65_536, lengths) == (600, True, [8_192])
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+@pytest.mark.parametrize("words", [3, 2_000, 10_000])
+def test_a_prompt_of_any_length_is_read_from_a_large_picture(suffix: str, words: int, tmp_path: Path) -> None:
+    path, prompt = tmp_path / f"fox.{suffix}", "fox " * words
+    Image.effect_noise((400, 400), 90).convert("RGB").save(path, quality=95)
+    picture = Picture.check(path.read_bytes())
+    packet = xmp.packet(xmp.Properties(json=json.dumps({"prompt": prompt})))
+    texts = {"vllm-image": json.dumps({"prompt": prompt})} if suffix == "png" else {xmp.KEYWORD: packet}
+    path.write_bytes(write_text(picture, texts).bytes)
+    found = read(path)
+    assert found is not None
+    assert found.prompt == prompt

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, UnknownBatch
-from vllm_image_core.text import one_line
+from vllm_image_core.text import message_of, one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def sentence(error: Exception) -> str:
     """Return the text of an expected error for a person at a shell: what happened, and the next step."""
     if isinstance(error, UnknownBatch):
         return _sentences(str(error), _BATCHES_AT_A_SHELL)
-    next_step = _next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
-    whole = _sentences(str(error), *getattr(error, "__notes__", ()), with_command_names(next_step))
+    step = next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
+    whole = _sentences(message_of(error), *getattr(error, "__notes__", ()), with_command_names(step))
     return _with_option_names(whole) if isinstance(error, InvalidRequest) else whole
 
 
@@ -65,8 +65,8 @@ def notes_for_model(notes: Sequence[str]) -> tuple[str, ...]:
     return tuple(note.replace(with_fresh, without) for note in notes)
 
 
-def diagnosis(health: Health) -> str | None:
-    """Say why a server is not healthy; None if it is.
+def diagnosis(health: Health, *, fix: str | None = None) -> str | None:
+    """Say why a server is not healthy; None if it is. A fix that is known replaces the usual next step.
 
     This names the cause, as "check with server_health" would lead in a circle here.
     """
@@ -79,12 +79,12 @@ def diagnosis(health: Health) -> str | None:
             )
         case ServerUnreachable() as error:
             where = f"Cannot connect to vLLM server at {health.server_url}. Is the container running?"
-            return _sentences(where, error.message, _next_step(error))
+            return _sentences(where, error.message, fix or next_step(error))
         case error:
             return explain(error, server_url=health.server_url)
 
 
-def explain_recorded(kind: str | None, error: str, next_step: str | None, *, server_url: str) -> str:
+def explain_recorded(kind: str | None, error: str, recorded_step: str | None, *, server_url: str) -> str:
     """Return the text of an error that was read from the journal; its kind is the name of its class."""
     match kind:
         case ServerUnreachable.__name__:
@@ -92,7 +92,7 @@ def explain_recorded(kind: str | None, error: str, next_step: str | None, *, ser
         case OutOfGpuMemory.__name__:
             return _OUT_OF_MEMORY
         case _:
-            return _sentences(error, with_program_names(next_step or ""))
+            return _sentences(error, with_program_names(recorded_step or ""))
 
 
 def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
@@ -135,7 +135,7 @@ def _what_happened(error: ImageError | OmniError, server_url: str) -> str:
         case OutOfGpuMemory():
             return _OUT_OF_MEMORY
         case _:
-            return _sentences(error.message, _next_step(error))
+            return _sentences(error.message, next_step(error))
 
 
 def with_program_names(step: str) -> str:
@@ -178,7 +178,8 @@ def _field_names() -> tuple[re.Pattern[str], Mapping[str, str]]:
     return re.compile(pattern), options
 
 
-def _next_step(error: ImageError | OmniError) -> str:
+def next_step(error: ImageError | OmniError) -> str:
+    """Return what to do about an error, in the words of this program."""
     step = with_program_names(error.next_step)
     if isinstance(error, UnknownBatch):
         return f"{step} Use list_batches to see the batches in this folder."

@@ -1,7 +1,9 @@
 """Add the options of the settings to each command, and build Settings from them."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -9,6 +11,7 @@ import click
 from pydantic import ValidationError
 
 from vllm_image_mcp.command_line import Command, shell_command
+from vllm_image_mcp.setting_sources import GivenValue, option_of
 from vllm_image_mcp.settings import Setting, Settings
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -22,11 +25,51 @@ _EXIT_STATUSES: Final = (
 )
 
 
-class _Given(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SettingProblem:
+    """Why the value of a setting cannot be used.
+
+    Attributes:
+        option: Its option; "" if no single setting is at fault.
+        reason: What is wrong, and what is allowed.
+        source: Where the value was written, if that is not the option; "" otherwise.
+    """
+
+    option: str
+    reason: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        named = f"{self.option}: {self.reason}" if self.option else self.reason
+        return f"{named} (from {self.source})" if self.source else named
+
+
+class GivenOptions(NamedTuple):
     """The options that were given before and after the command's name, in the order of the settings."""
 
     model: type[Settings]
     values: Mapping[str, Any]
+
+    def settings(self) -> Settings:
+        """Build the settings; raise click.UsageError with every value that cannot be used."""
+        try:
+            return self.model.from_arguments(**self.values)
+        except ValidationError as error:
+            raise click.UsageError("; ".join(map(str, self.problems(error)))) from error
+
+    def sources(self) -> Mapping[str, GivenValue]:
+        """Return the settings that are given, unchecked, with the source of each; raises ValueError."""
+        return self.model.given({name: value for name, value in self.values.items() if value is not None})
+
+    def problems(self, error: ValidationError) -> Sequence[SettingProblem]:
+        """Return what is wrong with each setting, in a user's words."""
+        sources: Mapping[str, GivenValue] = {}
+        with suppress(ValueError):  # the settings file cannot be used, and the error says so itself
+            sources = self.sources()
+        return [
+            _problem(*each["loc"], message=each["msg"], sources=sources)
+            for each in error.errors(include_input=False)
+        ]
 
 
 class _SettingOption(click.Option):
@@ -64,13 +107,13 @@ class GroupedOptions(Command):
             formatter.write_dl(_EXIT_STATUSES)
 
 
-def with_settings(
+def with_options(
     command: CommandT, model: type[Settings] = Settings, *, serves_mcp: bool = False
 ) -> CommandT:
-    """Add the shared options to a command, and pass the ``Settings`` they make as its first argument.
+    """Add the shared options to a command, and pass the ``GivenOptions``, unchecked, as its first argument.
 
-    Options after the command's name override those before it, and both override the environment. Only what
-    ``serves_mcp`` has the options of the MCP server.
+    Options after the command's name override those before it. Only what ``serves_mcp`` has the options of the
+    MCP server.
     """
     options = {name: each for name, each in model.table().items() if serves_mcp or not each.mcp_only}
 
@@ -80,55 +123,67 @@ def with_settings(
         before: Mapping[str, Any] = context.obj.values if context.obj else {}
         here = {name: kwargs.pop(name) for name in options}
         given = {**before, **{name: value for name, value in here.items() if value is not None}}
-        context.obj = _Given(model, given)
-        return command(_settings(context.obj), *args, **kwargs)
+        context.obj = GivenOptions(model, given)
+        return command(context.obj, *args, **kwargs)
 
-    for name, option in reversed(list(options.items())):
-        run = _click_option(model, name, option)(run)
+    for name, setting in reversed(list(options.items())):
+        run = _click_option(model, name, setting)(run)
     return run  # pyright: ignore[reportReturnType] - click's decorators keep the signature at run time
+
+
+def with_settings(
+    command: CommandT, model: type[Settings] = Settings, *, serves_mcp: bool = False
+) -> CommandT:
+    """Add the shared options to a command, and pass the ``Settings`` they make as its first argument."""
+
+    @functools.wraps(command)
+    def run(given: GivenOptions, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click passes what the command declares
+        return command(given.settings(), *args, **kwargs)
+
+    return with_options(run, model, serves_mcp=serves_mcp)  # pyright: ignore[reportReturnType] - likewise
 
 
 def how_to_resume(batch_id: str, *, as_json: bool = False) -> str:
     """Return the command line that resumes a batch with the current options, without secrets."""
     context = click.get_current_context(silent=True)
-    given: _Given = (context.obj if context else None) or _Given(Settings, {})
+    given: GivenOptions = (context.obj if context else None) or GivenOptions(Settings, {})
     words = ["vllm-image-mcp", "resume", batch_id, *_as_typed(given), *(["--json"] if as_json else [])]
     unshown = [
         f"Set {given.model.variable(name)} first; its value is not shown here. "
-        for name, option in given.model.table().items()
-        if option.secret and given.values.get(name) is not None
+        for name, setting in given.model.table().items()
+        if setting.secret and given.values.get(name) is not None
     ]
     return f"{''.join(unshown)}To resume: {shell_command(words)}"
 
 
-def _as_typed(given: _Given) -> Iterator[str]:
+def _as_typed(given: GivenOptions) -> Iterator[str]:
     """Yield the shared options that were given, as the user would type them."""
-    for name, option in given.model.table().items():
-        flag, value = _flag(name), given.values.get(name)
-        if value is None or option.secret or option.mcp_only:
+    for name, setting in given.model.table().items():
+        flag, value = option_of(name), given.values.get(name)
+        if value is None or setting.secret or setting.mcp_only:
             continue
         if isinstance(value, bool):
             yield flag if value else f"--no-{flag[2:]}"
             continue
-        for each in value if option.repeatable else (value,):
+        for each in value if setting.repeatable else (value,):
             # A value that looks like an option itself is joined by "=".
             yield from (f"{flag}={each}",) if each.startswith("-") else (flag, each)
 
 
-def _click_option(model: type[Settings], name: str, option: Setting) -> Callable[[CommandT], CommandT]:
+def _click_option(model: type[Settings], name: str, setting: Setting) -> Callable[[CommandT], CommandT]:
     """Build the decorator that gives a command the option of a setting; None stands for an omitted option."""
-    flag, default = _flag(name), _default(model, name, option)
-    help_text = f"{option.help}  [{default}]" if default else option.help
-    kind = _McpOption if option.mcp_only else _SettingOption
-    if not option.metavar:
+    flag, default = option_of(name), _default(model, name, setting)
+    help_text = f"{setting.help}  [{default}]" if default else setting.help
+    kind = _McpOption if setting.mcp_only else _SettingOption
+    if not setting.metavar:
         names = f"{flag}/--no-{flag[2:]}" if default else flag
         return click.option(names, cls=kind, is_flag=True, default=None, help=help_text)
     return click.option(
         flag,
         cls=kind,
-        metavar=option.metavar,
-        multiple=option.repeatable,
-        callback=_none_for_none if option.repeatable else None,
+        metavar=setting.metavar,
+        multiple=setting.repeatable,
+        callback=_none_for_none if setting.repeatable else None,
         help=help_text,
     )
 
@@ -138,11 +193,11 @@ def _none_for_none(_: click.Context, __: click.Parameter, given: tuple[str, ...]
     return given or None
 
 
-def _default(model: type[Settings], name: str, option: Setting) -> str:
+def _default(model: type[Settings], name: str, setting: Setting) -> str:
     """Return the default of a setting as its help shows it; "" if the setting is off or unset."""
     match model.model_fields[name].default:
         case None:
-            return "auto" if option.metavar.endswith("|auto") else ""
+            return "auto" if setting.metavar.endswith("|auto") else ""
         case bool(on):
             return "on" if on else ""
         case Path() as path:
@@ -151,19 +206,12 @@ def _default(model: type[Settings], name: str, option: Setting) -> str:
             return str(value)
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _settings(given: _Given) -> Settings:
-    try:
-        return given.model.from_arguments(**given.values)
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"{_flag(str(each['loc'][0]))}: {_in_words(each['msg'])}"
-            for each in error.errors(include_input=False)
-        )
-        raise click.UsageError(wrong) from error
+def _problem(*where: int | str, message: str, sources: Mapping[str, GivenValue]) -> SettingProblem:
+    if not where:
+        return SettingProblem("", _in_words(message))
+    flag, given = option_of(str(where[0])), sources.get(str(where[0]))
+    written = "" if given is None or given.source == flag else given.source
+    return SettingProblem(flag, _in_words(message), written)
 
 
 def _in_words(message: str) -> str:

@@ -52,7 +52,7 @@ def usable_folder(asked: Path, *, or_elsewhere: bool = True) -> OutputFolder:
     except OSError:
         return _without_working_folder(asked, or_elsewhere=or_elsewhere)
     here = _check(folder)
-    refusal = here.refusal or _refusal(folder)
+    refusal = here.refusal or refusal_of(folder)
     if refusal is None or not or_elsewhere:
         return here
     return _instead(asked, f"{one_line(str(folder), limit=LONGEST_PATH)} cannot be written", refusal) or here
@@ -71,7 +71,7 @@ def _without_working_folder(asked: Path, *, or_elsewhere: bool) -> OutputFolder:
 def _instead(asked: Path, why: str, refusal: CannotSave) -> OutputFolder | None:
     """Return a folder in the user's Pictures folder, if images can be saved there."""
     path = pictures_folder() / asked.name
-    if not path.is_absolute() or _check(path).refusal or _refusal(path):
+    if not path.is_absolute() or _check(path).refusal or refusal_of(path):
         return None
     note = f"Images are saved in {path}, because {why}."
     _logger.warning("%s %s", note, refusal.message.removesuffix(_NOTHING_SENT))
@@ -94,11 +94,15 @@ def _check(path: Path) -> OutputFolder:
     return OutputFolder(path)
 
 
-def _refusal(folder: Path) -> CannotSave | None:
+def refusal_of(folder: Path) -> CannotSave | None:
     """Say why nothing can be saved in a folder; None if it can. A missing folder is not created."""
-    there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
     try:
-        Store(there).check_writable()
+        Store(existing_part(folder)).check_writable()
     except CannotSave as error:
         return error
     return None
+
+
+def existing_part(folder: Path) -> Path:
+    """Return the folder if it exists, and otherwise the nearest one above it that does."""
+    return next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))

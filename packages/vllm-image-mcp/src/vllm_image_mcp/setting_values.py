@@ -83,6 +83,29 @@ def clean_key(value: str) -> str:
     return text
 
 
+def clean_key_file(value: str) -> str:
+    """Return the path of a file that a key can be read from."""
+    path = clean_path(value)
+    read_key(Path(path))
+    return path
+
+
+def read_key(file: Path) -> str:
+    """Return the key in a file; a line break after it is ignored, and no error message shows it."""
+    try:
+        text = file.expanduser().read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ValueError(f"{brief(str(file))} cannot be read: {why}") from error
+    try:
+        key = clean_key(text)
+    except ValueError as error:
+        raise ValueError(f"the key in {brief(str(file))} {error}") from error
+    if not key:
+        raise ValueError(f"{brief(str(file))} is empty. Write the key into it")
+    return key
+
+
 def clean_headers(value: str | Sequence[object]) -> tuple[object, ...] | None:
     """Return the headers that a setting means, one text with a line for each or several; None for none.
 

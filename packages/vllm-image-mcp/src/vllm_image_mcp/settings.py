@@ -8,16 +8,19 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
+from vllm_image_mcp.setting_sources import GivenValue, collect
 from vllm_image_mcp.setting_values import (
     clean_file,
     clean_folders,
     clean_headers,
     clean_key,
+    clean_key_file,
     clean_path,
     clean_text,
     clean_upper,
     clean_urls,
     none_if_auto,
+    read_key,
 )
 
 _PREFIX: Final = "VLLM_IMAGE_"
@@ -49,12 +52,12 @@ class Setting:
 
 
 class Settings(BaseModel):
-    """The options of the command line; each can also be set in the environment as ``VLLM_IMAGE_<NAME>``.
+    """The options of the command line, which can also be set in the environment or in a TOML file.
 
-    Nothing else reads the environment. An argument overrides it.
+    Nothing else reads the environment. An argument overrides it, and it overrides the file.
 
     Raises:
-        pydantic.ValidationError: A value has the wrong type or is out of range.
+        pydantic.ValidationError: A value has the wrong type or is out of range, or the file cannot be used.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -92,6 +95,9 @@ class Settings(BaseModel):
     api_key: Annotated[
         SecretStr | None,
         Setting("The server's API key; prefer VLLM_IMAGE_API_KEY.", "KEY", clean_key, secret=True),
+    ] = None
+    api_key_file: Annotated[
+        Path | None, Setting("File with the server's API key, instead of --api-key.", "FILE", clean_key_file)
     ] = None
     header: Annotated[
         tuple[tuple[str, SecretStr], ...] | None,
@@ -159,19 +165,16 @@ class Settings(BaseModel):
         LogLevel, Setting("Log level: DEBUG, INFO, WARNING or ERROR.", "LEVEL", clean_upper)
     ] = "WARNING"
 
+    config: Annotated[
+        Path | None,
+        Setting("Settings file in TOML, instead of the one in your home folder.", "FILE", clean_path),
+    ] = None
+    """None: ``vllm-image-mcp/config.toml`` in the user's folder for configuration, if it exists."""
+
     @model_validator(mode="before")
     @classmethod
-    def _add_environment(cls, given: dict[str, object]) -> dict[str, object]:
-        """Add what the environment sets; an empty variable counts as not set, and case does not matter."""
-        environment = {name.upper(): value for name, value in os.environ.items() if value}
-        names = {name: (cls.variable(name), f"{_PREFIX}{name.upper()}") for name in cls.table()}
-        found = {
-            name: environment[each]
-            for name, both in names.items()
-            for each in both[::-1]
-            if each in environment
-        }
-        return {**found, **given}
+    def _add_other_sources(cls, arguments: dict[str, object]) -> dict[str, object]:
+        return {name: given.value for name, given in cls.given(arguments).items()}
 
     @field_validator("*", mode="before")
     @classmethod
@@ -182,6 +185,13 @@ class Settings(BaseModel):
         return value
 
     @property
+    def key(self) -> SecretStr | None:
+        """The server's API key, wherever it was given."""
+        if self.api_key is None and self.api_key_file is not None:
+            return SecretStr(read_key(self.api_key_file))
+        return self.api_key
+
+    @property
     def vllm_urls(self) -> tuple[str, ...]:
         """The base URLs of the servers, at least one."""
         return tuple(self.vllm_url.split(","))
@@ -190,6 +200,16 @@ class Settings(BaseModel):
     def from_arguments(cls, **given: Any) -> Self:  # noqa: ANN401 - the values are checked by the fields
         """Build settings from arguments; None means that an argument was not given."""
         return cls(**{name: value for name, value in given.items() if value is not None})
+
+    @classmethod
+    def given(cls, arguments: Mapping[str, object]) -> Mapping[str, GivenValue]:
+        """Return the settings that are given, unchecked, with the source of each.
+
+        Raises:
+            ValueError: The settings file cannot be used.
+        """
+        names = {name: (f"{_PREFIX}{name.upper()}", cls.variable(name)) for name in cls.table()}
+        return collect(names, arguments, os.environ)
 
     @classmethod
     def table(cls) -> Mapping[str, Setting]:

@@ -20,28 +20,54 @@ _METADATA: Final = {
 }
 """The metadata for each value of `--metadata`; every file says that it was generated."""
 
+_QUESTION_SECONDS: Final = 10.0
+_CONNECT_SECONDS: Final = 4.0
+
 
 def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studio:
     """Create the studio of this process, which saves images in a folder."""
     if settings.demo:
         return _demo(settings, folder, registry)
+    [first, *others] = settings.vllm_urls
+    return Studio(
+        [first, *others] if others else first,
+        output_dir=folder,
+        api_key=settings.key,
+        headers=dict(settings.header or ()),
+        verify=settings.ca_file or True,
+        timeout=settings.timeout,
+        max_concurrent=settings.max_concurrent,
+        gpu=gpu_of(settings),
+        registry=registry,
+        metadata=_METADATA[settings.metadata],
+    )
+
+
+def gpu_of(settings: Settings) -> Gpu:
+    """Describe the GPU of the servers, as configured or as the driver of this machine reports it."""
     configured = Gpu(
         name=settings.gpu_name,
         total_vram_gb=settings.gpu_vram_gb,
         source="configured (--gpu-name, --gpu-vram-gb)",
     )
     [first, *others] = settings.vllm_urls
-    return Studio(
-        [first, *others] if others else first,
-        output_dir=folder,
-        api_key=settings.api_key,
-        headers=dict(settings.header or ()),
+    return configured.completed_by(None if others else local_gpu(first))
+
+
+def create_diagnostic_client(settings: Settings, url: str, *, with_secrets: bool) -> AsyncOmniClient:
+    """Create a client that only asks questions: it soon gives up, and retries nothing."""
+    if settings.demo:
+        from vllm_omni_client.simulator import SimulatorSettings, create_app  # noqa: PLC0415 - only for the demo
+
+        return AsyncOmniClient.in_process(create_app(SimulatorSettings()))
+    return AsyncOmniClient(
+        url,
+        api_key=settings.key if with_secrets else None,
+        headers=dict(settings.header or ()) if with_secrets else None,
         verify=settings.ca_file or True,
-        timeout=settings.timeout,
-        max_concurrent=settings.max_concurrent,
-        gpu=configured.completed_by(None if others else local_gpu(first)),
-        registry=registry,
-        metadata=_METADATA[settings.metadata],
+        timeout=_QUESTION_SECONDS,
+        connect_timeout=_CONNECT_SECONDS,
+        max_retries=0,
     )
 
 

@@ -1,5 +1,6 @@
 """The history through an MCP client: what is found, what it tells, and that it can be made again."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,8 @@ async def test_an_edit_is_found_with_what_makes_it_again_by_its_own_tool(
         assert (edited["tool"], generated["tool"]) == ("edit_image", "generate_image")
         assert edited["parameters"] == {
             "prompt": "make it night",
+            "width": 128,
+            "height": 96,
             "num_inference_steps": 4,
             "guidance_scale": 1.0,
             "seed": 2,
@@ -137,3 +140,20 @@ async def test_what_cannot_be_searched_for_is_refused_in_words(
     assert isinstance(text, TextContent)
     assert result.is_error
     assert words in text.text
+
+
+async def test_the_first_search_in_a_large_folder_reports_its_progress(connect: Connect) -> None:
+    told: list[tuple[float, float | None]] = []
+
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total))
+        assert message == f"Read {progress:.0f} of {total:.0f} new images"
+
+    async with connect() as client:
+        made = await client.call_tool("generate_image", {"prompt": "a red fox", **SMALL})
+        assert made.structured_content
+        file = Path(made.structured_content["file_path"])
+        for number in range(600):
+            os.link(file, file.with_name(f"{number}.png"))
+        await client.call_tool("find_images", {}, progress_callback=report)
+    assert told == [(600, 600)]

@@ -206,6 +206,42 @@ async def test_health_tells_the_server_its_model_and_its_version(
     }
 
 
+async def test_health_names_the_address_at_which_a_server_does_answer(
+    connect: Connect, omni: "OmniServer", nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(omni.url.rpartition(":")[2])
+    monkeypatch.setattr("vllm_image_mcp.doctor.server_facts.USUAL_PORTS", (port,))
+    async with connect(vllm_url=nobody) as client:
+        health = (await client.call_tool("server_health")).structured_content
+    assert health
+    assert health["message"].startswith(
+        f"Cannot connect to vLLM server at {nobody}. Is the container running?"
+    )
+    assert health["message"].endswith(f"A server answers on another port: use --vllm-url {omni.url}.")
+
+
+async def test_health_says_that_images_cannot_be_saved(connect: Connect, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    async with connect(output_dir=str(tmp_path / "file")) as client:
+        health = (await client.call_tool("server_health")).structured_content
+    assert health
+    assert health["status"] == "healthy"
+    assert str(tmp_path / "file") in health["message"]
+    assert "--output-dir" in health["message"]
+
+
+async def test_a_server_for_a_language_model_is_not_healthy(
+    connect: Connect, scripted: Callable[..., str]
+) -> None:
+    routes = b'{"paths": {"/v1/chat/completions": {}}}'
+    url = scripted({"/openapi.json": (200, routes), "/version": (200, b'{"version":"0.30.0"}')})
+    async with connect(vllm_url=url) as client:
+        health = (await client.call_tool("server_health")).structured_content
+    assert health
+    assert health["status"] == "unhealthy"
+    assert "it has a language model, or runs without --omni" in health["message"]
+
+
 async def test_an_estimate_is_for_what_was_asked(connect: Connect) -> None:
     async with connect() as client:
         one = (

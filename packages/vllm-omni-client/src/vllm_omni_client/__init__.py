@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from vllm_omni_client.receipt import CallReport
     from vllm_omni_client.saved import SavedImage
 
+    __version__: str
+
 __all__ = [
     "AsyncOmniClient",
     "BadReply",
@@ -99,6 +101,8 @@ _HOMES: Final = {
 
 def __getattr__(name: str) -> object:
     """Import a public name from its module, so that request and reply types do not import httpx."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("vllm-omni-client")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)

@@ -8,12 +8,19 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeVar, overload
+from typing import Any, Final, Literal, Self, TypeVar, Unpack, overload
 
 import httpx
 from pydantic import SecretStr
 from tenacity import AsyncRetrying, retry_if_exception
 
+from vllm_omni_client._arguments import (
+    EditValues,
+    GenerationValues,
+    as_request,
+    take_options,
+    with_named_values,
+)
 from vllm_omni_client._base import BaseClient, in_memory
 from vllm_omni_client._protocol import endpoints
 from vllm_omni_client._protocol.attempts import Attempts
@@ -164,15 +171,47 @@ class AsyncOmniClient(BaseClient):
         )
 
     @overload
-    async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply: ...
+    async def generate_image(
+        self,
+        request: ImageGenerationRequest | str,
+        /,
+        *,
+        into: None = None,
+        overwrite: bool = False,
+        **values: Unpack[GenerationValues],
+    ) -> ImageGenerationReply: ...
 
     @overload
     async def generate_image(
-        self, request: ImageGenerationRequest, /, *, into: str | Path, overwrite: bool = False
+        self,
+        request: ImageGenerationRequest | str,
+        /,
+        *,
+        into: str | Path,
+        overwrite: bool = False,
+        **values: Unpack[GenerationValues],
     ) -> SavedImage: ...
 
+    @overload
     async def generate_image(
-        self, request: ImageGenerationRequest, /, *, into: str | Path | None = None, overwrite: bool = False
+        self,
+        request: ImageGenerationRequest | str,
+        /,
+        *,
+        into: str | Path | None,
+        overwrite: bool = False,
+        **values: Unpack[GenerationValues],
+    ) -> ImageGenerationReply | SavedImage: ...
+
+    @with_named_values(GenerationValues)
+    async def generate_image(
+        self,
+        request: ImageGenerationRequest | str,
+        /,
+        *,
+        into: str | Path | None = None,
+        overwrite: bool = False,
+        **values: Unpack[GenerationValues],
     ) -> ImageGenerationReply | SavedImage:
         """Generate images and return them, or save the one image to a file.
 
@@ -180,20 +219,25 @@ class AsyncOmniClient(BaseClient):
         has no seed, the client draws one; see the reply's `seed`.
 
         Args:
-            request: What to generate.
+            request: What to generate: a request, or a prompt.
             into: A file for the image. Without an `output_format` in the request, ".jpg" asks for a JPEG and
                 ".webp" for a WebP. The file is written as the image arrives, and appears complete or not at
                 all. If the server can send the image's own bytes and you did not ask for stage metrics,
                 they are used instead of base64.
             overwrite: Whether to replace an existing file.
+            values: Fields of the request, such as `size=(1024, 1024)` and `steps=4`; they override those of a
+                given request. And for this call alone: `timeout`, `max_retries` and `extra_headers`.
 
         Raises:
             UnsupportedParameter: In strict mode: this server would silently ignore a field.
-            InvalidParameter: `into` cannot be written, or more than one image is requested.
+            InvalidParameter: A value cannot be used, `into` cannot be written, or more than one image is
+                requested with it.
             FileExistsError: Someone else created the file during the generation.
             OSError: The file cannot be written, for example because the disk is full.
         """
-        return await self._generate(request, into, overwrite=overwrite)
+        client = self._for_call(take_options(values))
+        sent = as_request(ImageGenerationRequest, request, values)
+        return await client._generate(sent, into, overwrite=overwrite)  # noqa: SLF001  # of its own class
 
     async def _generate(
         self,
@@ -211,18 +255,21 @@ class AsyncOmniClient(BaseClient):
     @overload
     async def edit_image(
         self,
-        request: ImageEditRequest,
+        request: ImageEditRequest | str,
         /,
         image: InputImage | Sequence[InputImage],
         *,
         mask_image: InputImage | None = None,
         reference_image: InputImage | None = None,
+        into: None = None,
+        overwrite: bool = False,
+        **values: Unpack[EditValues],
     ) -> ImageGenerationReply: ...
 
     @overload
     async def edit_image(
         self,
-        request: ImageEditRequest,
+        request: ImageEditRequest | str,
         /,
         image: InputImage | Sequence[InputImage],
         *,
@@ -230,11 +277,27 @@ class AsyncOmniClient(BaseClient):
         reference_image: InputImage | None = None,
         into: str | Path,
         overwrite: bool = False,
+        **values: Unpack[EditValues],
     ) -> SavedImage: ...
 
+    @overload
     async def edit_image(
         self,
-        request: ImageEditRequest,
+        request: ImageEditRequest | str,
+        /,
+        image: InputImage | Sequence[InputImage],
+        *,
+        mask_image: InputImage | None = None,
+        reference_image: InputImage | None = None,
+        into: str | Path | None,
+        overwrite: bool = False,
+        **values: Unpack[EditValues],
+    ) -> ImageGenerationReply | SavedImage: ...
+
+    @with_named_values(EditValues)
+    async def edit_image(
+        self,
+        request: ImageEditRequest | str,
         /,
         image: InputImage | Sequence[InputImage],
         *,
@@ -242,6 +305,7 @@ class AsyncOmniClient(BaseClient):
         reference_image: InputImage | None = None,
         into: str | Path | None = None,
         overwrite: bool = False,
+        **values: Unpack[EditValues],
     ) -> ImageGenerationReply | SavedImage:
         """Edit images and return the results, or save the one result to a file.
 
@@ -249,25 +313,29 @@ class AsyncOmniClient(BaseClient):
         finishes an edit even if its client disconnects.
 
         Args:
-            request: How to change them.
+            request: How to change them: a request, or a prompt.
             image: 1 to 4 input images, each a path, bytes, a file opened in binary mode, or a Pillow image.
                 They are uploaded; URLs are refused.
             mask_image: White where the image may change, for models that inpaint.
             reference_image: An image to take content from, for models that support it.
             into: A file for the image, written as it arrives; it appears complete or not at all.
             overwrite: Whether to replace an existing file.
+            values: Fields of the request, and for this call alone `timeout`, `max_retries` and
+                `extra_headers`.
 
         Raises:
             UnsupportedParameter: In strict mode: this server would silently ignore a field.
-            InvalidParameter: An input image cannot be read, `into` cannot be written, or more than one image
-                is requested.
+            InvalidParameter: A value cannot be used, an input image cannot be read, `into` cannot be written,
+                or more than one image is requested with it.
             FileExistsError: Someone else created the file during the edit.
             OSError: The file cannot be written, for example because the disk is full.
         """
+        client = self._for_call(take_options(values))
+        sent = as_request(ImageEditRequest, request, values)
         inputs = await asyncio.to_thread(
             read_uploads, image, mask_image=mask_image, reference_image=reference_image
         )
-        return await self._edit(request, inputs, into, overwrite=overwrite)
+        return await client._edit(sent, inputs, into, overwrite=overwrite)  # noqa: SLF001  # of its own class
 
     async def _edit(
         self,

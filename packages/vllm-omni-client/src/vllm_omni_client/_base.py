@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import SecretStr
 
+from vllm_omni_client._arguments import CallOptions
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.flows import Flows
 from vllm_omni_client._protocol.headers import as_secrets
@@ -65,10 +66,25 @@ class BaseClient:
             read_timeout=read_timeout,
             max_retries=max_retries,
         )
+        return self._with(connection, strict=self._strict if strict is None else strict)
+
+    def _for_call(self, options: CallOptions) -> Self:
+        """Return this client with the options of one call."""
+        if not options:
+            return self
+        connection = self._connection.with_options(
+            headers=as_secrets(options.pop("extra_headers", None)),
+            timeout=options.get("timeout"),
+            max_retries=options.get("max_retries"),
+            parameter="extra_headers",
+        )
+        return self._with(connection, strict=self._strict)
+
+    def _with(self, connection: ConnectionSettings, *, strict: bool) -> Self:
         other = copy.copy(self)
         other._connection = connection  # noqa: SLF001  # of its own class
         other._flows = Flows(connection, self._server)  # noqa: SLF001  # of its own class
-        other._strict = self._strict if strict is None else strict  # noqa: SLF001  # of its own class
+        other._strict = strict  # noqa: SLF001  # of its own class
         return other
 
     def __repr__(self) -> str:

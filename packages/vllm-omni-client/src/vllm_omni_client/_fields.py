@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from vllm_omni_client._text import printable
 from vllm_omni_client.errors import InvalidParameter
@@ -17,6 +19,22 @@ STRICT: Final = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_n
 _INT64_MIN: Final = -(2**63)
 _INT64_MAX: Final = 2**63 - 1
 _SHOWN_VALUE: Final = 60
+_MEANT: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("steps", "num_steps", "inference_steps", "sampling_steps"), "num_inference_steps"),
+    **dict.fromkeys(("cfg", "cfg_scale", "guidance", "scale"), "guidance_scale"),
+    **dict.fromkeys(("width", "height", "aspect_ratio", "resolution", "dimensions"), "size"),
+    **dict.fromkeys(("count", "num_images", "num_images_per_prompt", "batch_size"), "n"),
+    **dict.fromkeys(("negative", "neg_prompt"), "negative_prompt"),
+    **dict.fromkeys(("format", "image_format"), "output_format"),
+    **dict.fromkeys(("quality", "compression"), "output_compression"),
+    **dict.fromkeys(("headers", "header"), "extra_headers"),
+    **dict.fromkeys(("retries", "max_attempts"), "max_retries"),
+    **dict.fromkeys(("loras", "lora_path", "lora_name"), "lora"),
+    "image": "edit_image",
+    "denoising_strength": "strength",
+    "extra_body": "the fields themselves, without extra_body",
+}
+"""What other image servers and libraries call a field; used if the request has the field."""
 _NUMBERS: Final = re.compile(r"[0-9]+x[0-9]+")
 _SIZE: Final = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
 
@@ -35,6 +53,15 @@ def _encodable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
+def _as_text(value: object) -> object:
+    """Turn a pair of a width and a height into text; return anything else unchanged."""
+    match value:
+        case [int(width), int(height)] if type(width) is type(height) is int:
+            return f"{width}x{height}"
+        case _:
+            return value
+
+
 def size_text(value: str) -> str:
     """Refuse text that is not a size in pixels."""
     if _NUMBERS.fullmatch(value) and not _SIZE.fullmatch(value):
@@ -45,15 +72,36 @@ def size_text(value: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_encodable)]
-SizeText = Annotated[str, AfterValidator(size_text)]
+SizePair = BeforeValidator(_as_text)
+"""Takes a pair of a width and a height for a size."""
+SizeText = Annotated[str, SizePair, AfterValidator(size_text)]
 Seed = Annotated[int, Field(ge=_INT64_MIN, le=_INT64_MAX)]
 JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_encodable_json)]
 
 
-def invalid_parameter(error: ValidationError) -> InvalidParameter:
-    """Return pydantic's first complaint as a one-line error that names the field."""
+def unknown_field(name: str, known: Iterable[str]) -> InvalidParameter:
+    """Return the error for a field that a request does not have, with the one that was probably meant."""
+    names = sorted(known)
+    meant = _MEANT.get(name.lower(), "")
+    if meant.isidentifier() and meant not in {*names, "edit_image"}:
+        meant = ""
+    close = [meant] if meant else get_close_matches(name.lower(), names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else f". Its fields: {', '.join(names)}"
+    shown = printable(name, limit=_SHOWN_VALUE)
+    return InvalidParameter(f"{shown} is not a field of this request{hint}", parameter=shown)
+
+
+def invalid_parameter(error: ValidationError, known: Iterable[str]) -> InvalidParameter:
+    """Return pydantic's first complaint as a one-line error that names the field.
+
+    Args:
+        error: What pydantic raised.
+        known: The fields of the request.
+    """
     complaint = error.errors(include_url=False)[0]
     parameter = ".".join(str(part) for part in complaint["loc"])
+    if complaint["type"] == "extra_forbidden" and len(complaint["loc"]) == 1:
+        return unknown_field(parameter, known)
     value = printable(repr(complaint["input"]), limit=_SHOWN_VALUE)
     reason = complaint["msg"].removeprefix("Value error, ")
     if not parameter:

@@ -85,10 +85,16 @@ class Capabilities:
 
     @classmethod
     def of_openapi(cls, description: bytes, version: str | None) -> Self:
-        """Return what `/openapi.json` says; if it does not mention images, what the version implies."""
+        """Return what `/openapi.json` says; if it does not describe images, what the version implies.
+
+        A server with other routes only, such as one for a language model, has none for images.
+        """
         document = _json(description)
         generations = _properties(document, GENERATIONS_PATH, "application/json")
         if not generations:
+            paths = frozenset(_mapping(_member(document, "paths")))
+            if paths and GENERATIONS_PATH not in paths:
+                return cls(source="openapi", version=version, routes=paths)
             return cls.of_version(version)
         kinds = _member(_resolve(document, generations.get("response_format")), "enum")
         return cls(

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from vllm_omni_client._fields import STRICT, OutputFormat, Seed, Text, invalid_parameter, size_text
+from vllm_omni_client._fields import STRICT, OutputFormat, Seed, SizePair, Text, invalid_parameter, size_text
 from vllm_omni_client.errors import InvalidParameter
 from vllm_omni_client.models import Lora
 
@@ -35,7 +35,7 @@ def _size_or_auto(value: str) -> str:
     return value if value == _AUTO else size_text(value)
 
 
-SizeOrAuto = Annotated[str, AfterValidator(_size_or_auto)]
+SizeOrAuto = Annotated[str, SizePair, AfterValidator(_size_or_auto)]
 FormText = Annotated[Text, AfterValidator(_fits_in_a_form)]
 
 
@@ -46,7 +46,7 @@ class ImageEditRequest(BaseModel):
 
     Attributes:
         prompt: How to change the images.
-        size: "WIDTHxHEIGHT" in pixels, or "auto" for the size of the first image.
+        size: "WIDTHxHEIGHT" in pixels, the pair (width, height), or "auto" for the size of the first image.
         response_format: Edits support only "b64_json".
         background: Such as "auto" or "transparent", for models that support transparency.
         guidance_scale_2: 0 to 20; only for models with two guidance scales.
@@ -91,7 +91,7 @@ class ImageEditRequest(BaseModel):
         try:
             request = handler(data)
         except ValidationError as error:
-            raise invalid_parameter(error) from error
+            raise invalid_parameter(error, cls.model_fields) from error
         if request.resolution is not None and request.size not in {None, _AUTO}:
             raise InvalidParameter("resolution and size exclude each other", parameter="resolution")
         return request

@@ -3,7 +3,7 @@
     OmniError
     ├── InvalidParameter          refused by the client; nothing was sent
     │   └── UnsupportedParameter  this server would silently ignore it: .version
-    ├── ServerUnreachable         no connection: .reason is refused, dns, timeout, tls or other
+    ├── ServerUnreachable         no connection: .reason is refused, dns, timeout, tls, proxy or other
     ├── RequestTimeout            no complete reply within the total deadline, or silence past `read_timeout`
     ├── ConnectionLost            the connection broke after the request was sent; outcome unknown
     ├── BadReply                  the reply is not what the server's contract promises
@@ -17,6 +17,7 @@
             ├── OutOfGpuMemory    the reply says out of memory, whatever the status
             └── EngineDead        the engine process is gone; the server must be restarted
 
+`str(error)` is its message and its next step.
 Every error has a `message` (one printable line), an `exchange` (what was tried), `gpu_spent` (whether GPU
 time was probably used), `failures` (the attempts before the last one) and a `next_step` (one sentence). All
 errors can be pickled and copied. No error ever contains the API key.
@@ -82,7 +83,7 @@ failing: it failed at the work.
 bad_reply: its reply breaks the contract.
 unsupported: it cannot do something that another server may be able to do.
 """
-UnreachableReason = Literal["refused", "dns", "timeout", "tls", "other"]
+UnreachableReason = Literal["refused", "dns", "timeout", "tls", "proxy", "other"]
 
 MESSAGE_LIMIT: Final = 500
 """The length limit of a message, in characters."""
@@ -150,6 +151,10 @@ class OmniError(Exception):
     def next_step(self) -> str:
         """What the caller can do about it, in one sentence."""
         return self.default_next_step
+
+    def __str__(self) -> str:
+        end = "" if self.message.endswith((".", "?", "!")) else "."
+        return f"{self.message}{end} {self.next_step}"
 
     def with_attempts(
         self, exchange: Exchange | None, *, gpu_spent: GpuSpent, failures: tuple[FailedAttempt, ...] = ()
@@ -220,7 +225,8 @@ class ServerUnreachable(OmniError):
 
     Attributes:
         reason: "refused" (nothing listens on that port), "dns" (unknown host name), "timeout" (no answer to
-            the connection attempt), "tls" (no secure connection), or "other".
+            the connection attempt), "tls" (no secure connection), "proxy" (the proxy of the environment
+            fails), or "other".
     """
 
     default_gpu_spent: ClassVar[GpuSpent] = "no"
@@ -232,6 +238,7 @@ class ServerUnreachable(OmniError):
         "timeout": "Check whether the host is up and the firewall allows the port.",
         "tls": "Use http:// for a server without TLS, or trust its CA: pass the PEM file as `verify`, or set "
         "SSL_CERT_FILE.",
+        "proxy": "Start the proxy or correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; NO_PROXY exempts hosts.",
         "other": "Check base_url and the proxy settings in the environment.",
     }
 

@@ -2,7 +2,7 @@
 
 from vllm_omni_client._imaging.flat_colour import FlatColourDetector
 from vllm_omni_client._imaging.held_files import FileHeld, retry_while_held
-from vllm_omni_client._imaging.picture import PictureFormat
+from vllm_omni_client._imaging.picture import InspectedImage, PictureFormat
 from vllm_omni_client._imaging.png import SIGNATURE, DamagedPicture, PngWalk, png_header
 from vllm_omni_client._imaging.rename import rename_if_free
 
@@ -11,6 +11,7 @@ __all__ = [
     "DamagedPicture",
     "FileHeld",
     "FlatColourDetector",
+    "InspectedImage",
     "PictureFormat",
     "PngWalk",
     "png_header",

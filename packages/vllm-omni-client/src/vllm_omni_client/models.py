@@ -56,7 +56,8 @@ class ImageGenerationRequest(BaseModel):
         prompt: What to generate. The server accepts an empty prompt; some models then fail with 500.
         model: The served name; it must be the first one. None always works.
         n: Images per forward pass, 1 to 10.
-        size: "WIDTHxHEIGHT" in pixels. Most models round down to multiples of 16, some refuse other sizes.
+        size: "WIDTHxHEIGHT" in pixels, or the pair (width, height). Most models round down to multiples of
+            16, some refuse other sizes.
         response_format: "b64_json", or "file" for the image's own bytes (a zip if n > 1) without metrics.
             "file" requires 0.26 or later. None lets the client choose.
         user: A name for the caller; the server does not use it.
@@ -116,7 +117,7 @@ class ImageGenerationRequest(BaseModel):
         try:
             return handler(data)
         except ValidationError as error:
-            raise invalid_parameter(error) from error
+            raise invalid_parameter(error, cls.model_fields) from error
 
     def to_json(self) -> bytes:
         """Return the body to send: flat JSON without fields that are None."""

@@ -26,6 +26,7 @@ from pydantic import (
 from vllm_omni_client._imaging.base64_text import decode
 from vllm_omni_client._imaging.picture import (
     DamagedPicture,
+    InspectedImage,
     PictureFormat,
     PictureSize,
     flat_colour_of,
@@ -84,6 +85,8 @@ class _Reply(BaseModel):
 class ReplyImage(_Reply):
     """One image of a reply. Notebooks display it.
 
+    Two images are equal if the server sent the same.
+
     Attributes:
         bytes: The encoded image, already decoded from base64, in the format that the server chose.
         revised_prompt: Always None in 0.30.0.
@@ -91,6 +94,18 @@ class ReplyImage(_Reply):
 
     bytes: PictureBytes = Field(validation_alias="b64_json", repr=False)
     revised_prompt: Annotated[str | None, _Lenient] = None
+    _inspection: InspectedImage | None = PrivateAttr(default=None)
+
+    @property
+    def inspection(self) -> InspectedImage | None:
+        """What was found when a client checked the image as it arrived; None if none did."""
+        return self._inspection
+
+    def with_inspection(self, inspection: InspectedImage) -> Self:
+        """Return the same image with the result of its inspection."""
+        copy = self.model_copy()
+        copy._inspection = inspection  # noqa: SLF001  # of its own class
+        return copy
 
     @property
     def format(self) -> PictureFormat | None:
@@ -108,10 +123,18 @@ class ReplyImage(_Reply):
     @property
     def flat_colour(self) -> str | None:
         """The colour ("#rrggbb") of a PNG that has only one colour; None for every other image."""
+        if self._inspection is not None and self._inspection.format == "png":
+            return self._inspection.flat_colour
         try:
             return flat_colour_of(self.bytes)
         except DamagedPicture:
             return None
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and dict(self) == dict(other)
+
+    def __hash__(self) -> int:
+        return hash((self.bytes, self.revised_prompt))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the image's bytes unchanged to a file, completely or not at all; return its path.
@@ -129,6 +152,9 @@ class ReplyImage(_Reply):
             ImportError: Pillow is not installed.
         """
         return open_image(self.bytes)
+
+    def __repr_args__(self) -> list[tuple[str | None, object]]:
+        return [("format", self.format), ("size", str(self.size)), ("length", len(self.bytes))]
 
     def _repr_png_(self) -> _Bytes | None:
         return self.bytes if self.format == "png" else None
@@ -228,6 +254,15 @@ class ImageGenerationReply(_Reply):
         copy = self.model_copy()
         copy._receipt = receipt  # noqa: SLF001  # of its own class
         return copy
+
+    def __repr_args__(self) -> list[tuple[str | None, object]]:
+        told = [
+            ("data", self.data),
+            ("seed", self.seed),
+            ("metrics", self.metrics),
+            ("warnings", self.warnings),
+        ]
+        return [(name, value) for name, value in told if value not in (None, ())]
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and dict(self) == dict(other)

@@ -8,7 +8,7 @@ from vllm_omni_client.receipt import CallReport
 from vllm_omni_client.replies import GenerationMetrics
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SavedImage:
     """An image in a file, checked while it was written.
 
@@ -27,6 +27,10 @@ class SavedImage:
     length: int
     metrics: GenerationMetrics | None
     receipt: CallReport
+
+    def __repr__(self) -> str:
+        facts = f"format={self.format!r}, size='{self.size}', length={self.length}, seed={self.seed}"
+        return f"SavedImage(path={str(self.path)!r}, {facts})"
 
     @property
     def seed(self) -> int | None:

@@ -40,7 +40,7 @@ def short_traceback(error: BaseException, *, next_step: str) -> list[str]:
     return [
         *lines,
         "",
-        f"{paint(type(error).__name__, 'red')}: {error}",
+        f"{paint(type(error).__name__, 'red')}: {getattr(error, 'message', error)}",
         *notes[:_MOST_NOTES],
         f"{paint('Next:', 'bold')} {next_step}",
         "(Full traceback: import traceback; traceback.print_last())",

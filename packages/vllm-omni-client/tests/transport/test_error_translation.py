@@ -57,6 +57,30 @@ def test_t02_a_name_that_is_not_known_is_told_apart(ask: Ask) -> None:
     assert error.reason == "dns"
 
 
+def test_a_proxy_that_is_down_is_told_apart_from_the_server(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for url in ("http://gpu.example.com", "https://gpu.example.com:8443"):
+        error = failure(ask, url, "get_models", max_retries=0)
+        assert isinstance(error, ServerUnreachable)
+        assert (error.reason, error.gpu_spent, error.outcome) == ("proxy", "no", "never_sent")
+        assert error.message.startswith(f"the proxy to {url} cannot be reached")
+        assert "HTTP_PROXY" in error.next_step
+
+
+def test_a_proxy_that_refuses_to_connect_is_told_apart_from_the_server(
+    ask: Ask, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = serve(saying(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"))
+    monkeypatch.setenv("HTTPS_PROXY", refusing)
+    error = failure(ask, "https://gpu.example.com", "get_models", max_retries=0)
+    assert isinstance(error, ServerUnreachable)
+    assert error.reason == "proxy"
+    assert "403" in error.message
+
+
 @pytest.fixture
 def blackhole() -> Iterator[str]:
     """A port whose queue of connections is full, so that nothing answers there."""

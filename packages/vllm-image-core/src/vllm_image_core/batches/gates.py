@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from vllm_image_core.text import message_of
+
 __all__ = [
     "ConsecutiveFailureLimit",
     "GateClosed",
@@ -197,7 +199,7 @@ class ConsecutiveFailureLimit:
         self._kind = type(error)
         if self._count < _SAME_FAILURES:
             return None
-        return f"{_SAME_FAILURES} requests in a row failed in the same way: {error}"
+        return f"{_SAME_FAILURES} requests in a row failed in the same way: {message_of(error)}"
 
     def reset(self) -> None:
         """Start counting again, after a success."""

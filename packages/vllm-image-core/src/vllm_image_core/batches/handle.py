@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -13,7 +14,9 @@ from vllm_omni_client.errors import OmniError
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Event, Events, EventStream
 from vllm_image_core.batches.item_states import ImageOutcome, ItemStates
+from vllm_image_core.batches.notebook_cell import CellRun, explained
 from vllm_image_core.batches.outcomes import Errors, Images, OutcomeReader
+from vllm_image_core.batches.results import Results
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.worker_pool import BatchId, Progress, State
 from vllm_image_core.display.card import Card, Displayed, time_text
@@ -87,6 +90,8 @@ class ImageBatch(Displayed):
         self._reader: OutcomeReader | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = os.getpid()
+        self._cell = CellRun.current()
+        self._entered = False
 
     def __await__(self) -> Generator[object, None, Self]:
         """Check the requests, record them, start, and return this batch.
@@ -103,6 +108,7 @@ class ImageBatch(Displayed):
         return self._start().__await__()
 
     async def __aenter__(self) -> Self:
+        self._entered = True
         return await self
 
     async def __aexit__(
@@ -115,22 +121,17 @@ class ImageBatch(Displayed):
     async def __aiter__(self) -> AsyncIterator[ImageOutcome]:
         """Yield outcomes as they complete; ``index`` is the request's position."""
         await self._start()
-        while (outcome := await self._outcomes.next()) is not None:
+        while True:
+            with explained(self._what_goes_on):
+                outcome = await self._outcomes.next()
+            if outcome is None:
+                break
             yield outcome
         self._raise_error()
 
-    async def results(self) -> AsyncIterator[ImageOutcome]:
-        """Yield all outcomes in the order of the requests, including those from before it was resumed.
-
-        Waits for each; requests that were not sent because the batch was cancelled are skipped.
-        """
-        await self._start()
-        position = 0
-        while await self._outcomes.has(position):
-            outcome = await self._outcomes.at(position)
-            if outcome is not None:
-                yield outcome
-            position += 1
+    def results(self) -> Results:
+        """All outcomes in the order of the requests, to iterate over or as a data frame; see ``Results``."""
+        return Results(self, lambda: self._outcomes)
 
     @property
     def requests(self) -> Sequence[ImageRequest]:
@@ -220,6 +221,15 @@ class ImageBatch(Displayed):
         """Errors of failed requests, by request position."""
         return Errors(self._outcomes) if self._started else {}
 
+    @property
+    def output_dir(self) -> Path:
+        """The folder of its images, as an absolute path."""
+        return self._context.library.root
+
+    def outcome(self, index: int) -> ImageOutcome | None:
+        """The outcome of the request at this position, without waiting for it; None if it has none yet."""
+        return self._outcomes.read(index) if self._started else None
+
     def state(self, index: int) -> State:
         """The state of the request at this position.
 
@@ -272,10 +282,25 @@ class ImageBatch(Displayed):
         """Wait until the batch is over, and return whether it is; starts it if necessary."""
         run = (await self._start())._running  # noqa: SLF001 - its own
         if run is not None:
-            with suppress(TimeoutError):
+            with suppress(TimeoutError), explained(self._what_goes_on):
                 async with asyncio.timeout(timeout_seconds):
                     await run.over.wait()
         return self.over
+
+    async def show(self) -> None:
+        """Show the batch while it runs, until it is over; starts it if necessary.
+
+        A notebook shows a progress bar and a table with the latest images, a terminal a progress bar. An
+        interrupt ends the wait, not the batch.
+
+        Raises:
+            MissingPackage: tqdm is not installed.
+        """
+        from vllm_image_core.batches.live_view import LiveView  # noqa: PLC0415 - for people who watch alone
+
+        view = LiveView(self)
+        with explained(self._what_goes_on):
+            await view.run()
 
     async def retry_failed(self) -> int:
         """Queue the failed requests again, and return how many there are.
@@ -302,9 +327,9 @@ class ImageBatch(Displayed):
             title=f"{self.id}: {state}, {done}{failed}",
             facts={
                 "time": time_text(self.seconds) if self.seconds else None,
-                "left": None if is_over or self._started is None else str(self.eta),
+                "time left": None if is_over or self._started is None else str(self.eta).replace(" left", ""),
                 "cause": self.cause,
-                "folder": self._context.library.root,
+                "folder": self.output_dir,
             },
             notes=(_NEXT[state],),
             images=[Thumbnail(self.images[place].path, f"image {place}") for place in latest],
@@ -323,10 +348,27 @@ class ImageBatch(Displayed):
     async def _start(self) -> Self:
         self._check_here()
         if self._starting is None or _has_failed(self._starting):
-            self._starting = asyncio.ensure_future(self._begin(self._events))
+            self._starting = asyncio.ensure_future(self._begin_in_cell())
             self._starting.add_done_callback(self._on_started)
-        await asyncio.shield(self._starting)
+        with explained(self._what_goes_on):
+            await asyncio.shield(self._starting)
         return self
+
+    async def _begin_in_cell(self) -> StartedBatch:
+        if self._cell is not None:
+            await self._cell.begin(self)
+        return await self._begin(self._events)
+
+    def _what_goes_on(self) -> tuple[str, ...]:
+        """What a notebook says when the wait for this batch is interrupted."""
+        counts = f"{self.progress.done:,} of {self.progress.total or '?'} images are done"
+        if self._entered:
+            return (f"Interrupted. Leaving `async with` cancels {self.id}: {counts}; saved images stay.",)
+        return (
+            f"Interrupted: you no longer wait for {self.id}, but it continues in the background: {counts}.",
+            "Stop it: await batch.cancel(). Wait for it again: await batch.show().",
+            f'Later, or after a restart of the kernel: studio.resume("{self.id}").',
+        )
 
     def _on_started(self, starting: asyncio.Future[StartedBatch]) -> None:
         if not starting.cancelled() and starting.exception() is None:

@@ -9,7 +9,7 @@ from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.item_states import ImageOutcome, ItemStates
 from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.runner import BatchRun
-from vllm_image_core.batches.stored_images import read_image
+from vllm_image_core.batches.stored_images import as_row, read_image
 from vllm_image_core.batches.stored_items import BatchItem, restore_error
 from vllm_image_core.batches.worker_pool import BatchId, Done, Failed
 from vllm_image_core.errors import RecordedFailure, UnknownBatch
@@ -17,6 +17,7 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 
 __all__ = ["Errors", "Images", "OutcomeReader"]
 
+_ROWS_AT_ONCE: Final = 500
 _AT_ONCE: Final = 50
 """Journal rows to read at once for a reader who has fallen behind."""
 
@@ -67,6 +68,24 @@ class OutcomeReader:
             return None
         return await self._outcome(position, range(position, min(position + _AT_ONCE, self.states.recorded)))
 
+    def read(self, position: int) -> ImageOutcome | None:
+        """The outcome of a request without waiting for it, or None; blocks on disk I/O."""
+        recent = self.states.recent(position)
+        if recent is not None or not self.states.is_ended(position):
+            return recent
+        [item] = self._items([position]).values()
+        return self._read_outcome(item)
+
+    def rows(self) -> list[dict[str, object]]:
+        """A row for each request that has ended, with its parameters and its outcome; blocks on disk I/O."""
+        ended = [place for place in range(self.states.recorded) if self.states.is_ended(place)]
+        root, registry = self._context.library.root, self._context.registry
+        return [
+            as_row(item, root, registry, is_done=self._is_done(item.position))
+            for start in range(0, len(ended), _ROWS_AT_ONCE)
+            for _, item in sorted(self._items(ended[start : start + _ROWS_AT_ONCE]).items())
+        ]
+
     def image(self, position: int) -> GeneratedImage:
         """The image of a request that is done; blocks on disk I/O if it is not in memory.
 
@@ -104,12 +123,15 @@ class OutcomeReader:
             wanted = [place for place in ahead if self.states.recent(place) is None]
             self._ahead = await asyncio.to_thread(self._items, wanted)
         item = self._with_outcome(self._ahead.pop(position))
-        if not self._is_done(position):
-            return Failed(position, item.request, restore_error(item.outcome))
+        return await asyncio.to_thread(self._read_outcome, item)
+
+    def _read_outcome(self, item: BatchItem) -> ImageOutcome:
+        if not self._is_done(item.position):
+            return Failed(item.position, item.request, restore_error(item.outcome))
         try:
-            return Done(position, item.request, await asyncio.to_thread(self._stored_image, item))
+            return Done(item.position, item.request, self._stored_image(item))
         except RecordedFailure as error:
-            return Failed(position, item.request, error)
+            return Failed(item.position, item.request, error)
 
     def _items(self, positions: Sequence[int]) -> dict[int, BatchItem]:
         journal = self._context.journal

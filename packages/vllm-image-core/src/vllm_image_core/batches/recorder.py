@@ -22,7 +22,7 @@ from vllm_image_core.batches.writer import JournalWriter
 from vllm_image_core.errors import ImageError
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.text import error_name
+from vllm_image_core.text import error_name, message_of
 
 __all__ = ["BatchRecorder"]
 
@@ -130,7 +130,7 @@ class BatchRecorder:
         """Record that a request has failed."""
         self.states.end(Failed(position, request, error))
         self._write(position, ItemState.FAILED, stored_error(error))
-        self.events.emit("failed", position, str(error))
+        self.events.emit("failed", position, message_of(error))
         _logger.debug("%s: failed with %s", self.label(position), error_name(error))
 
     def record_found(self, position: int, outcome: StoredOutcome) -> None:

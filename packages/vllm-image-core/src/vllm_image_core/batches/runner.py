@@ -28,7 +28,7 @@ from vllm_image_core.generation.job import Job
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.input_store import store_inputs
-from vllm_image_core.text import sentences
+from vllm_image_core.text import message_of, sentences
 
 __all__ = ["BatchRun", "StopReason"]
 
@@ -214,7 +214,7 @@ class BatchRun:
         except Exception as error:  # noqa: BLE001 - a bug, or raised by the source of requests: the reader gets it
             self.error = error
             self.stop_reason = self.stop_reason or "stopped"
-            self.recorder.cause = f"{type(error).__name__}: {error}"
+            self.recorder.cause = f"{type(error).__name__}: {message_of(error)}"
         finally:
             await self._end()
 

@@ -15,6 +15,7 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest, Task
 from vllm_image_core.storage.input_store import inputs_as_json, recorded_inputs
 from vllm_image_core.storage.record import Record
+from vllm_image_core.text import message_of
 
 __all__ = [
     "LOST",
@@ -154,7 +155,7 @@ def stored_error(error: Exception) -> StoredOutcome:
     """What the journal stores for a failure."""
     notes = getattr(error, "__notes__", [])
     return {
-        "error": " ".join([str(error), *notes]),
+        "error": " ".join([message_of(error), *notes]),
         "kind": type(error).__name__,
         "next_step": getattr(error, "next_step", None),
     }

@@ -96,19 +96,21 @@ class Card:
         if self._facts:
             yield " · ".join(f"{_escape(name)} {_escape(str(value))}" for name, value in self._facts.items())
 
+    def _table(self, rows: Sequence[Sequence[Cell]], *, images: bool) -> Iterator[tuple[str, list[Cell]]]:
+        """Yield the columns that have anything to show, each with its name."""
+        for place, name in enumerate(self.columns):
+            cells = [row[place] for row in rows]
+            shown = [cell for cell in cells if cell is not None]
+            if shown and (images or not any(map(_is_image, shown))):
+                yield name, cells
+
     def _text_table(self) -> Iterator[str]:
         if not self.rows:
             return
         rows = self.rows[:_TEXT_ROWS]
-        shown = [
-            place for place in range(len(self.columns)) if not any(_is_image(row[place]) for row in rows)
-        ]
-        table = [
-            [self.columns[place] for place in shown],
-            *([_cell(row[place]) for place in shown] for row in rows),
-        ]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        for row in table:
+        columns = [[name, *map(_cell, cells)] for name, cells in self._table(rows, images=False)]
+        widths = [max(map(len, column)) for column in columns]
+        for row in zip(*columns, strict=True):
             yield (
                 "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
             )
@@ -120,8 +122,9 @@ class Card:
             return
         rows = self.rows[:_HTML_ROWS]
         yield '<table style="border-collapse:collapse">'
-        yield f"<tr>{''.join(_html_cell('th', name) for name in self.columns)}</tr>"
-        for row in rows:
+        columns = [*self._table(rows, images=True)]
+        yield f"<tr>{''.join(_html_cell('th', name) for name, _ in columns)}</tr>"
+        for row in zip(*(cells for _, cells in columns), strict=True):
             yield f"<tr>{''.join(_html_cell('td', cell) for cell in row)}</tr>"
         yield "</table>"
         if self._count > len(rows):
@@ -185,9 +188,7 @@ def _html_cell(tag: str, cell: Cell) -> str:
 
 
 def _image(image: "Thumbnail", side: int) -> str:
-    from vllm_image_core.display.thumbnails import data_uri  # noqa: PLC0415 - as above
-
-    uri = data_uri(image.source, side)
+    uri = image.uri(side)
     alt = _escape(image.alt)
     if uri is None:
         return f"<i>{alt}: not there any more</i>"

@@ -1,7 +1,7 @@
 """Encode small versions of images as data URIs, so that a notebook needs no files to show them."""
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ from vllm_image_core.imaging.preview import preview
 
 __all__ = ["LARGE", "SMALL", "Thumbnail", "data_uri"]
 
-SMALL: Final = 96
+SMALL: Final = 72
 """The longest side of a thumbnail among others, in CSS pixels."""
 
 LARGE: Final = 512
@@ -34,6 +34,13 @@ class Thumbnail:
 
     source: Picture | Path
     alt: str
+    _uris: dict[int, str | None] = field(default_factory=dict[int, "str | None"], compare=False, repr=False)
+
+    def uri(self, side: int) -> str | None:
+        """Return the image as `data_uri` does; it is encoded once for each side."""
+        if side not in self._uris:
+            self._uris[side] = data_uri(self.source, side)
+        return self._uris[side]
 
 
 def data_uri(source: Picture | Path, side: int) -> str | None:

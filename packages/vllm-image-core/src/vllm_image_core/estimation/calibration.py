@@ -2,6 +2,8 @@
 
 import threading
 from bisect import bisect_left, insort
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +13,7 @@ from vllm_image_core.estimation.measurements import Measurement, Measurements, O
 from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.estimation.work import Work
 from vllm_image_core.models.profile import Profile
+from vllm_image_core.storage.grouped_writes import GroupedWrites
 
 _KEPT: Final = 64
 _TOGETHER: Final = 0.05
@@ -99,13 +102,19 @@ class _ServerState:
 
 
 class Calibration:
-    """The predictors of a studio's servers; may be used by several threads."""
+    """The predictors of a studio's servers; may be used by several threads.
 
-    def __init__(self, measurements: Measurements) -> None:
+    Args:
+        measurements: Where they are stored for later runs.
+        group_seconds: For how long measurements may wait to be stored together.
+    """
+
+    def __init__(self, measurements: Measurements, *, group_seconds: float = 0.0) -> None:
         self._measurements = measurements
         self._states: dict[Origin, _ServerState] = {}
         self._clocks: dict[str, ServiceClock] = {}
         self._lock = threading.Lock()
+        self._new = GroupedWrites(self._store, seconds=group_seconds)
 
     def predictor(self, origin: Origin, profile: Profile) -> Predictor:
         """The predictor of a server; blocks on disk I/O the first time, to read earlier measurements."""
@@ -126,14 +135,23 @@ class Calibration:
                 return
             state.seen = True
             _learn(state.predictor, measurement)
-            after = state.read_to
-        news = self._measurements.add(completed.origin, measurement, after=after)
-        with self._lock:
-            if state.read_to != after:
-                return  # meanwhile another thread has read the same rows
-            state.read_to = news.read_to
-            for other in news.measurements:
-                _learn(state.predictor, other)
+        self._new.add((completed.origin, measurement))
+
+    def flush(self) -> None:
+        """Store the measurements that still wait, and learn from those of others; blocks on disk I/O."""
+        self._new.flush()
+
+    def _store(self, new: Sequence[tuple[Origin, Measurement]]) -> None:
+        by_origin: defaultdict[Origin, list[Measurement]] = defaultdict(list)
+        for origin, measurement in new:
+            by_origin[origin].append(measurement)
+        for origin, measurements in by_origin.items():
+            state = self._states[origin]
+            news = self._measurements.add(origin, *measurements, after=state.read_to)
+            with self._lock:
+                state.read_to = news.read_to
+                for other in news.measurements:
+                    _learn(state.predictor, other)
 
     def _of(self, origin: Origin, profile: Profile) -> _ServerState:
         state = self._states.get(origin)

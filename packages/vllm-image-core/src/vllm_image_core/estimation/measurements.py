@@ -141,16 +141,16 @@ class Measurements:
             lambda connection: self._read(connection, origin, after), NewMeasurements(read_to=after)
         )
 
-    def add(self, origin: Origin, measurement: Measurement, *, after: int = 0) -> NewMeasurements:
-        """Write a measurement, and read what other processes have written since; see `read`."""
+    def add(self, origin: Origin, *own: Measurement, after: int = 0) -> NewMeasurements:
+        """Write measurements, and read what other processes have written since; see `read`."""
         if not os.path.isdir(self._root):  # noqa: PTH112 - likewise
             return NewMeasurements(read_to=after)
 
         def change(connection: sqlite3.Connection) -> NewMeasurements:
             with writing(connection):
                 news = self._read(connection, origin, after)
-                own = self._insert(connection, origin, measurement)
-            return NewMeasurements(measurements=news.measurements, read_to=own)
+                read_to = self._insert(connection, origin, own)
+            return NewMeasurements(measurements=news.measurements, read_to=read_to)
 
         return self._run_with_repair(change, NewMeasurements(read_to=after))
 
@@ -162,10 +162,11 @@ class Measurements:
             read_to=max([after, *(int(row[0]) for row in rows)]),
         )
 
-    def _insert(self, connection: sqlite3.Connection, origin: Origin, new: Measurement) -> int:
-        texts = _texts(origin)
-        numbers = (new.work.megapixels, new.work.forwards, new.seconds, new.peak_mib, int(new.first))
-        row = connection.execute(_INSERT, (self._writer, *texts, *numbers)).lastrowid
+    def _insert(self, connection: sqlite3.Connection, origin: Origin, own: Sequence[Measurement]) -> int:
+        texts, row = _texts(origin), None
+        for new in own:
+            numbers = (new.work.megapixels, new.work.forwards, new.seconds, new.peak_mib, int(new.first))
+            row = connection.execute(_INSERT, (self._writer, *texts, *numbers)).lastrowid
         connection.execute(_FORGET_OLD, (*texts, *texts))
         connection.execute(_FORGET_OTHERS)
         return row or 0

@@ -39,6 +39,10 @@ class ServiceTimes:
         if origin.server not in self._origins:
             self._origins = {**self._origins, origin.server: _of_each_task(origin)}
 
+    def flush(self) -> None:
+        """Store what was learned; blocks on disk I/O."""
+        self._calibration.flush()
+
     def of(self, servers: Sequence[ServerReport]) -> tuple[ServerSpeed, ...]:
         """The speed of each server in use, or of all if none is; empty until a server reports its model."""
         profile = self._profile

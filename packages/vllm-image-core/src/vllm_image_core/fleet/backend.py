@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias, Union, runtime_checkable
 
+from vllm_omni_client.capabilities import Capabilities
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
 
@@ -61,6 +62,15 @@ class Backend(ImageBackend, Protocol):
 
     async def aclose(self) -> None:
         """Close the connections."""
+        ...
+
+
+@runtime_checkable
+class DescribedBackend(Protocol):
+    """A backend that knows which fields and routes the server has."""
+
+    async def capabilities(self) -> Capabilities:
+        """Return which fields and routes the server has; raises ``OmniError``."""
         ...
 
 

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from vllm_omni_client.errors import OmniError
+from vllm_omni_client.capabilities import GENERATIONS_PATH
+from vllm_omni_client.errors import NotFound, OmniError
 
 from vllm_image_core.display.card import Card, Displayed
-from vllm_image_core.fleet.backend import Backend
+from vllm_image_core.fleet.backend import Backend, DescribedBackend
 from vllm_image_core.fleet.fleet import Fleet
 
 ServerStatus = Literal["healthy", "unhealthy", "unreachable"]
 _SEVERAL = 2
+_NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +77,32 @@ async def _examine(backend: Backend, timer: Callable[[], float]) -> Health:
         status = "unhealthy" if answered else "unreachable"
         return Health(server_url=backend.base_url, status=status, error=error)
     latency = timer() - started
-    model, error = await _read_model(backend)
+    (model, error), lack = await asyncio.gather(_read_model(backend), _lack_of_images(backend))
     return Health(
         server_url=backend.base_url,
-        status="healthy" if alive and model else "unhealthy",
+        status="healthy" if alive and model and not lack else "unhealthy",
         model=model,
         latency_seconds=latency,
         version=await _version(backend),
-        error=error,
+        error=error or lack,
+    )
+
+
+async def _lack_of_images(backend: Backend) -> OmniError | None:
+    """Return the error that every image would end with if the server has a language model."""
+    if isinstance(backend, Fleet) and len(backend.backends) == 1:
+        [backend] = backend.backends
+    if not isinstance(backend, DescribedBackend):
+        return None
+    try:
+        known = await backend.capabilities()
+    except OmniError:
+        return None
+    if known.has(GENERATIONS_PATH):
+        return None
+    return NotFound(
+        f"the server has no route {GENERATIONS_PATH}: it has a language model, or runs without --omni",
+        status=_NOT_FOUND,
     )
 
 

@@ -9,6 +9,7 @@ from vllm_omni_client.errors import BadRequest, OmniError, ServerBusy, ServerUnr
 from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.server import FleetCall, Server, usual_seconds
+from vllm_image_core.text import message_of
 
 _logger = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class ServerPool:
         for _, error in reversed(errors):
             if isinstance(error, ServerUnreachable | ServerBusy):
                 return copy.copy(error)
-        why = "; ".join(f"{url}: {error}" for url, error in errors) or self.base_url
+        why = "; ".join(f"{url}: {message_of(error)}" for url, error in errors) or self.base_url
         return ServerUnreachable(f"No server is available now. {why}")
 
     def _difference(self, first: Server, member: Server) -> str:

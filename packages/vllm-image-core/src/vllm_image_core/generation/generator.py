@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from weakref import WeakValueDictionary
@@ -10,7 +11,7 @@ from weakref import WeakValueDictionary
 from vllm_omni_client.errors import BadRequest, OmniError
 from vllm_omni_client.models import ImageGenerationReply
 
-from vllm_image_core.errors import CannotSave, ImageError, PictureNotSaved
+from vllm_image_core.errors import CannotSave, ImageError, IndexUnavailable, PictureNotSaved
 from vllm_image_core.estimation.calibration import CompletedImage
 from vllm_image_core.estimation.service_times import ServiceTimes
 from vllm_image_core.estimation.work import Work
@@ -137,6 +138,12 @@ class Generator:
         record(image)
         return image
 
+    def flush(self) -> None:
+        """Write the entries of the index and the measurements that still wait; blocks on the disk."""
+        with suppress(IndexUnavailable):  # the next query reads the files instead
+            self._library.flush()
+        self._speeds.flush()
+
     def _place(self, existing: Existing, filename: str | None) -> Saved:
         if filename is None:
             return Saved(path=existing.record.path)
@@ -193,7 +200,8 @@ class Generator:
     ) -> GeneratedImage:
         """Check the image, write its parameters into it, and save it; runs in a thread."""
         now, resolved, match = self._now(), job.resolved, job.model.match
-        received = Picture.check(reply.data[0].bytes, max_pixels=_most_pixels(resolved))
+        first = reply.data[0]
+        received = Picture.check(first.bytes, max_pixels=_most_pixels(resolved), inspection=first.inspection)
         confirmed = _receipt(job, received)
         server = _server(reply)
         more = {
@@ -210,10 +218,17 @@ class Generator:
         facts = collect_facts(resolved, model=match.name, now=now, more=more)
         metadata = self._metadata.of(resolved)
         picture = write_recipe(received, resolved, model=match.name, facts=facts, metadata=metadata)
+        omitted = tuple(warnings.omitted_metadata(picture, resolved, self._metadata))
         if not spill:
             self._check_there(picture)
         saved = self._library.save(
-            picture, facts, prompt=resolved.prompt, now=now, filename=job.request.filename, spill=spill
+            picture,
+            facts,
+            prompt=resolved.prompt,
+            now=now,
+            filename=job.request.filename,
+            spill=spill,
+            self_describing=self._metadata.is_complete and not omitted,
         )
         origin = self._loaded.origin(job.model, server=server)
         self._speeds.learn(
@@ -237,10 +252,10 @@ class Generator:
             server=server,
             notes=(
                 *saved.notes,
-                *warnings.omitted_metadata(picture, resolved, self._metadata),
+                *omitted,
                 *([match.warning] if match.warning else []),
                 *warnings.in_reply(resolved, reply, received),
-                *warnings.suspicions(received, resolved.seed, self._duplicates),
+                *warnings.suspicions(received, resolved.seed, self._duplicates, first.inspection),
                 *warnings.repeats(job.budget),
                 *map(str, resolved.notes),
             ),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from vllm_omni_client.generation_budget import GenerationBudget
+from vllm_omni_client.imaging import InspectedImage
 from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core.imaging.duplicates import DuplicateDetector
@@ -52,9 +53,15 @@ def repeats(budget: GenerationBudget) -> Iterator[str]:
         yield f"This image took {budget.attempts} attempts.{cost}"
 
 
-def suspicions(received: Picture, seed: int, duplicates: DuplicateDetector) -> Iterator[str]:
-    """Describe what hints at a failure that the model or the server did not report."""
-    colour = flat_colour(received)
+def suspicions(
+    received: Picture, seed: int, duplicates: DuplicateDetector, inspection: InspectedImage | None = None
+) -> Iterator[str]:
+    """Describe what hints at a failure that the model or the server did not report.
+
+    `inspection` is what the client found when the image arrived, if it was the client.
+    """
+    is_known = inspection is not None and inspection.flatness_checked
+    colour = inspection.flat_colour if inspection and is_known else flat_colour(received)
     if colour is not None:
         looks = "all black" if colour == "#000000" else f"one flat colour, {colour}"
         yield f"The image is {looks}: the model may have failed without an error. Check the server's log."

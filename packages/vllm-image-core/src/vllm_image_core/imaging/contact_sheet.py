@@ -246,4 +246,4 @@ class ContactSheet:
         )
         for number, line in enumerate(lines):
             y = top + layout.box.height + layout.letters // 3 + number * line_height(layout.letters)
-            pen.text((left, y), line, fill=INK, font=self._text.font(layout.letters))
+            self._text.draw(pen, (left, y), line, size=layout.letters, fill=INK)

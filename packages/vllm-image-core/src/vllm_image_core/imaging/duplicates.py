@@ -5,6 +5,10 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
+from vllm_omni_client.imaging import SIGNATURE
+
+from vllm_image_core.imaging import png
+
 _MAX_REMEMBERED: Final = 1000
 """How many images are remembered, at some hundred bytes each."""
 
@@ -21,10 +25,24 @@ class DuplicateDetector:
 
         `content` is the image as the server sent it; the seed is remembered from now on.
         """
-        digest = hashlib.sha256(content).digest()  # a millisecond, in which other threads run
+        digest = _fingerprint(content)
         with self._lock:
             first = self._seeds.setdefault(digest, seed)
             self._seeds.move_to_end(digest)
             if len(self._seeds) > _MAX_REMEMBERED:
                 self._seeds.popitem(last=False)
         return None if first == seed else first
+
+
+def _fingerprint(content: bytes) -> bytes:
+    """Hash an image's bytes; of a PNG, only its chunks' lengths and checksums, which stand for the rest.
+
+    The last four bytes of the compressed pixels, which are included, are another checksum of them.
+    """
+    if not content.startswith(SIGNATURE):
+        return hashlib.sha256(content).digest()
+    digest = hashlib.sha256()
+    for chunk in png.chunks(content):
+        digest.update(content[chunk.start : chunk.start + 8])
+        digest.update(content[chunk.end - 8 : chunk.end])
+    return digest.digest()

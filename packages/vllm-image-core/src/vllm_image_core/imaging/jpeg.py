@@ -96,6 +96,11 @@ def read_packet(data: bytes) -> dict[str, str]:
     return metadata_blocks.packet_text(_blocks(data)) if data.startswith(SIGNATURE) else {}
 
 
+def has_scan(data: bytes) -> bool:
+    """Return whether the first bytes of a JPEG reach its first scan: all metadata comes before it."""
+    return any(marker == _SCAN for marker, _ in _segments(data))
+
+
 def orientation(data: bytes) -> int:
     """Return the EXIF orientation: how a viewer must turn the image; 1 (upright) if there is none."""
     return exif.read(_blocks(data).exif or b"").orientation

@@ -106,6 +106,11 @@ def read_packet(data: bytes) -> dict[str, str]:
     return metadata_blocks.packet_text(_blocks(data, list(_chunks(data)))) if is_webp(data) else {}
 
 
+def has_packet(data: bytes) -> bool:
+    """Return whether the first bytes of a WebP announce an XMP packet, which comes after the image."""
+    return data[12:16] == _CANVAS and bool(data[20:21]) and bool(data[20] & _XMP_FLAG)
+
+
 def orientation(data: bytes) -> int:
     """Return the EXIF orientation: how a viewer must turn the image; 1 (upright) if there is none."""
     return exif.read(_blocks(data, list(_chunks(data))).exif or b"").orientation

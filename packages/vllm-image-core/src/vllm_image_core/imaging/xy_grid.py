@@ -130,35 +130,30 @@ class XYGrid:
         return self._text.lines(label, size=letters, width=width, most=_LABEL_LINES)
 
     def _draw_columns(self, pen: "ImageDraw.ImageDraw", layout: _Layout) -> None:
-        font = self._text.font(layout.letters)
+        size = layout.letters
         if self._x_name:
             right, _ = layout.place(0, self._columns)
             middle = (layout.left + right - layout.gap) / 2
             name = self._text.lines(self._x_name, size=layout.letters, width=right - layout.left, most=1)
-            pen.text((middle, layout.gap), name[0], fill=_NAME_INK, font=font, anchor="ma")
+            self._text.draw(pen, (middle, layout.gap), name[0], size=size, fill=_NAME_INK, align="middle")
         for column, label in enumerate(self._x_labels):
             left, top = layout.place(0, column)
             lines = self._lines(label, layout.letters, layout.box.width)
             for above, line in enumerate(reversed(lines), start=1):
                 y = top - layout.gap // 2 - above * line_height(layout.letters)
-                pen.text((left + layout.box.width / 2, y), line, fill=INK, font=font, anchor="ma")
+                middle = left + layout.box.width / 2
+                self._text.draw(pen, (middle, y), line, size=size, fill=INK, align="middle")
 
     def _draw_rows(self, pen: "ImageDraw.ImageDraw", layout: _Layout) -> None:
-        font = self._text.font(layout.letters)
         width = layout.left - 2 * layout.gap
         if self._y_name:
             name = self._text.lines(self._y_name, size=layout.letters, width=width, most=1)
             y = layout.top - layout.gap // 2 - line_height(layout.letters)
-            pen.text((layout.gap, y), name[0], fill=_NAME_INK, font=font)
+            self._text.draw(pen, (layout.gap, y), name[0], size=layout.letters, fill=_NAME_INK)
         for row, label in enumerate(self._y_labels):
             _, top = layout.place(row, 0)
             lines = self._lines(label, layout.letters, width)
             y = top + (layout.box.height - len(lines) * line_height(layout.letters)) / 2
             for number, line in enumerate(lines):
-                pen.text(
-                    (layout.left - layout.gap, y + number * line_height(layout.letters)),
-                    line,
-                    fill=INK,
-                    font=font,
-                    anchor="ra",
-                )
+                place = (layout.left - layout.gap, y + number * line_height(layout.letters))
+                self._text.draw(pen, place, line, size=layout.letters, fill=INK, align="right")

@@ -35,6 +35,11 @@ class Metadata:
     server: bool = True
     source: DigitalSource = "trainedAlgorithmicMedia"
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether a file has all facts about its image."""
+        return self.json and self.prompts and self.server
+
     def of(self, resolved: "ResolvedRequest") -> "Metadata":
         """What to write for a request; an edited image is a composite, as IPTC defines it."""
         if self.source != "trainedAlgorithmicMedia":

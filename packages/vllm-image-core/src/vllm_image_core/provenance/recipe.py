@@ -55,7 +55,8 @@ def write_recipe(
 
 def find_recipe(texts: Mapping[str, str]) -> str | None:
     """Return our own JSON from an image's texts: a text of its own in a PNG, an XMP property elsewhere."""
-    return texts.get(KEYWORD) or xmp.read(texts.get(xmp.KEYWORD, "")).json
+    packet = texts.get(xmp.KEYWORD)
+    return texts.get(KEYWORD) or (packet and xmp.read(packet).json) or None
 
 
 def read_recipe(recipe: Mapping[str, object]) -> Facts:

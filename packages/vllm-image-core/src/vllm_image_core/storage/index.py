@@ -24,11 +24,12 @@ from vllm_image_core.errors import IndexUnavailable
 from vllm_image_core.requests.content_hash import ContentKey
 from vllm_image_core.storage import full_text, index_tables
 from vllm_image_core.storage.database import DamagedDatabase, Database
+from vllm_image_core.storage.grouped_writes import GroupedWrites
 from vllm_image_core.storage.index_tables import INDEX
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Record
-from vllm_image_core.storage.sync import IndexSync, changing, looks_like_picture
+from vllm_image_core.storage.sync import IndexSync, OnProgress, changing, looks_like_picture
 from vllm_image_core.text import one_line
 
 T = TypeVar("T")
@@ -91,22 +92,36 @@ class Index:
     Args:
         root: The folder of the images, absolute.
         clock_ns: Returns nanoseconds since 1970.
+        group_seconds: For how long added images may wait to be entered together.
     """
 
-    def __init__(self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, root: Path, *, clock_ns: Callable[[], int] = time.time_ns, group_seconds: float = 0.0
+    ) -> None:
         self._root = root
         self._database = Database(root, INDEX)
         self._sync = IndexSync(root, clock_ns=clock_ns)
         self._sync_lock = threading.Lock()
         self._check_lock = threading.Lock()
         self._every_file_checked = False
+        self._added = GroupedWrites(self._enter, seconds=group_seconds)
 
-    def add(self, record: Record) -> None:
-        """Add an image that was just saved, replacing any entry for a file of that name."""
+    def add(self, record: Record, *, now: bool = True) -> None:
+        """Add an image that was just saved, replacing any entry for a file of that name.
 
+        Unless it must be entered `now`, it may wait a moment to be entered with others. Until then, this
+        index enters it before it answers, and others read its file.
+        """
+        self._added.add(record, now=now)
+
+    def flush(self) -> None:
+        """Enter the images that still wait."""
+        self._added.flush()
+
+    def _enter(self, records: Sequence[Record]) -> None:
         def enter(connection: sqlite3.Connection) -> None:
             with changing(connection) as fts:
-                index_tables.enter(connection, [record], fts=fts)
+                index_tables.enter(connection, records, fts=fts)
 
         self._run_with_repair(enter)
 
@@ -115,6 +130,7 @@ class Index:
 
         The first call checks the files of the folder, as `find` does; later calls read only the index.
         """
+        self.flush()
         if self._is_empty():
             return ()
         found = "width IS NOT NULL AND key = ? ORDER BY created DESC, id DESC LIMIT ?"
@@ -126,6 +142,7 @@ class Index:
         The first call checks the files of the folder, as `find` does; later calls read only the index. At
         most 500 positions are asked for at once.
         """
+        self.flush()
         if self._is_empty():
             return {}
         marks = ", ".join("?" * len(positions))
@@ -133,16 +150,20 @@ class Index:
         records = self._find_last_seen(found, (batch, *positions))
         return {record.position: record for record in records if record.position is not None}
 
-    def find(self, query: Query) -> Page:
+    def find(self, query: Query, *, on_progress: OnProgress | None = None) -> Page:
         """Return one page of images, newest first, as they are in the folder now.
 
         New and removed files are always noticed. A file that was changed in place is noticed by a new
         `Index`, by `follow`, and if it would be in the answer; in a folder of more than 2,000 images, a new
         `Index` notices it shortly after its first answer.
+
+        A folder that is searched for the first time is read first; `on_progress` is then called with the
+        number of files that have been read and the number of all.
         """
+        self.flush()
         if self._is_empty():
             return Page(pictures=())
-        page = self._run_with_repair(lambda connection: self._answer(connection, query))
+        page = self._run_with_repair(lambda connection: self._answer(connection, query, on_progress))
         self._start_file_check()
         return page
 
@@ -182,8 +203,8 @@ class Index:
         self._start_file_check()
         return records
 
-    def _answer(self, connection: sqlite3.Connection, query: Query) -> Page:
-        self._update(connection)
+    def _answer(self, connection: sqlite3.Connection, query: Query, on_progress: OnProgress | None) -> Page:
+        self._update(connection, on_progress)
         for _ in range(_MOST_UPDATES):
             page = self._page(connection, query)
             changed = [record.path.name for record in page.pictures if not _is_there(record)]
@@ -193,27 +214,27 @@ class Index:
         self._follow_files(connection)
         return self._page(connection, query)
 
-    def _update(self, connection: sqlite3.Connection) -> None:
+    def _update(self, connection: sqlite3.Connection, on_progress: OnProgress | None = None) -> None:
         """Update this index file from the folder, as far as an answer can wait for it."""
         if self._every_file_checked or (
             self._sync.is_complete(connection) and index_tables.last_id(connection) > _LARGE
         ):
-            self._follow_names(connection)
+            self._follow_names(connection, on_progress)
         else:
-            self._follow_files(connection)
+            self._follow_files(connection, on_progress)
 
-    def _follow_names(self, connection: sqlite3.Connection) -> None:
+    def _follow_names(self, connection: sqlite3.Connection, on_progress: OnProgress | None = None) -> None:
         if self._sync.is_current(connection):
             return
         with self._sync_lock:
             if not self._sync.is_current(connection):  # another thread may have been first
-                self._sync.follow(connection, every_file=False)
+                self._sync.follow(connection, every_file=False, on_progress=on_progress)
 
-    def _follow_files(self, connection: sqlite3.Connection) -> None:
+    def _follow_files(self, connection: sqlite3.Connection, on_progress: OnProgress | None = None) -> None:
         with self._sync_lock:
             if not self._every_file_checked:
                 self._check(connection)
-            self._sync.follow(connection, every_file=True)
+            self._sync.follow(connection, every_file=True, on_progress=on_progress)
             self._every_file_checked = True
 
     def _start_file_check(self) -> None:

@@ -26,6 +26,7 @@ from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Facts, Record, facts_in, record
 from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.sync import OnProgress
 from vllm_image_core.text import LONGEST_PATH, one_line
 
 _logger = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Library:
         spill_dir: Where an image goes if it cannot be written to `root`. None for a new private folder in the
             system's temporary folder, created when needed.
         check_space: Whether the free space is checked before anything is sent.
+        group_seconds: For how long saved images may wait to be added to the index together.
 
     Attributes:
         root: The folder of the images, absolute.
@@ -76,10 +78,17 @@ class Library:
         CannotSave: The path cannot be that of a folder.
     """
 
-    def __init__(self, root: Path, *, spill_dir: Path | None = None, check_space: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        spill_dir: Path | None = None,
+        check_space: bool = True,
+        group_seconds: float = 0.0,
+    ) -> None:
         self._store = Store(root)
         self.root: Path = self._store.root
-        self._index = Index(self._store.root)
+        self._index = Index(self._store.root, group_seconds=group_seconds)
         self._spill = None if spill_dir is None else Store(spill_dir)
         self._check_space = check_space
         self._locks_checked = False
@@ -130,6 +139,7 @@ class Library:
         now: datetime,
         filename: str | None = None,
         spill: bool = True,
+        self_describing: bool = False,
     ) -> Saved:
         """Write an image and add it to the index.
 
@@ -140,6 +150,8 @@ class Library:
             now: The local time, used in the same way.
             filename: A plain name.
             spill: Whether the image goes to the spill folder if it cannot be written to this one.
+            self_describing: Whether the file itself holds all facts: if the process dies before the image is
+                in the index, they are read from there.
 
         Raises:
             InvalidRequest: The filename is not allowed; nothing was written.
@@ -151,7 +163,8 @@ class Library:
             if not spill:
                 raise
             return self._save_to_spill(error, prompt=prompt, now=now, filename=filename)
-        return Saved(path=path, notes=(*self._add_to_index(path, picture, facts), *self._lock_notes()))
+        notes = self._add_to_index(path, picture, facts, now=not self_describing)
+        return Saved(path=path, notes=(*notes, *self._lock_notes()))
 
     def in_batch(self, batch: str, positions: Sequence[int]) -> Mapping[int, Record]:
         """Return the images of some requests of a batch that are in the folder, by position; at most 500."""
@@ -179,9 +192,9 @@ class Library:
             existing.picture, facts, prompt=existing.record.prompt or "", now=now, filename=filename
         )
 
-    def find(self, query: Query) -> Page:
-        """Return one page of the images, newest first."""
-        return self._index.find(query)
+    def find(self, query: Query, *, on_progress: OnProgress | None = None) -> Page:
+        """Return one page of the images, newest first; see `Index.find`."""
+        return self._index.find(query, on_progress=on_progress)
 
     def _lock_notes(self) -> tuple[str, ...]:
         """Return a note, with the first saved image, if the file system does not support locks."""
@@ -195,10 +208,18 @@ class Library:
         _logger.warning("%s", note)
         return (note,)
 
-    def _add_to_index(self, path: Path, picture: Picture, facts: Facts) -> tuple[str, ...]:
+    def flush(self) -> None:
+        """Add to the index what still waits for it.
+
+        Raises:
+            IndexUnavailable: It cannot be written; the next query reads the files instead.
+        """
+        self._index.flush()
+
+    def _add_to_index(self, path: Path, picture: Picture, facts: Facts, *, now: bool) -> tuple[str, ...]:
         """Add a saved image to the index; return errors as notes, because the image itself is safe."""
         try:
-            self._index.add(record(path, path.lstat(), picture.size, facts))
+            self._index.add(record(path, path.lstat(), picture.size, facts), now=now)
         except IndexUnavailable as error:
             return (f"The image is saved, but is not in the index. {error.message} {error.next_step}",)
         except FileNotFoundError:

@@ -1,8 +1,9 @@
 """Identify the process that runs a batch, and check whether it is still alive."""
 
+import functools
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vllm_image_core.storage.processes import is_same_start, process_table, start_time
@@ -49,9 +50,13 @@ class Holder:
 
 def this_process(token: str) -> Owner:
     """Describe this process as an owner."""
-    pid = os.getpid()
+    return replace(_process(os.getpid()), token=token)
+
+
+@functools.lru_cache(maxsize=1)  # each image asks; a forked process has another ID
+def _process(pid: int) -> Owner:
     return Owner(
-        token=token,
+        token="",
         host=socket.gethostname(),
         pid_namespace=process_table(),
         pid=pid,

@@ -37,8 +37,8 @@ _READERS: Final = {"png": png.read_texts, "jpeg": jpeg.read_packet, "webp": webp
 
 _FORMATS: Final[Mapping[str, OutputFormat]] = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
-_HEAD_BYTES: Final = 65_536
-"""The text chunks of a PNG are in these first bytes, unless another program put much before them."""
+_HEADS: Final = (8_192, 65_536)
+"""Our metadata is in so many first bytes, unless the prompt is long or another program put much before it."""
 _MOST_BYTES: Final = 67_108_864
 """Nothing is read beyond 64 MiB: our metadata is within the first 64 MiB, or not there."""
 
@@ -154,7 +154,7 @@ def record(path: Path, status: os.stat_result, size: Size, facts: Facts) -> Reco
         batch=_text(facts.get("batch")),
         position=_integer(facts.get("position")),
         operation="edit" if facts.get("operation") == "edit" else None,
-        **{each.name: _READERS_BY_KIND.get(each.kind, _text)(facts.get(each.name)) for each in _REPORTED},
+        **{name: read(facts.get(name)) for name, read in _REPORTED.items()},
     )
 
 
@@ -167,16 +167,19 @@ def read_record(folder: Folder, name: str) -> Record | None:
         if file is None:
             return None
         status = os.fstat(file.fileno())
-        data = file.read(_HEAD_BYTES)
-        if not _has_enough(data):
-            data += file.read(_MOST_BYTES - len(data))
+        data = b""
+        for length in (*_HEADS, _MOST_BYTES):
+            data += file.read(length - len(data))
+            if len(data) < length or _has_metadata(data):
+                break
     size = _header_size(data)
     return None if size is None else record(folder.path / name, status, size, facts_in(data))
 
 
 def facts_in(data: bytes) -> Facts:
     """Return what the first bytes of an image record about how it was made; empty if nothing is usable."""
-    text = find_recipe(_READERS[picture_format(data) or "png"](data))
+    kind = picture_format(data)
+    text = kind and find_recipe(_READERS[kind](data))
     if text is None:
         return {}
     try:
@@ -193,11 +196,17 @@ def _written_at(status: os.stat_result) -> datetime:
         return EPOCH
 
 
-def _has_enough(head: bytes) -> bool:
-    """Return whether the first bytes are enough to find our metadata, if there is any."""
-    if len(head) < _HEAD_BYTES:
-        return True
-    return picture_format(head) == "png" and (b"IDAT" in head or KEYWORD in read_text(head))
+def _has_metadata(head: bytes) -> bool:
+    """Return whether the first bytes of a file hold our metadata, or show that it has none."""
+    match picture_format(head):
+        case "png":
+            return b"IDAT" in head or KEYWORD in read_text(head)
+        case "jpeg":
+            return jpeg.has_scan(head)
+        case "webp":
+            return not webp.has_packet(head)
+        case None:
+            return True
 
 
 def _header_size(data: bytes) -> Size | None:
@@ -252,10 +261,12 @@ _READERS_BY_KIND: Final[Mapping[str, Callable[[object], Any]]] = {
 }
 
 
-_REPORTED: Final = tuple(
-    each for each in REQUEST_FIELDS if each.indexed and each.name not in {"width", "height"}
-)
-"""The fields that only the file's metadata tells."""
+_REPORTED: Final[Mapping[str, Callable[[object], Any]]] = {
+    each.name: _READERS_BY_KIND.get(each.kind, _text)
+    for each in REQUEST_FIELDS
+    if each.indexed and each.name not in {"width", "height"}
+}
+"""How to read the fields that only the file's metadata tells."""
 
 
 def _time(value: object) -> datetime | None:

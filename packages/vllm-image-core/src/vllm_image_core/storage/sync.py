@@ -2,8 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,54 +14,8 @@ from vllm_image_core.storage.database import writing
 from vllm_image_core.storage.filename import PICTURE_EXTENSIONS
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.index_tables import State
+from vllm_image_core.storage.known_names import KnownNames
 from vllm_image_core.storage.record import Record, read_record
-
-_NO_NAME: Final = "/"
-"""Not allowed in names on any system. Reading all names as one string is much faster than row by row."""
-_NAMES: Final = f"SELECT group_concat(name, '{_NO_NAME}') FROM picture"  # noqa: S608 - our own separator
-_NEWER: Final = f"{_NAMES} WHERE id > ?"
-# As separate subqueries: a combined query would read every row.
-_LAST: Final = "SELECT (SELECT count(*) FROM picture), (SELECT coalesce(max(id), 0) FROM picture)"
-_MARKED: Final = "INSERT OR IGNORE INTO state VALUES ('mark', random())"
-_MARK: Final = "SELECT value FROM state WHERE name = 'mark'"
-"""Distinguishes an index file from another one that replaced it."""
-
-
-class KnownNames:
-    """Caches the names of all files in the index; not thread-safe."""
-
-    def __init__(self) -> None:
-        self._mark: int | None = None
-        self._last_id = 0
-        self._names: set[str] = set()
-
-    def of(self, connection: sqlite3.Connection) -> AbstractSet[str]:
-        """Return the current names, reading only those added since the last call.
-
-        An id is never used twice, so new entries have greater ids. If there are then as many names as
-        entries, none was removed.
-        """
-        row = connection.execute(_MARK).fetchone()
-        if row is None:
-            connection.execute(_MARKED)
-            row = connection.execute(_MARK).fetchone()
-        entries, last_id = connection.execute(_LAST).fetchone()
-        if row[0] == self._mark:
-            self._names.update(_names(connection.execute(_NEWER, (self._last_id,))))
-        if row[0] != self._mark or entries != len(self._names):
-            self._names = set(_names(connection.execute(_NAMES)))
-        self._mark, self._last_id = row[0], last_id
-        return self._names
-
-    def discard(self, names: Collection[str]) -> None:
-        """Drop names that are being removed from the index; if the removal fails, they are read again."""
-        self._names.difference_update(names)
-
-
-def _names(found: sqlite3.Cursor) -> Collection[str]:
-    names: str | None = found.fetchone()[0]
-    return () if names is None else names.split(_NO_NAME)
-
 
 _SEEN: Final = "SELECT value FROM state WHERE name = 'folder_modified_ns'"
 """Modification time of the folder when its names were last compared: no row before the first comparison;
@@ -84,10 +37,14 @@ _SETTLED_NS: Final = 10**8
 _GROWING_NS: Final = 60 * 10**9
 """A file that is not an image yet and was written within the last minute may still be growing."""
 _LOOKED_AT_ONCE: Final = 500
+_REPORTED_EVERY: Final = 1_000
 _PAUSE_SECONDS: Final = 0.002
 """Queries that come while all files are being checked are answered in these pauses."""
 
 _File = tuple[str, State]
+
+OnProgress = Callable[[int, int], object]
+"""Called with the number of new files that have been read, and with the number of all new files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,26 +91,30 @@ class IndexSync:
         seen = connection.execute(_SEEN).fetchone()
         return seen is not None and seen[0] == self._root.stat().st_mtime_ns
 
-    def follow(self, connection: sqlite3.Connection, *, every_file: bool) -> None:
+    def follow(
+        self, connection: sqlite3.Connection, *, every_file: bool, on_progress: OnProgress | None = None
+    ) -> None:
         """Enter new files and remove missing ones; call it from one thread at a time.
 
         With `every_file`, the size and time of each file are checked, too, and changed files read again.
+        Progress is reported only if there are more than 500 files to read.
         """
         with Folder.existing(self._root) as folder:
             modified_ns = folder.modified_ns()
             settled = self._is_settled(modified_ns)
-            names = set(folder.names())
+            names = folder.names()
             compared = self._with_states if every_file else self._with_names
             changed, gone = compared(connection, folder, names)
             complete, are_many = True, len(changed) > _LOOKED_AT_ONCE
+            reader = _Reader(folder, len(changed), on_progress if are_many else None)
             while len(changed) > _AT_ONCE:
-                complete &= self._enter(connection, folder, changed[:_AT_ONCE])
+                complete &= self._enter(connection, reader, changed[:_AT_ONCE])
                 changed = changed[_AT_ONCE:]
-            contents = self._contents(folder, changed)
+            contents = self._contents(reader, changed)
             if are_many and not settled:  # reading them takes longer than a folder needs to settle
-                settled = self._is_settled(modified_ns) and set(folder.names()) == names
+                settled = self._is_settled(modified_ns) and set(folder.names()) == set(names)
         seen = modified_ns if settled and complete and contents.complete else None
-        unnamed = sum(looks_like_picture(name) and not _is_text(name) for name in names)
+        unnamed = _count_unnameable(names)
         is_news = (
             connection.execute(_SEEN).fetchone() != (seen,) or self.unnameable_count(connection) != unnamed
         )
@@ -173,7 +134,8 @@ class IndexSync:
         """Update the index for some files that were removed or changed."""
         with Folder.existing(self._root) as folder:
             states = _states(folder, names)
-            contents = self._contents(folder, sorted(states.items(), key=_when_written))
+            files = sorted(states.items(), key=_when_written)
+            contents = self._contents(_Reader(folder, len(files)), files)
         with changing(connection) as fts:
             index_tables.forget(connection, sorted(set(names) - states.keys()), fts=fts)
             contents.enter(connection, fts=fts)
@@ -192,7 +154,7 @@ class IndexSync:
             time.sleep(_PAUSE_SECONDS)
 
     def _with_states(
-        self, connection: sqlite3.Connection, folder: Folder, names: set[str]
+        self, connection: sqlite3.Connection, folder: Folder, names: Sequence[str]
     ) -> tuple[Sequence[_File], Sequence[str]]:
         """Return the new and changed files, oldest first, and the names of the missing ones."""
         known, states = index_tables.read_states(connection), _states(folder, names)
@@ -200,27 +162,25 @@ class IndexSync:
         return sorted(changed, key=_when_written), sorted(known.keys() - states.keys())
 
     def _with_names(
-        self, connection: sqlite3.Connection, folder: Folder, names: set[str]
+        self, connection: sqlite3.Connection, folder: Folder, names: Sequence[str]
     ) -> tuple[Sequence[_File], Sequence[str]]:
         """Return the new files, oldest first, and the names of the missing ones, comparing only names."""
-        known = self._names.of(connection)
-        new = names - known
-        gone = sorted(known - names) if len(names) - len(new) < len(known) else []
+        new, gone = self._names.compare(connection, names)
         self._names.discard(gone)
         return sorted(_states(folder, new).items(), key=_when_written), gone
 
     def _is_settled(self, modified_ns: int) -> bool:
         return bool(modified_ns % _COARSE_NS) and self._clock_ns() - modified_ns > _SETTLED_NS
 
-    def _enter(self, connection: sqlite3.Connection, folder: Folder, files: Sequence[_File]) -> bool:
+    def _enter(self, connection: sqlite3.Connection, reader: "_Reader", files: Sequence[_File]) -> bool:
         """Read some files and enter them; return False if one may still be growing."""
-        contents = self._contents(folder, files)
+        contents = self._contents(reader, files)
         with changing(connection) as fts:
             contents.enter(connection, fts=fts)
         return contents.complete
 
-    def _contents(self, folder: Folder, files: Sequence[_File]) -> _Contents:
-        found = {name: _read_or_none(folder, name) for name, _ in files}
+    def _contents(self, reader: "_Reader", files: Sequence[_File]) -> _Contents:
+        found = {name: reader.read(name) for name, _ in files}
         now = self._clock_ns()
         others = [(name, state) for name, state in files if found[name] is None]
         return _Contents(
@@ -228,6 +188,26 @@ class IndexSync:
             others=[name for name, _ in others],
             final=[(name, *state) for name, state in others if now - state[1] > _GROWING_NS],
         )
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads the records of some files of a folder, and reports how many it has read."""
+
+    folder: Folder
+    total: int
+    on_progress: OnProgress | None = None
+    _done: int = 0
+
+    def read(self, name: str) -> Record | None:
+        """Read the record of a file; None if it is not an image, was removed or cannot be read."""
+        self._done += 1
+        if self.on_progress and (self._done % _REPORTED_EVERY == 0 or self._done == self.total):
+            self.on_progress(self._done, self.total)
+        try:
+            return read_record(self.folder, name)
+        except OSError:
+            return None
 
 
 @contextmanager
@@ -252,7 +232,18 @@ def looks_like_picture(name: str) -> bool:
 
 def _is_text(name: str) -> bool:
     """Return whether a name is valid text; SQLite cannot store any other."""
-    return not any("\ud800" <= sign <= "\udfff" for sign in name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _count_unnameable(names: Sequence[str]) -> int:
+    """Count the image files whose names are not valid text, checking all names at once if they are."""
+    if _is_text("".join(names)):
+        return 0
+    return sum(looks_like_picture(name) and not _is_text(name) for name in names)
 
 
 def _states(folder: Folder, names: Iterable[str]) -> dict[str, State]:
@@ -270,10 +261,3 @@ def _states(folder: Folder, names: Iterable[str]) -> dict[str, State]:
 
 def _when_written(file: _File) -> tuple[int, str]:
     return file[1][1], file[0]
-
-
-def _read_or_none(folder: Folder, name: str) -> Record | None:
-    try:
-        return read_record(folder, name)
-    except OSError:  # removed in the meantime, or not readable
-        return None

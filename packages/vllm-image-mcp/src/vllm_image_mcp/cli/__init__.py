@@ -5,32 +5,35 @@ from __future__ import annotations
 import os
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from vllm_image_mcp.command_line import Group
-from vllm_image_mcp.options import GroupedOptions, with_settings
+from vllm_image_mcp.options import GivenOptions, GroupedOptions, with_options
 from vllm_image_mcp.startup import check_profiles, start_logging
-
-if TYPE_CHECKING:
-    from vllm_image_mcp.settings import Settings
 
 _COMMANDS: Final = (
     "batch",
     "batches",
     "cancel",
     "completion",
+    "doctor",
     "edit",
     "estimate",
     "find",
+    "gallery",
     "generate",
     "health",
+    "init",
     "models",
     "recall",
     "resume",
 )
 """The commands; each is defined in the module of its name."""
+
+_CHECKING_SETTINGS: Final = frozenset({"doctor"})
+"""Commands that report settings that cannot be used as part of their output."""
 
 
 class _Commands(GroupedOptions, Group):
@@ -62,15 +65,19 @@ class _Commands(GroupedOptions, Group):
     cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(package_name="vllm-image-mcp")
-@partial(with_settings, serves_mcp=True)
-def main(settings: Settings) -> None:
+@partial(with_options, serves_mcp=True)
+def main(given: GivenOptions) -> None:
     """Generate and edit images on a self-hosted vLLM-Omni server.
 
     Without a command, this serves MCP on stdin and stdout; an MCP host starts it that way. You can also set
     every option in the environment: VLLM_IMAGE_URL, VLLM_IMAGE_OUTPUT_DIR, VLLM_IMAGE_API_KEY and so on.
     """
+    command = click.get_current_context().invoked_subcommand
+    if command in _CHECKING_SETTINGS:
+        return
+    settings = given.settings()
     start_logging(settings)
-    if click.get_current_context().invoked_subcommand is None:
+    if command is None:
         check_profiles(settings)
         from vllm_image_mcp.server import serve  # noqa: PLC0415 - commands need no MCP
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _USUAL: Final = 20
 _MOST: Final = 1_000
+_SHOWN_EVERY: Final = 5_000
 _INTERNAL: Final = frozenset(("path", "modified_ns", "key"))
 """What the index knows of an image only to recognise it."""
 
@@ -72,7 +73,8 @@ def find(
                 since=start_of("since", since),
                 until=end_of("until", until),
                 **terms,
-            )
+            ),
+            on_progress=_show_progress,
         )
     for each in page.pictures:
         line = path_text(each.path) if quiet else _line(each)
@@ -83,6 +85,11 @@ def find(
         echo(f"There are more: --offset {page.next_offset} lists the next ones.", err=True)
     for note in page.notes:
         echo(note, err=True)
+
+
+def _show_progress(done: int, total: int) -> None:
+    if done % _SHOWN_EVERY == 0 or done == total:
+        echo(f"Read {done} of {total} new images.", err=True)
 
 
 def _object(each: Record) -> dict[str, object]:

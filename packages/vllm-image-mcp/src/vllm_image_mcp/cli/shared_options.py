@@ -83,3 +83,4 @@ quiet: Option = click.option("-q", "--quiet", is_flag=True, help="Print only the
 open_image: Option = click.option(
     "--open", "open_image", is_flag=True, help="Open the image in the system's viewer."
 )
+open_page: Option = click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")

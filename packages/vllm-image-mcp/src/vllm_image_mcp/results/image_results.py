@@ -27,7 +27,7 @@ from vllm_image_mcp.results.tool_results import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from vllm_image_core.batches.handle import ImageBatch
@@ -210,32 +210,42 @@ def gpu_status(health: Health, report: GpuReport) -> GpuStatus:
     )
 
 
-def server_health(health: Health) -> ServerHealth:
-    """The result of server_health."""
+def server_health(
+    health: Health, *, fixes: Mapping[str, str] | None = None, folder_problem: str | None = None
+) -> ServerHealth:
+    """The result of server_health.
+
+    Args:
+        health: The health of the servers.
+        fixes: What to do about a server that cannot be reached, by its URL.
+        folder_problem: Why images cannot be saved, with its fix; None if they can.
+    """
+    fixes = fixes or {}
+    message = " ".join(filter(None, (_health_message(health, fixes), folder_problem)))
     return ServerHealth(
         server_url=health.server_url,
         status=health.status,
         model_loaded=health.model,
         latency_ms=None if health.latency_seconds is None else max(1, round(health.latency_seconds * 1000)),
         version=health.version,
-        message=_health_message(health),
+        message=message or None,
         servers=[
             FleetServer(
                 server_url=each.server_url,
                 status=each.status,
                 model_loaded=each.model,
-                message=diagnosis(each),
+                message=diagnosis(each, fix=fixes.get(each.server_url)),
             )
             for each in health.servers
         ],
     )
 
 
-def _health_message(health: Health) -> str | None:
+def _health_message(health: Health, fixes: Mapping[str, str]) -> str | None:
     """Why the server cannot generate images, or which of several servers cannot."""
     ill = [each for each in health.servers if each.status != "healthy"]
     if health.status != "healthy" or not ill:
-        return diagnosis(health)
+        return diagnosis(health, fix=fixes.get(health.server_url))
     who = ", ".join(f"{each.server_url} ({each.status})" for each in ill)
     return (
         f"{len(ill)} of {len(health.servers)} servers cannot generate images: {who}. "

@@ -44,6 +44,12 @@ async def find_images(
     state = ctx.request_context.lifespan_context
     state.check_folder()
     folder = state.studio.output_dir
+    reports: list[asyncio.Task[None]] = []
+
+    def report(done: int, total: int) -> None:
+        message = f"Read {done} of {total} new images"
+        reports.append(asyncio.create_task(ctx.report_progress(done, total, message)))
+
     page = await state.studio.find(
         text,
         model=model,
@@ -52,7 +58,9 @@ async def find_images(
         until=end_of("until", until),
         limit=check_limit(limit),
         offset=0 if offset is None else offset,
+        on_progress=report,
     )
+    await asyncio.gather(*reports)
     result = await asyncio.to_thread(found_images.found_images, page, folder=folder)
     if not result.images:
         given = {"text": text, "model": model, "seed": seed, "since": since, "until": until}

@@ -1,5 +1,6 @@
 """Report on the model, the GPU, the server, and the time and memory images would need."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from mcp.server.mcpserver import Context
@@ -37,7 +38,11 @@ async def list_presets(ctx: Context[State]) -> Presets:
 
 async def server_health(ctx: Context[State]) -> ServerHealth:
     """Check if the vLLM-Omni server is running, ready, and responsive."""
-    return image_results.server_health(await _studio(ctx).health())
+    from vllm_image_mcp.doctor.examination import find_advice  # noqa: PLC0415 - not needed at startup
+
+    state = ctx.request_context.lifespan_context
+    health, advice = await asyncio.gather(state.studio.health(), find_advice(state))
+    return image_results.server_health(health, fixes=advice.fixes, folder_problem=advice.folder_problem)
 
 
 async def estimate_generation(

@@ -6,7 +6,6 @@ Source: PNG (Third Edition), W3C Recommendation of 24 June 2025, section 9.
 """
 
 import zlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -42,11 +41,13 @@ class FlatColourDetector:
         checked = least_pixels <= pixels <= _MOST_PIXELS and self._length <= _LONGEST_LINE
         self.open: bool = simple and checked
         """Whether further data can still change the result."""
+        self.checks: bool = self.open
+        """Whether this kind of image is checked at all."""
         self._unpacking = zlib.decompressobj()
         self._waiting = b""
         self._lines = 0
         self._pixel = b""
-        self._expected: Mapping[int, bytes] = {}
+        self._expected: dict[int, bytes] = {}
 
     def feed(self, packed: bytes | memoryview) -> None:
         """Take the next bytes of the image data; damaged data ends the check."""
@@ -77,23 +78,25 @@ class FlatColourDetector:
         """Compare a line in filtered form: there are only five ways to encode a flat one."""
         if not self._lines:
             self._pixel = line[1 : 1 + self._pixel_bytes]
-            self._expected = self._flat_lines(bytes(self._pixel_bytes))
-        elif self._lines == 1:
-            self._expected = self._flat_lines(self._pixel)
-        if line == self._expected.get(line[0]):
+        if self._lines <= 1:
+            self._expected.clear()
+        if line == self._flat_line(line[0]):
             self._lines += 1
         else:
             self.open = False
 
-    def _flat_lines(self, above: bytes) -> Mapping[int, bytes]:
-        """Return the filtered form of a one-colour line below `above`, by filter."""
-        pairs = tuple(zip(self._pixel, above, strict=True))
-        return {
-            kind: bytes([kind])
-            + bytes((value - _prediction(kind, 0, up)) % 256 for value, up in pairs)
-            + bytes((value - _prediction(kind, value, up)) % 256 for value, up in pairs) * (self._width - 1)
-            for kind in _FILTERS
-        }
+    def _flat_line(self, kind: int) -> bytes | None:
+        """Return the form that a filter gives to the next line of a flat image; None for no filter of PNG."""
+        if kind not in self._expected and kind in _FILTERS:
+            above = self._pixel if self._lines else bytes(self._pixel_bytes)
+            pairs = tuple(zip(self._pixel, above, strict=True))
+            self._expected[kind] = (
+                bytes([kind])
+                + bytes((value - _prediction(kind, 0, up)) % 256 for value, up in pairs)
+                + bytes((value - _prediction(kind, value, up)) % 256 for value, up in pairs)
+                * (self._width - 1)
+            )
+        return self._expected.get(kind)
 
 
 def _prediction(kind: int, left: int, up: int) -> int:

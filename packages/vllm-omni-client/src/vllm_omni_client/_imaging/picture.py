@@ -2,7 +2,7 @@
 
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple
 
 from vllm_omni_client._imaging.flat_colour import FlatColourDetector
@@ -147,13 +147,23 @@ def _webp_size(data: bytes) -> PictureSize | None:
 class InspectedImage:
     """A complete image.
 
-    The format and size are those of its bytes, whatever was requested. Only a PNG can have a flat colour.
+    The format and size are those of its bytes, whatever was requested.
+
+    Attributes:
+        format: The format.
+        size: Width and height in pixels, from its header.
+        length: All bytes, including `trailing` ones.
+        flat_colour: The only colour of a PNG that has just one.
+        flatness_checked: Whether `flat_colour` says anything; not so for most formats but plain PNG.
+        trailing: Spaces and zero bytes after the end of a PNG.
     """
 
     format: PictureFormat
     size: PictureSize
     length: int
     flat_colour: str | None = None
+    flatness_checked: bool = field(default=False, compare=False)
+    trailing: int = field(default=0, compare=False)
 
 
 class Inspection:
@@ -191,7 +201,12 @@ class Inspection:
             header = self._png.finish()
             flatness = self._png.flatness
             size = PictureSize(header.width, header.height)
-            return self._result("png", size, flat_colour=flatness.colour if flatness else None)
+            return replace(
+                self._result("png", size),
+                flat_colour=flatness.colour if flatness else None,
+                flatness_checked=flatness is not None and flatness.checks,
+                trailing=self._png.trailing,
+            )
         start = bytes(self._start)
         size, kind = size_of(start), format_of(start)
         if kind == "jpeg":
@@ -203,12 +218,10 @@ class Inspection:
             raise DamagedPicture(f"the image is cut off after {self._length} bytes: its end is missing")
         return self._result(kind, size)
 
-    def _result(
-        self, kind: PictureFormat, size: PictureSize, *, flat_colour: str | None = None
-    ) -> InspectedImage:
+    def _result(self, kind: PictureFormat, size: PictureSize) -> InspectedImage:
         if size.width * size.height > self._most_pixels:
             raise DamagedPicture(f"the image claims a size of {size}, far more than was requested")
-        return InspectedImage(format=kind, size=size, length=self._length, flat_colour=flat_colour)
+        return InspectedImage(format=kind, size=size, length=self._length)
 
 
 def inspect(data: bytes, *, most_pixels: int = MOST_PIXELS) -> InspectedImage:

@@ -88,6 +88,11 @@ class PngWalk:
 
     Feed it the file in pieces of any length, then ask it to `finish`. Bytes that cannot belong to a PNG, or
     end too early, are a `DamagedPicture`.
+
+    Attributes:
+        header: The contents of IHDR, once it has been read.
+        flatness: Whether the image has only one colour, as far as it has been read.
+        trailing: Number of spaces and zero bytes after the image's end.
     """
 
     def __init__(self) -> None:
@@ -103,6 +108,7 @@ class PngWalk:
         self._pixel_bytes = 0
         self._seen = 0
         self._sum = bytearray()
+        self.trailing = 0
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take the next bytes of the file."""
@@ -141,6 +147,7 @@ class PngWalk:
         if self._step == "after":
             if bytes(view).strip(b"\0 \t\r\n"):
                 raise DamagedPicture("extra bytes follow the PNG's end")
+            self.trailing += len(view)
             return view[:0]
         start = self._piece if self._step != "checksum" else self._sum
         taken = view[: self._wanted]

@@ -10,7 +10,7 @@ from vllm_omni_client._protocol.retry_budget import WASTED_HEALTH_CHECK, RetryBu
 from vllm_omni_client.errors import EngineDead, Exchange, FailedAttempt, GpuSpent, OmniError, ServerError
 from vllm_omni_client.generation_budget import GenerationBudget
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("vllm_omni_client")  # the name that a user of the package looks for
 
 
 class Attempts:
@@ -115,7 +115,7 @@ class Attempts:
         name = _name(error)
         if isinstance(self._next, Wait):
             message = "%s: attempt %d failed: %s; retrying in %.1f s"
-            _logger.debug(message, self._call, self._started, name, self._next.seconds)
+            _logger.info(message, self._call, self._started, name, self._next.seconds)
             self._follow(self._next)
         else:
             _logger.debug("%s: attempt %d failed: %s; not retried", self._call, self._started, name)

@@ -22,7 +22,11 @@ class ConnectionTrace:
 
     Attributes:
         waiting: Whether the request still waits for a slot.
+        peer: Host and port that the connection is being opened to: the server's or a proxy's; None before
+            that, and once it is open.
     """
+
+    peer: tuple[str, int] | None
 
     def __init__(self) -> None:
         self.waiting = False
@@ -31,6 +35,7 @@ class ConnectionTrace:
 
     def restart(self) -> None:
         """Forget everything: the request is sent over another connection."""
+        self.peer = None
         self._is_new = False
         self._sending = False
         self._sent_at = 0.0
@@ -43,7 +48,9 @@ class ConnectionTrace:
         match what:
             case "connect_tcp.started":
                 self._is_new = True
+                self.peer = (str(info.get("host")), cast("int", info.get("port")))
             case "connect_tcp.complete" | "start_tls.complete":
+                self.peer = None
                 self._stream = cast("_Stream", info["return_value"])
                 if self._is_cut:
                     self.cut()

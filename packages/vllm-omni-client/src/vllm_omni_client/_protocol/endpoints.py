@@ -19,6 +19,7 @@ from vllm_omni_client._protocol.error_reply import (
 )
 from vllm_omni_client._protocol.multipart import multipart
 from vllm_omni_client._protocol.picture_file import PictureFile, ReceivedFile
+from vllm_omni_client._protocol.picture_memory import PictureMemory
 from vllm_omni_client.capabilities import EDITS_PATH, GENERATIONS_PATH, SLEEP_PATH, WAKE_UP_PATH
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import BadReply, Exchange
@@ -57,7 +58,7 @@ class Call(Generic[T_co]):
         retried: Whether a failure may be followed by another attempt.
         repeatable: Whether sending it twice gives the same answer: a GET, or a generation with a seed.
         uses_gpu: Whether it is work for the GPU; if so, it waits for one of the client's slots.
-        file: Receives the body of a 200 as it arrives; `decode` then reads the rest.
+        receiver: Receives the body of a 200 as it arrives; `decode` then reads the rest.
         closes_connection: Whether its connection is closed afterwards.
     """
 
@@ -72,7 +73,7 @@ class Call(Generic[T_co]):
     retried: bool = True
     repeatable: bool = True
     uses_gpu: bool = False
-    file: PictureFile | None = None
+    receiver: PictureFile | PictureMemory | None = None
     closes_connection: bool = False
 
     @property
@@ -88,9 +89,7 @@ def generate(
     """`POST /v1/images/generations`; repeatable only with a seed. A file takes the image as it arrives."""
     as_files = request.response_format == "file"
     decode = _file_decoder(request) if as_files else _json_decoder(request)
-    return _image_call(
-        GENERATIONS_PATH, request, file.receive_rest if file else decode, content=request.to_json(), file=file
-    )
+    return _image_call(GENERATIONS_PATH, request, decode, content=request.to_json(), file=file)
 
 
 def edit(
@@ -98,30 +97,33 @@ def edit(
 ) -> Call[ImageGenerationReply | ReceivedFile]:
     """`POST /v1/images/edits`; repeatable only with a seed. A file takes the image as it arrives."""
     content_type, content = multipart(request.to_form(), uploads)
-    decode = file.receive_rest if file else _json_decoder(request)
+    decode = _json_decoder(request)
     return _image_call(EDITS_PATH, request, decode, content=content, content_type=content_type, file=file)
 
 
 def _image_call(
     path: str,
     request: ImageGenerationRequest | ImageEditRequest,
-    decode: Callable[[bytes], T],
+    decode: Callable[[bytes], ImageGenerationReply],
     *,
     content: bytes,
     content_type: str = "application/json",
     file: PictureFile | None = None,
-) -> Call[T]:
+) -> Call[ImageGenerationReply | ReceivedFile]:
+    memory = None
+    if file is None and request.n == 1 and request.layers is None:
+        memory = PictureMemory(most_pixels=most_pixels(request.size), otherwise=decode)
     return Call(
         method="POST",
         path=path,
-        decode=decode,
+        decode=file.receive_rest if file else memory.decode if memory else decode,
         content=content,
         content_type=content_type,
         max_bytes=_most_bytes(request),
         at_most_seconds=float("inf"),
         repeatable=request.seed is not None,
         uses_gpu=True,
-        file=file,
+        receiver=file or memory,
     )
 
 

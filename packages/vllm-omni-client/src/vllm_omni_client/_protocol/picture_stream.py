@@ -34,10 +34,12 @@ class PictureStream:
 
     Attributes:
         surplus: How many images followed the first one; they are discarded.
+        gap: Where the first image was in the JSON that `finish` returns; None for a bare image.
     """
 
     def __init__(self, write: Callable[[bytes | memoryview], None]) -> None:
         self.surplus = 0
+        self.gap: int | None = None
         self._write: Callable[[bytes | memoryview], None] = write
         self._state: _State = "start"
         self._rest = bytearray()
@@ -109,6 +111,7 @@ class PictureStream:
         self._searched = key.end()
         self._pictures += 1
         self._state = "head" if self._pictures == 1 else "surplus"
+        self.gap = self.gap or key.end()
         self.surplus += self._state == "surplus"
         return view[key.end() - kept :]
 

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.error_reply import excerpt
 from vllm_omni_client._protocol.picture_file import PictureFile
+from vllm_omni_client._protocol.picture_memory import PictureMemory
 from vllm_omni_client.errors import BadReply, Exchange
 
 T = TypeVar("T")
@@ -54,9 +55,9 @@ class IncomingReply:
         if encoding not in {"", "identity"}:
             name = encoding if encoding in _ENCODINGS else "an unknown encoding"
             raise self._refusal(f"encoded as {name}, which was not requested")
-        self._file = call.file if status == _OK else None
-        if self._file is not None:
-            self._file.begin()
+        self._receiver = call.receiver if status == _OK else None
+        if self._receiver is not None:
+            self._receiver.begin()
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:_LENGTH_DIGITS]) > self._limit and status == _OK:
             raise self._too_long()
@@ -64,31 +65,32 @@ class IncomingReply:
     def add(self, chunk: bytes) -> bool:
         """Take the next part of the body; return whether to continue reading."""
         self._bytes += len(chunk)
-        if self._file is None:
+        if self._receiver is None:
             self._chunks.append(chunk)
         elif self._bytes <= self._limit:
-            self._to_file(self._file, chunk)
+            self._receive(self._receiver, chunk)
         if self._bytes > self._limit and self._status == _OK:
             raise self._too_long()
         return self._bytes <= self._limit
 
     def complete(self) -> RawReply:
-        """Return the reply after its last part; if the image went to a file, only the rest of the body."""
-        if self._file is not None:
-            return RawReply(status=self._status, headers=self._headers, content=self._remainder(self._file))
+        """Return the reply after its last part; if its image was received, only the rest of the body."""
+        if self._receiver is not None:
+            content = self._remainder(self._receiver)
+            return RawReply(status=self._status, headers=self._headers, content=content)
         return RawReply(
             status=self._status, headers=self._headers, content=b"".join(self._chunks)[: self._limit]
         )
 
-    def _to_file(self, file: PictureFile, chunk: bytes) -> None:
+    def _receive(self, receiver: PictureFile | PictureMemory, chunk: bytes) -> None:
         try:
-            file.feed(chunk)
+            receiver.feed(chunk)
         except ValueError as error:
             raise self._contract_error(error, chunk) from error
 
-    def _remainder(self, file: PictureFile) -> bytes:
+    def _remainder(self, receiver: PictureFile | PictureMemory) -> bytes:
         try:
-            return file.finish()
+            return receiver.finish()
         except ValueError as error:
             raise self._contract_error(error) from error
 

@@ -16,20 +16,36 @@ def translate_errors(base_url: str, trace: ConnectionTrace) -> Generator[None]:
     try:
         yield
     except httpx.HTTPError as error:
-        raise _translation(error, base_url, stale=trace.was_stale()) from error
+        raise _translation(error, base_url, trace) from error
 
 
-def _translation(error: httpx.HTTPError, base_url: str, *, stale: bool) -> OmniError:
+def _translation(error: httpx.HTTPError, base_url: str, trace: ConnectionTrace) -> OmniError:
     match error:
-        case httpx.ConnectTimeout():
-            return ServerUnreachable(f"{base_url} does not answer", reason="timeout")
-        case httpx.ConnectError() | httpx.ProxyError():
-            message = f"{base_url} cannot be reached: {first_message(error)}"
-            return ServerUnreachable(message, reason=unreachable_reason(error))
+        case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.ProxyError():
+            return _unreachable(error, base_url, trace)
         case httpx.PoolTimeout() | httpx.WriteTimeout():
             return RequestTimeout(f"the request could not be sent to {base_url} in time", gpu_spent="no")
         case httpx.TimeoutException():
             return RequestTimeout(f"{base_url} sent nothing for longer than read_timeout allows")
         case _:
             message = f"the connection to {base_url} broke: {first_message(error)}"
-            return ConnectionLost(message, stale=stale)
+            return ConnectionLost(message, stale=trace.was_stale())
+
+
+def _unreachable(error: httpx.HTTPError, base_url: str, trace: ConnectionTrace) -> ServerUnreachable:
+    if isinstance(error, httpx.ProxyError):
+        message = f"the proxy does not connect to {base_url}: {first_message(error)}"
+        return ServerUnreachable(message, reason="proxy")
+    if _is_another(trace.peer, base_url):
+        message = f"the proxy to {base_url} cannot be reached: {first_message(error)}"
+        return ServerUnreachable(message, reason="proxy")
+    if isinstance(error, httpx.ConnectTimeout):
+        return ServerUnreachable(f"{base_url} does not answer", reason="timeout")
+    message = f"{base_url} cannot be reached: {first_message(error)}"
+    return ServerUnreachable(message, reason=unreachable_reason(error))
+
+
+def _is_another(peer: tuple[str, int] | None, base_url: str) -> bool:
+    """Say whether a connection is being opened to another place than the server, which is a proxy."""
+    server = httpx.URL(base_url)
+    return peer is not None and peer != (server.raw_host.decode(), server.port or peer[1])

@@ -1,0 +1,1 @@
+"""Use a studio without `await`: in scripts, at a prompt, from R, and in notebooks."""

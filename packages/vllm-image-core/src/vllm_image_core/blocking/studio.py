@@ -1,0 +1,101 @@
+"""BlockingStudio: a studio without `await`, for scripts, prompts, R and notebooks."""
+
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from vllm_image_core.batches.handle import ImageBatch
+from vllm_image_core.blocking.batch import BlockingBatch
+from vllm_image_core.blocking.loop_thread import LoopThread
+from vllm_image_core.blocking.methods import Attribute, Blocking, forwarded, same_parameters, waiting
+from vllm_image_core.fleet.server import ServerReport
+from vllm_image_core.studio import Studio
+
+__all__ = ["BlockingStudio"]
+
+Value = TypeVar("Value")
+
+
+def _read(name: str, get: Callable[[Studio], Value]) -> Attribute[Studio, Value]:
+    return Attribute(get, getattr(Studio, name).__doc__)
+
+
+class BlockingStudio(Blocking[Studio]):
+    """A ``Studio`` whose methods block until they are done, with the same names, parameters and errors.
+
+    It works in a thread of its own, so it can also be used where an event loop is running, as in a notebook.
+    An interrupt (Ctrl-C, or Stop in a notebook) cancels the call. Leaving a ``with`` block, or ``close()``,
+    stops running batches, which can be resumed; so does the end of the program.
+    """
+
+    @same_parameters(Studio.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - those of `Studio`
+        loop = LoopThread()
+        try:
+            studio = loop.call(lambda: Studio(*args, **kwargs))
+        except BaseException:
+            loop.stop()
+            raise
+        super().__init__(studio, loop)
+        self._closing: Final = weakref.finalize(self, _close, loop, studio)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the running batches, which can be resumed later, and close the connections to the servers."""
+        self._closing()
+
+    server_url: Attribute[Studio, str] = _read("server_url", lambda studio: studio.server_url)
+    servers: Attribute[Studio, tuple[ServerReport, ...]] = _read("servers", lambda studio: studio.servers)
+    output_dir: Attribute[Studio, Path] = _read("output_dir", lambda studio: studio.output_dir)
+
+    generate = waiting(Studio.generate)
+    edit = waiting(Studio.edit)
+    check = waiting(Studio.check)
+    make = waiting(Studio.make)
+    recall = waiting(Studio.recall)
+
+    batches = waiting(Studio.batches)
+    find_batch = waiting(Studio.find_batch)
+    cancel_batch = waiting(Studio.cancel_batch)
+
+    find = waiting(Studio.find)
+    preview = waiting(Studio.preview)
+    contact_sheet = waiting(Studio.contact_sheet)
+    xy_grid = waiting(Studio.xy_grid)
+
+    model = waiting(Studio.model)
+    health = waiting(Studio.health)
+    gpu = waiting(Studio.gpu)
+    estimate = waiting(Studio.estimate)
+    estimate_edit = waiting(Studio.estimate_edit)
+    requests_of_others = waiting(Studio.requests_of_others)
+    add_server = forwarded(Studio.add_server)
+    remove_server = waiting(Studio.remove_server)
+
+    @same_parameters(Studio.batch)
+    def batch(self, *args: Any, **kwargs: Any) -> BlockingBatch:  # noqa: ANN401 - those of `Studio.batch`
+        """Start a batch."""
+        return self._start(self._wrapped.batch(*args, **kwargs))
+
+    @same_parameters(Studio.resume)
+    def resume(self, *args: Any, **kwargs: Any) -> BlockingBatch:  # noqa: ANN401 - those of `Studio.resume`
+        """Resume a batch."""
+        return self._start(self._wrapped.resume(*args, **kwargs))
+
+    def _start(self, batch: ImageBatch) -> BlockingBatch:
+        self._loop.wait_for(_started(batch))
+        return BlockingBatch(batch, self._loop, studio=self)
+
+
+async def _started(batch: ImageBatch) -> None:
+    await batch
+
+
+def _close(loop: LoopThread, studio: Studio) -> None:
+    loop.close(studio.aclose())

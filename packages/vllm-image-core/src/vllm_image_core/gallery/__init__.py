@@ -1,0 +1,1 @@
+"""Show a folder's images on one offline page."""

@@ -1,0 +1,174 @@
+"use strict";
+const { title, images, options, words, editable } = JSON.parse(document.getElementById("data").textContent);
+const by = (id) => document.getElementById(id);
+const grid = by("grid"), space = by("space"), viewer = by("viewer"), comparison = by("comparison");
+const cells = new Map();
+let shown = [], columns = 1, side = 200, current = 0, marked = [], waiting = false;
+
+document.title = title;
+
+// Only the cells that are in view exist, so that ten thousand images scroll as well as ten.
+function draw() {
+  waiting = false;
+  side = parseInt(getComputedStyle(document.documentElement).getPropertyValue("--cell"), 10);
+  columns = Math.max(1, Math.floor(grid.clientWidth / side));
+  space.style.width = `${columns * side}px`;
+  space.style.height = `${Math.ceil(shown.length / columns) * side}px`;
+  const first = Math.max(0, Math.floor(grid.scrollTop / side) - 2) * columns;
+  const last = Math.min(shown.length, (Math.ceil((grid.scrollTop + grid.clientHeight) / side) + 2) * columns);
+  for (const [place, cell] of cells) {
+    if (place < first || place >= last || cell.image !== shown[place]) { cell.remove(); cells.delete(place); }
+  }
+  for (let place = first; place < last; place++) {
+    const cell = cells.get(place) ?? add(place);
+    cell.style.cssText = `left:${(place % columns) * side}px;top:${Math.floor(place / columns) * side}px;width:${side}px;height:${side}px`;
+    cell.setAttribute("aria-selected", String(place === current));
+    cell.classList.toggle("marked", marked.includes(cell.image));
+    cell.classList.toggle("kept", cell.image.choice === "kept");
+  }
+}
+
+function drawSoon() {
+  if (!waiting) { waiting = true; requestAnimationFrame(draw); }
+}
+
+function add(place) {
+  const cell = document.createElement("button"), picture = document.createElement("img"), caption = document.createElement("span");
+  cell.className = "cell"; cell.type = "button"; cell.tabIndex = -1; cell.image = shown[place];
+  cell.setAttribute("role", "option");
+  picture.src = cell.image.thumbnail; picture.alt = cell.image.prompt || cell.image.name; picture.decoding = "async";
+  caption.textContent = cell.image.prompt || cell.image.name;
+  cell.append(picture, caption);
+  cell.addEventListener("click", () => { current = place; drawSoon(); open(); });
+  cells.set(place, cell); space.append(cell);
+  return cell;
+}
+
+const orders = {
+  newest: (a, b) => b.created.localeCompare(a.created) || b.name.localeCompare(a.name),
+  oldest: (a, b) => a.created.localeCompare(b.created) || a.name.localeCompare(b.name),
+  name: (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }),
+  prompt: (a, b) => a.prompt.localeCompare(b.prompt) || orders.newest(a, b),
+  seed: (a, b) => (BigInt(a.seed || 0) < BigInt(b.seed || 0) ? -1 : BigInt(a.seed || 0) > BigInt(b.seed || 0) ? 1 : orders.newest(a, b)),
+};
+
+function filter() {
+  const terms = by("text").value.toLowerCase().split(/\s+/).filter(Boolean), seed = by("seed").value.trim();
+  const model = by("model").value, batch = by("batch").value, choice = by("choice").value;
+  shown = images.filter((image) =>
+    (!model || image.model === model) && (!batch || image.batch === batch) && (!seed || image.seed === seed)
+    && (!choice || (choice === "kept" ? image.choice === "kept" : !image.choice)) && image.choice !== "rejected"
+    && terms.every((term) => image.searched.includes(term)));
+  shown.sort(orders[by("sort").value]);
+  by("count").value = shown.length === images.length ? `${images.length} images` : `${shown.length} of ${images.length} images`;
+  current = 0; grid.scrollTop = 0; drawSoon();
+}
+
+function move(step) {
+  if (!shown.length) { return; }
+  current = Math.min(shown.length - 1, Math.max(0, current + step));
+  const top = Math.floor(current / columns) * side;
+  if (top < grid.scrollTop) { grid.scrollTop = top; }
+  if (top + side > grid.scrollTop + grid.clientHeight) { grid.scrollTop = top + side - grid.clientHeight; }
+  drawSoon();
+  if (viewer.open) { open(); }
+}
+
+function open() {
+  const image = shown[current];
+  if (!image) { return; }
+  const picture = document.createElement("img");
+  picture.src = image.file; picture.alt = image.prompt || image.name;
+  picture.addEventListener("click", () => by("shown").classList.toggle("full"));
+  by("shown").className = ""; by("shown").replaceChildren(picture);
+  by("prompt").textContent = image.prompt || image.name;
+  const facts = { File: image.name, Model: image.model, Size: image.size, Seed: image.seed, Created: new Date(image.created).toLocaleString(), Batch: image.batch, ...image.parameters };
+  delete facts.prompt; delete facts.seed; delete facts.width; delete facts.height;
+  by("facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value !== "" && value != null).flatMap(([name, value]) => {
+    const term = document.createElement("dt"), text = document.createElement("dd");
+    term.textContent = name.replaceAll("_", " "); text.textContent = value;
+    return [term, text];
+  }));
+  by("original").href = image.file; by("said").textContent = "";
+  by("copy-command").hidden = image.edited;
+  by("keep").textContent = image.choice === "kept" ? "Kept" : "Keep";
+  if (!viewer.open) { viewer.showModal(); }
+}
+
+function command(image) {
+  const quote = (text) => /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+  const named = Object.entries(image.parameters).filter(([name]) => options[name]);
+  return [words, quote(image.prompt), ...named.flatMap(([name, value]) => [options[name], quote(String(value))])].join(" ");
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // A page from a file may not use the clipboard in every browser; the older way works there.
+    const area = document.createElement("textarea");
+    area.value = text; viewer.append(area); area.select(); document.execCommand("copy"); area.remove();
+  }
+  by("said").textContent = "Copied.";
+}
+
+function mark(image) {
+  if (!image) { return; }
+  marked = marked.includes(image) ? marked.filter((each) => each !== image) : [...marked, image].slice(-2);
+  drawSoon();
+  if (marked.length < 2) { return; }
+  by("pair").replaceChildren(...marked.map((each) => {
+    const figure = document.createElement("figure"), picture = document.createElement("img"), caption = document.createElement("figcaption");
+    picture.src = each.file; picture.alt = each.prompt || each.name;
+    const other = marked.find((one) => one !== each);
+    const differing = Object.entries(each.parameters).filter(([name, value]) => other.parameters[name] !== value);
+    caption.textContent = [each.name, ...differing.map(([name, value]) => `${name.replaceAll("_", " ")}: ${value}`)].join(" · ");
+    figure.append(picture, caption);
+    return figure;
+  }));
+  comparison.showModal();
+}
+
+async function choose(choice) {
+  const image = shown[current];
+  if (!editable || !image) { return; }
+  const wanted = image.choice === choice ? "" : choice;
+  const answer = await fetch("choice", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name: image.name, choice: wanted }) });
+  if (!answer.ok) { by("said").textContent = await answer.text(); return; }
+  image.choice = wanted;
+  by("said").textContent = { kept: "Kept.", rejected: "Rejected: it is in the bin of this folder.", "": "Undone." }[wanted];
+  drawSoon();
+}
+
+function list(id, name, values) {
+  const known = [...new Set(values.filter(Boolean))].sort();
+  by(id).append(new Option(name, ""), ...known.map((value) => new Option(value, value)));
+  by(id).hidden = known.length < 2;
+}
+
+for (const image of images) { image.searched = `${image.prompt} ${image.name} ${image.parameters.negative_prompt ?? ""}`.toLowerCase(); }
+list("model", "All models", images.map((image) => image.model));
+list("batch", "All batches", images.map((image) => image.batch));
+for (const id of ["choice", "keep", "reject"]) { by(id).hidden = !editable; }
+for (const id of ["text", "model", "batch", "seed", "choice", "sort"]) { by(id).addEventListener("input", filter); }
+by("copy-command").addEventListener("click", () => copy(command(shown[current])));
+by("copy-parameters").addEventListener("click", () => copy(JSON.stringify(shown[current].parameters, null, 2)));
+by("keep").addEventListener("click", () => choose("kept"));
+by("reject").addEventListener("click", () => choose("rejected"));
+by("close").addEventListener("click", () => viewer.close());
+by("end").addEventListener("click", () => comparison.close());
+comparison.addEventListener("close", () => { marked = []; drawSoon(); });
+viewer.addEventListener("close", () => grid.focus());
+grid.addEventListener("scroll", drawSoon, { passive: true });
+addEventListener("resize", drawSoon);
+addEventListener("keydown", (event) => {
+  const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+  if (event.key === "Escape" && typing) { grid.focus(); }
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || comparison.open) { return; }
+  const across = viewer.open ? 1 : columns;
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -across, ArrowDown: across, PageUp: -4 * across, PageDown: 4 * across, Home: -images.length, End: images.length };
+  if (event.key in steps) { move(steps[event.key]); } else if (event.key === "Enter" && event.target.tagName !== "BUTTON") { open(); } else if (event.key === "c") { if (viewer.open) { viewer.close(); } mark(shown[current]); } else if (event.key === "/") { by("text").focus(); } else if (event.key === "k") { choose("kept"); } else if (event.key === "x") { choose("rejected"); } else { return; }
+  event.preventDefault();
+});
+filter();
+grid.focus();

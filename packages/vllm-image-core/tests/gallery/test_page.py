@@ -1,0 +1,75 @@
+"""The page of a folder's images: what it holds, and what it never does."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drawing_server import Server, studio_of
+from vllm_image_core.gallery.page import write_gallery
+from vllm_image_core.requests.fields import fields_shown_in
+
+HOSTILE = """</script><img src=x onerror=alert(1)> & "quoted" \u2028 it's"""
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    found = re.search(r'type="application/json">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+@pytest.fixture
+async def folder(tmp_path: Path) -> Path:
+    async with studio_of(Server(), tmp_path) as studio:
+        await studio.generate("a red fox", width=64, height=64, seed=2**62)
+        await studio.generate(HOSTILE, width=64, height=64, seed=4, filename="100% #1")
+    return tmp_path
+
+
+async def test_each_image_has_its_file_a_thumbnail_and_what_makes_it_again(folder: Path) -> None:
+    page = write_gallery(folder)
+    shown = {image["prompt"]: image for image in data_of(page)["images"]}
+    fox = shown["a red fox"]
+    assert page == folder / "gallery.html"
+    assert fox["seed"] == fox["parameters"]["seed"] == str(2**62)
+    assert (fox["size"], fox["edited"]) == ("64x64", False)
+    assert (folder / fox["file"]).is_file()
+    assert (folder / fox["thumbnail"]).read_bytes().startswith(b"\xff\xd8")
+    assert shown[HOSTILE]["file"] == "100%25%20%231.png"
+
+
+async def test_a_prompt_cannot_end_the_element_that_it_stands_in(folder: Path) -> None:
+    text = write_gallery(folder).read_text("utf-8")
+    assert "<img src=x" not in text
+    assert text.count("</script>") == 2
+
+
+async def test_the_page_asks_no_other_place_for_anything(folder: Path) -> None:
+    text = write_gallery(folder).read_text("utf-8")
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "default-src 'none'" in text
+
+
+async def test_every_parameter_has_the_option_of_the_shell(folder: Path) -> None:
+    options = data_of(write_gallery(folder))["options"]
+    assert options["num_inference_steps"] == "--steps"
+    assert options.keys() == {each.name for each in fields_shown_in("generate")} - {"prompt"}
+
+
+async def test_a_page_that_is_written_again_shows_what_is_there_now(folder: Path) -> None:
+    first = data_of(write_gallery(folder))["images"]
+    (folder / "100% #1.png").unlink()
+    second = data_of(write_gallery(folder))["images"]
+    assert (len(first), len(second)) == (2, 1)
+
+
+def test_a_folder_without_images_has_a_page_too(tmp_path: Path) -> None:
+    assert data_of(write_gallery(tmp_path))["images"] == []
+
+
+async def test_progress_is_reported_to_the_last_image(folder: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    write_gallery(folder, on_progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 2), (2, 2)]

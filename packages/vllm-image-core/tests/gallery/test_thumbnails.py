@@ -1,0 +1,49 @@
+"""Thumbnails: which are made, kept and removed."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from drawing_server import Server, studio_of
+from PIL import Image
+from vllm_image_core.gallery.thumbnails import update_thumbnails
+from vllm_image_core.storage.index import Index
+from vllm_image_core.storage.query import Query
+from vllm_image_core.storage.record import Record
+
+
+@pytest.fixture
+async def record(tmp_path: Path) -> Record:
+    async with studio_of(Server(), tmp_path) as studio:
+        await studio.generate("a red fox", width=640, height=320)
+    [only] = Index(tmp_path).find(Query()).pictures
+    return only
+
+
+async def test_a_thumbnail_is_a_small_jpeg_of_the_same_shape(record: Record, tmp_path: Path) -> None:
+    [path] = update_thumbnails([record], tmp_path / "small").values()
+    with Image.open(path) as image:
+        assert (image.format, image.size) == ("JPEG", (320, 160))
+
+
+async def test_a_thumbnail_is_made_once(record: Record, tmp_path: Path) -> None:
+    [path] = update_thumbnails([record], tmp_path / "small").values()
+    os.utime(path, (1, 1))
+    assert list(update_thumbnails([record], tmp_path / "small").values()) == [path]
+    assert path.stat().st_mtime == 1
+
+
+async def test_a_changed_image_gets_a_new_one_and_the_old_one_goes(record: Record, tmp_path: Path) -> None:
+    [old] = update_thumbnails([record], tmp_path / "small").values()
+    changed = replace(record, modified_ns=record.modified_ns + 1)
+    [new] = update_thumbnails([changed], tmp_path / "small").values()
+    assert new != old
+    assert list((tmp_path / "small").iterdir()) == [new]
+
+
+async def test_a_file_that_is_no_image_has_none(record: Record, tmp_path: Path) -> None:
+    record.path.write_bytes(b"not an image")
+    assert update_thumbnails([record], tmp_path / "small") == {}
+    gone = replace(record, path=tmp_path / "gone.png")
+    assert update_thumbnails([gone], tmp_path / "small") == {}

@@ -1,0 +1,104 @@
+"""A reply that is read as it arrives is the reply that is read when it is complete."""
+
+import base64
+import json
+import struct
+import zlib
+
+import pytest
+from vllm_omni_client._protocol import endpoints
+from vllm_omni_client._protocol.picture_memory import PictureMemory
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
+
+REQUEST = ImageGenerationRequest(prompt="a fox", size="8x8", seed=1)
+
+
+def png(colour: int = 0) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    lines = b"".join(b"\0" + bytes([colour]) * 24 for _ in range(8))
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + content
+
+
+def entry(data: bytes) -> dict[str, object]:
+    return {"b64_json": base64.b64encode(data).decode(), "url": None, "revised_prompt": "a red fox"}
+
+
+def body(*images: bytes, **more: object) -> bytes:
+    return json.dumps({"created": 7, "data": [entry(image) for image in images], **more}).encode()
+
+
+def plain(content: bytes) -> ImageGenerationReply:
+    return ImageGenerationReply.model_validate_json(content)
+
+
+def received(content: bytes, *, piece: int) -> tuple[bytes, ImageGenerationReply]:
+    """What is left to read at the end, and the reply."""
+    memory = PictureMemory(most_pixels=10_000, otherwise=plain)
+    for start in range(0, len(content), piece):
+        memory.feed(content[start : start + piece])
+    left = memory.finish()
+    return left, memory.decode(left)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100, 100_000])
+def test_the_usual_reply_is_read_as_it_arrives(piece: int) -> None:
+    content = body(png(), size="8x8", metrics={"stage_durations": {"a": 1.5}, "peak_memory_mb": 2.5})
+    left, reply = received(content, piece=piece)
+    assert left == b""
+    assert reply == plain(content)
+    assert reply.data[0].revised_prompt == "a red fox"
+    inspection = reply.data[0].inspection
+    assert inspection is not None
+    assert (inspection.format, str(inspection.size), inspection.flat_colour) == ("png", "8x8", "#000000")
+
+
+@pytest.mark.parametrize("piece", [1, 100_000])
+def test_a_bare_image_is_read_as_it_arrives(piece: int) -> None:
+    left, reply = received(png(), piece=piece)
+    assert left == b""
+    assert (reply.data[0].bytes, reply.output_format, reply.size) == (png(), "png", "8x8")
+
+
+OTHERS = {
+    "several images": body(png(), png(9)),
+    "an image with a damaged end": body(png()[:-1]),
+    "an image that claims to be giant": body(png().replace(struct.pack(">II", 8, 8), b"\0\0\xff\xff" * 2)),
+    "no image": body(),
+    "another key of that name": json.dumps({"meta": entry(png()), "data": [entry(png())]}).encode(),
+    "the image elsewhere": json.dumps({"b64_json": "AAAA", "data": [{"b64_json": "AAAA"}]}).encode(),
+}
+
+
+@pytest.mark.parametrize("content", OTHERS.values(), ids=OTHERS)
+def test_any_other_reply_is_left_to_be_read_when_it_is_complete(content: bytes) -> None:
+    memory = PictureMemory(most_pixels=10_000, otherwise=plain)
+    memory.feed(content)
+    assert memory.finish() == content
+
+
+@pytest.mark.parametrize("cut", [1, 2, 40])
+def test_json_that_ends_too_early_is_left_too(cut: int) -> None:
+    left, reply = body(png())[:-cut], None
+    with pytest.raises(ValueError, match="EOF"):
+        _, reply = received(left, piece=50)
+    assert reply is None
+
+
+def test_the_next_attempt_starts_over() -> None:
+    memory = PictureMemory(most_pixels=10_000, otherwise=plain)
+    memory.feed(body(png())[:60])
+    memory.begin()
+    memory.feed(body(png(9)))
+    assert memory.decode(memory.finish()) == plain(body(png(9)))
+
+
+def test_a_call_for_one_image_reads_it_so_and_a_call_for_several_does_not() -> None:
+    assert isinstance(endpoints.generate(REQUEST).receiver, PictureMemory)
+    assert endpoints.generate(REQUEST.model_copy(update={"n": 2})).receiver is None
+    assert endpoints.generate(REQUEST.model_copy(update={"layers": 2})).receiver is None
