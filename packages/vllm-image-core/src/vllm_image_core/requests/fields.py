@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_type_hints
+from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from vllm_image_core.models.quality import Quality
 
@@ -155,7 +155,7 @@ class RequestField:
     @property
     def choices(self) -> tuple[str, ...]:
         """The values of a choice."""
-        return get_args(self.type)
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
 
     @property
     def bounds(self) -> Bounds:
