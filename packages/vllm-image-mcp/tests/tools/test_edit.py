@@ -281,12 +281,6 @@ async def test_a_layered_model_is_reached_by_the_tool(connect: Connect, omni: "O
     omni.runs("Qwen/Qwen-Image-Layered")
     async with connect() as client:
         asked = {"layers": 3, "background": "transparent", "extra_params": {"resolution": 640}}
-        result = await told(client, prompt="a fox on a meadow", images=["fox"], **asked)
+        await told(client, prompt="a fox on a meadow", images=["fox"], **asked)
     sent = omni.requests[-1]
     assert (sent["layers"], sent["resolution"], sent["background"]) == ("3", "640", "transparent")
-    first = Path(result["file_path"])
-    assert [first.with_stem(f"{first.stem}_layer{number}").is_file() for number in (2, 3, 4)] == [
-        True,
-        True,
-        False,
-    ]
