@@ -1,16 +1,16 @@
-"""Measure the time from starting the MCP server to its answer to `initialize`, against a bare `MCPServer`.
+"""Measure what starting costs: shell commands, the MCP server, its memory, and the first image of a process.
 
-Run it with `uvx nox -s bench -- startup`. The servers are started in turn in one run, so that a busy machine
-slows all of them; a first start of each only fills the bytecode caches. The ratio is the median over the
-rounds of a server's time to the bare server's in the same round. Exits with 1 if a ratio is above the goal,
-and then prints the most expensive imports.
+Run it with `uvx nox -s bench -- startup`, on Linux. Everything is started in turn in one run, so that a busy
+machine slows all of it; a first start of each only fills the bytecode caches. CPU is that of the process and
+its threads, user and system. A ratio is the
+median over the rounds of a command's CPU to the baseline's in the same round, shown with its quartiles. Exits
+with 1 if a figure is above its goal, and then prints the most expensive imports of the MCP server.
 """
 
 import argparse
 import json
 import os
 import random
-import shutil
 import statistics
 import subprocess
 import sys
@@ -18,17 +18,29 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-GOAL = 1.25
-"""The highest acceptable ratio."""
-ROUNDS = 25
-LEAST_ROUNDS = 15
+from vllm_omni_client.simulator.http.serving import serve_in_thread
+
+T = TypeVar("T")
+
+ROUNDS = 15
+LEAST_ROUNDS = 5
 DEADLINE_SECONDS = 60.0
+IDLE_SECONDS = 5.0
+"""After so long, the MCP server has loaded what the first call needs."""
+IMAGES = 4
 MOST_IMPORTS = 12
+GOAL_HELP, GOAL_TABLE = 3.0, 6.0
+"""CPU of a shell command relative to `python -c "import click"`."""
+GOAL_MCP = 1.10
+"""CPU to the answer to `initialize`, and memory then, relative to a bare `MCPServer`."""
+GOAL_FIRST_MS = 30.0
+"""CPU of a process's first image in addition to the second's."""
 
 BARE = """
 from mcp.server import MCPServer
@@ -39,119 +51,254 @@ def add(a: int, b: int) -> int:
     return a + b
 server.run("stdio")
 """
+SCRIPT = str(Path(sys.executable).with_name("vllm-image-mcp"))
+CLICK = (sys.executable, "-c", "import click")
+MCP_BARE = (sys.executable, "-c", BARE)
 
 INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "startup-benchmark", "version": "1"},
-    },
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "clientInfo": {"name": "startup-benchmark", "version": "1"},
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
-    """A server to start: its name in the table, and its command."""
+class Figure:
+    """A command's measured values, with the baseline's in the same rounds, and the greatest ratio allowed."""
 
     name: str
-    command: tuple[str, ...]
+    unit: str
+    values: Sequence[float]
+    baseline: Sequence[float]
+    goal: float | None = None
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the median ratio is at most the goal."""
+        return self.goal is None or self._quartiles[1] <= self.goal
+
+    @property
+    def _quartiles(self) -> Sequence[float]:
+        return statistics.quantiles(
+            [ours / bare for ours, bare in zip(self.values, self.baseline, strict=True)], n=4
+        )
+
+    def __str__(self) -> str:
+        low, ratio, high = self._quartiles
+        goal = "" if self.goal is None else f"goal {self.goal:.2f} {'met' if self.is_met else 'MISSED'}"
+        median = f"{statistics.median(self.values):8.1f} {self.unit}"
+        return f"  {self.name:<34} {median}   ratio {ratio:5.2f} ({low:.2f}-{high:.2f})   {goal}".rstrip()
 
 
-BASELINE = Server(name="bare MCPServer, one tool", command=(sys.executable, "-c", BARE))
+class Host:
+    """A host that talks to an MCP server of its own process over pipes."""
+
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
+        self._began = time.perf_counter()
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env=_environment(),
+        )
+        self._number = 0
+
+    def ask(self, method: str, **params: object) -> Mapping[str, Any]:
+        """Send a request, and return its result."""
+        if self._process.stdin is None or self._process.stdout is None:
+            raise AssertionError("both are pipes")
+        self._number += 1
+        self._send({"jsonrpc": "2.0", "id": self._number, "method": method, "params": params})
+        while line := self._process.stdout.readline():
+            message: Mapping[str, Any] = json.loads(line)
+            if message.get("id") == self._number:
+                return message["result"]
+        raise SystemExit(f"{self._process.args!r} gave no answer to {method}.")
+
+    def initialize(self) -> None:
+        """Initialize the server."""
+        self.ask("initialize", **INITIALIZE)
+
+    def _send(self, message: Mapping[str, object]) -> None:
+        if self._process.stdin is None:
+            raise AssertionError("it is a pipe")
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        self._process.stdin.flush()
+
+    @property
+    def milliseconds(self) -> float:
+        """Milliseconds since it was started."""
+        return 1000 * (time.perf_counter() - self._began)
+
+    @property
+    def cpu_ms(self) -> float:
+        """CPU milliseconds of the server so far: its clock as in clock_getcpuclockid(3)."""
+        return 1000 * time.clock_gettime((~self._process.pid << 3) | 2)
+
+    @property
+    def resident_mb(self) -> float:
+        """Megabytes of the server in memory."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+    def close(self) -> None:
+        """End the server."""
+        self._process.kill()
+        self._process.communicate()
 
 
 def main() -> int:
-    """Measure, print the table, and return the exit status."""
+    """Measure, print the tables, and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"at least {LEAST_ROUNDS} ({ROUNDS})")
     rounds = max(LEAST_ROUNDS, parser.parse_args().rounds)
-    ours = _our_servers()
-    with _quiet_folder() as folder:
-        seconds = _measured((BASELINE, *ours), rounds=rounds, folder=folder)
-        _print_table(seconds, rounds=rounds)
-        missed = [server for server in ours if _ratio(seconds, server) > GOAL]
-        for server in missed:
-            _print_imports(server, folder=folder)
-    return 1 if missed else 0
+    with tempfile.TemporaryDirectory(prefix="startup-") as name, serve_in_thread() as url:
+        folder = Path(name)
+        met = _print(
+            f'CPU of shell commands, {rounds} rounds, against python -c "import click"',
+            shell_figures(rounds, folder),
+        )
+        starts = _print(
+            f"MCP over stdio, {rounds} rounds, against a bare MCPServer with one tool",
+            mcp_figures(rounds, folder),
+        )
+        met &= starts & first_image_met(url, folder)
+        if not starts:
+            _print_imports(folder)
+    return 0 if met else 1
 
 
-def _our_servers() -> tuple[Server, ...]:
-    script = shutil.which("vllm-image-mcp", path=str(Path(sys.executable).parent))
-    if script is None:
-        raise SystemExit("vllm-image-mcp is not installed beside this Python.")
-    return (
-        Server(
-            name="python -m vllm_image_mcp.server", command=(sys.executable, "-m", "vllm_image_mcp.server")
-        ),
-        Server(name="vllm-image-mcp --demo", command=(script, "--demo")),
+def _print(title: str, figures: Sequence[Figure]) -> bool:
+    print(f"{title}; median, ratio with quartiles:")
+    for figure in figures:
+        print(figure)
+    return all(figure.is_met for figure in figures)
+
+
+def shell_figures(rounds: int, folder: Path) -> list[Figure]:
+    """Measure the CPU of commands that need no server."""
+    here = ("--output-dir", str(folder / "none"))
+    commands = {
+        "--version": ((SCRIPT, "--version"), GOAL_HELP),
+        "--help": ((SCRIPT, "--help"), GOAL_HELP),
+        "generate --help": ((SCRIPT, "generate", "--help"), GOAL_HELP),
+        "models": ((SCRIPT, "models"), GOAL_TABLE),
+        "batches": ((SCRIPT, "batches", *here), GOAL_TABLE),
+        "find fox": ((SCRIPT, "find", "fox", *here), GOAL_TABLE),
+    }
+    runs: dict[str, Callable[[], float]] = {
+        name: lambda command=command: _cpu_of(command, folder) for name, (command, _) in commands.items()
+    }
+    measured = _in_turn({"": lambda: _cpu_of(CLICK, folder), **runs}, rounds)
+    return [
+        Figure(name=name, unit="ms", values=measured[name], baseline=measured[""], goal=goal)
+        for name, (_, goal) in commands.items()
+    ]
+
+
+def mcp_figures(rounds: int, folder: Path) -> list[Figure]:
+    """Measure the start of the MCP server, and its memory."""
+    servers = {"": MCP_BARE, "vllm-image-mcp": (SCRIPT,), "vllm-image-mcp --demo": (SCRIPT, "--demo")}
+    runs: dict[str, Callable[[], Sequence[float]]] = {
+        name: lambda command=command: _start(command, folder) for name, command in servers.items()
+    }
+    measured = _in_turn(runs, rounds)
+    units = {
+        "spawn to initialize, CPU": ("ms", GOAL_MCP),
+        "spawn to initialize, time": ("ms", GOAL_MCP),
+        "memory after initialize": ("MB", GOAL_MCP),
+        "spawn to tools/list, CPU": ("ms", None),
+        f"memory {IDLE_SECONDS:.0f} s later": ("MB", None),
+    }
+    return [
+        Figure(
+            name=f"{name.removeprefix('vllm-image-mcp').strip() or 'server'}: {what}",
+            unit=unit,
+            values=[each[number] for each in measured[name]],
+            baseline=[each[number] for each in measured[""]],
+            goal=goal,
+        )
+        for name in servers
+        if name
+        for number, (what, (unit, goal)) in enumerate(units.items())
+    ]
+
+
+def _start(command: Sequence[str], folder: Path) -> tuple[float, ...]:
+    host = Host(command, folder)
+    with _killed_after_deadline(host):
+        host.initialize()
+        at_first = host.cpu_ms, host.milliseconds, host.resident_mb
+        host.ask("tools/list")
+        listed = host.cpu_ms
+        time.sleep(IDLE_SECONDS)
+        return (*at_first, listed, host.resident_mb)
+
+
+def first_image_met(url: str, folder: Path) -> bool:
+    """Measure the CPU of the first images of some MCP servers that have loaded what they need."""
+    firsts: list[float] = []
+    for number in range(LEAST_ROUNDS):
+        host = Host((SCRIPT, "--vllm-url", url, "--output-dir", str(folder / f"images-{number}")), folder)
+        with _killed_after_deadline(host):
+            host.initialize()
+            time.sleep(IDLE_SECONDS)
+            spent = [_image_ms(host) for _ in range(IMAGES)]
+        firsts.append(spent[0] - spent[1])
+        print(f"CPU of the first images of a server: {', '.join(f'{each:.0f}' for each in spent)} ms")
+    more = statistics.median(firsts)
+    print(
+        f"The first image costs {more:.0f} ms more than the second ({min(firsts):.0f}-{max(firsts):.0f}); "
+        f"goal {GOAL_FIRST_MS:.0f} ms {'met' if more <= GOAL_FIRST_MS else 'MISSED'}"
     )
+    return more <= GOAL_FIRST_MS
 
 
-@contextmanager
-def _quiet_folder() -> Generator[Path]:
-    with tempfile.TemporaryDirectory(prefix="startup-") as folder:
-        yield Path(folder)
+def _image_ms(host: Host) -> float:
+    before = host.cpu_ms
+    small = {"prompt": "a red fox", "width": 256, "height": 256, "num_inference_steps": 1}
+    result = host.ask("tools/call", name="generate_image", arguments=small)
+    if result.get("isError"):
+        raise SystemExit(f"No image was generated: {result}")
+    return host.cpu_ms - before
 
 
-def _measured(servers: Sequence[Server], *, rounds: int, folder: Path) -> Mapping[Server, Sequence[float]]:
-    """Return each server's seconds in each round; the order in a round is shuffled, equally in every run."""
+def _in_turn(runs: Mapping[str, Callable[[], T]], rounds: int) -> Mapping[str, Sequence[T]]:
+    """Return what each run gives in each round; the order in a round is shuffled, equally in every run."""
     shuffle = random.Random(0).shuffle
-    seconds: dict[Server, list[float]] = {server: [] for server in servers}
-    for server in servers:
-        _start(server, folder=folder)
+    found: dict[str, list[T]] = {name: [] for name in runs}
+    for each in runs.values():
+        each()
     for _ in range(rounds):
-        order = list(servers)
-        shuffle(order)
-        for server in order:
-            seconds[server].append(_start(server, folder=folder))
-    return seconds
+        names = list(runs)
+        shuffle(names)
+        for name in names:
+            found[name].append(runs[name]())
+    return found
 
 
-def _start(server: Server, *, folder: Path) -> float:
-    """Start a server, initialize it, check its answer, stop it, and return the seconds until the answer."""
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        server.command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=folder,
-        env=_environment(),
-    )
-    with _killed_after_deadline(process):
-        answer = _asked(process)
-        seconds = time.perf_counter() - began
-        process.communicate()
-    _check(server, answer)
-    return seconds
-
-
-def _asked(process: subprocess.Popen[bytes]) -> bytes:
-    if process.stdin is None or process.stdout is None:
-        raise AssertionError("both are pipes")
-    process.stdin.write(json.dumps(INITIALIZE).encode() + b"\n")
-    process.stdin.flush()
-    return process.stdout.readline()
-
-
-def _check(server: Server, answer: bytes) -> None:
-    if not answer:
-        raise SystemExit(f"{server.name} gave no answer within {DEADLINE_SECONDS:.0f} s, or exited.")
-    if json.loads(answer)["result"]["protocolVersion"] != "2025-11-25":
-        raise SystemExit(f"{server.name} did not initialize: {answer[:500]!r}")
+def _cpu_of(command: Sequence[str], folder: Path) -> float:
+    """Run a command, and return its CPU milliseconds."""
+    with Path(os.devnull).open("w") as nowhere:
+        process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere, cwd=folder, env=_environment())
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode}.")
+    return 1000 * (usage.ru_utime + usage.ru_stime)
 
 
 @contextmanager
-def _killed_after_deadline(process: subprocess.Popen[bytes]) -> Generator[None]:
-    timer = threading.Timer(DEADLINE_SECONDS, process.kill)
+def _killed_after_deadline(host: Host) -> Generator[None]:
+    timer = threading.Timer(DEADLINE_SECONDS, host.close)
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+        host.close()
 
 
 def _environment() -> dict[str, str]:
@@ -160,32 +307,14 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
 
 
-def _ratio(seconds: Mapping[Server, Sequence[float]], server: Server) -> float:
-    return statistics.median(
-        ours / bare for ours, bare in zip(seconds[server], seconds[BASELINE], strict=True)
-    )
-
-
-def _print_table(seconds: Mapping[Server, Sequence[float]], *, rounds: int) -> None:
-    print(f"Spawn to the answer to initialize, {rounds} rounds, milliseconds:")
-    print(f"{'':<32} {'median':>7} {'quartiles':>13} {'range':>13} {'ratio':>6}  goal")
-    for server, measured in seconds.items():
-        low, median, high = (round(1000 * each) for each in statistics.quantiles(measured))
-        least, most = round(1000 * min(measured)), round(1000 * max(measured))
-        ratio = _ratio(seconds, server)
-        goal = "" if server == BASELINE else f"{GOAL:.2f} {'met' if ratio <= GOAL else 'MISSED'}"
-        spread = f"{f'{low}-{high}':>13} {f'{least}-{most}':>13}"
-        print(f"{server.name:<32} {median:>7} {spread} {ratio:>6.2f}  {goal}".rstrip())
-
-
-def _print_imports(server: Server, *, folder: Path) -> None:
+def _print_imports(folder: Path) -> None:
     """Print what the server imports and the bare one does not, summed by top-level package."""
-    bare = {name for name, _ in _imports(BASELINE, folder=folder)}
+    bare = {name for name, _ in _imports(MCP_BARE, folder)}
     cost: Counter[str] = Counter()
-    for name, microseconds in _imports(server, folder=folder):
+    for name, microseconds in _imports((SCRIPT,), folder):
         if name not in bare:
             cost[_group(name)] += microseconds
-    print(f"\nImports of {server.name} in addition to the bare server's, own milliseconds:")
+    print("\nImports of the server in addition to the bare server's, own milliseconds:")
     for group, microseconds in cost.most_common(MOST_IMPORTS):
         print(f"  {microseconds / 1000:>7.1f}  {group}")
 
@@ -196,10 +325,10 @@ def _group(module: str) -> str:
     return module if package.startswith(("vllm_image", "vllm_omni")) else package
 
 
-def _imports(server: Server, *, folder: Path) -> list[tuple[str, int]]:
+def _imports(command: Sequence[str], folder: Path) -> list[tuple[str, int]]:
     """Return each module that a server imports before its input ends, with its own microseconds."""
     run = subprocess.run(
-        server.command,
+        command,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         cwd=folder,

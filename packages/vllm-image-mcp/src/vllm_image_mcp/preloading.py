@@ -1,4 +1,4 @@
-"""Import the modules that the first call needs, in a thread, once the host has its first answer."""
+"""Load what the first call needs, in a thread, once the host has its first answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _logger = logging.getLogger(__name__)
 
@@ -24,8 +24,15 @@ _NEEDED: Final = (
     "vllm_image_mcp.tools.sweeps",
     "vllm_image_mcp.jobs.batch_tracker",
     "vllm_image_mcp.studio_factory",
+    "vllm_image_mcp.output_folder",
+    "httpcore",  # httpx imports it when it opens its first client
+    "PIL.BmpImagePlugin",  # these five by Pillow when it opens its first image
+    "PIL.GifImagePlugin",
     "PIL.JpegImagePlugin",
     "PIL.PngImagePlugin",
+    "PIL.PpmImagePlugin",
+    "pynvml",
+    "concurrent.futures.thread",
 )
 _FOR_THE_DEMO: Final = ("vllm_omni_client.simulator", "vllm_omni_client.simulator.http.app")
 
@@ -35,11 +42,21 @@ def modules_needed(*, demo: bool) -> tuple[str, ...]:
     return (*_NEEDED, *(_FOR_THE_DEMO if demo else ()))
 
 
-class Preloader:
-    """Imports modules in a thread, so that a call can wait without blocking the event loop."""
+def _nothing() -> None:
+    """Read nothing ahead."""
 
-    def __init__(self, modules: Sequence[str]) -> None:
+
+class Preloader:
+    """Imports modules in a thread, so that a call can wait without blocking the event loop.
+
+    Args:
+        modules: The names of the modules.
+        read: Called in the thread when they are imported, to read what the first call needs from the disk.
+    """
+
+    def __init__(self, modules: Sequence[str], read: Callable[[], object] = _nothing) -> None:
         self._modules = tuple(modules)
+        self._read = read
         self._over = asyncio.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -68,5 +85,7 @@ class Preloader:
                 importlib.import_module(module)
             except ImportError as error:  # the call that needs it reports the error
                 _logger.debug("Cannot import %s: %s", module, error)
+        if not self._stopped.is_set():
+            self._read()
         with suppress(RuntimeError):  # the loop is closed by now
             loop.call_soon_threadsafe(self._over.set)

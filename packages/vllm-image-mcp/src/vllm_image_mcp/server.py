@@ -225,7 +225,7 @@ def serve(settings: Settings) -> None:
 
 
 async def _serve(server: ImageServer, state: State) -> Shutdown:
-    loading = server.loading = Preloader(modules_needed(demo=state.settings.demo))
+    loading = server.loading = Preloader(modules_needed(demo=state.settings.demo), state.read_ahead)
     try:
         async with host_on_stdio(on_answer=loading.begin) as host:
             ending = Shutdown(state, host)

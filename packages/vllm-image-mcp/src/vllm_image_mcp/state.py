@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,13 @@ class State:
 
         builtin = Registry.builtin()
         return builtin if self.settings.profiles is None else builtin.with_profiles(self.settings.profiles)
+
+    def read_ahead(self) -> None:
+        """Read the model profiles ahead of the first call, which reports what is wrong with them."""
+        from vllm_image_core.errors import ImageError  # noqa: PLC0415 - not needed at startup
+
+        with suppress(ImageError):
+            _ = self.registry
 
     @cached_property
     def studio(self) -> Studio:

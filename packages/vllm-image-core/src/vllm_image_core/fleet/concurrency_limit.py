@@ -1,31 +1,55 @@
 """Concurrency limit: find how many requests a server should have at once, from its throughput.
 
 Up to a point, twice as many requests bring twice as many images per second; above it, they only wait. So the
-limit is tripled while the throughput keeps up, then set to that point plus some waiting requests, and probed
-a little higher and lower from time to time. Latency is not used as a signal, because it grows with batching.
+limit is raised in large steps until some of the requests that were sent together wait for others, then set to
+that point plus some waiting requests, and probed a little higher and lower from time to time. While it is
+probed, latency is not used as a signal, because it grows with batching.
 """
 
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-_FIRST: Final = 2
+FIRST: Final = 2
 """One running, one waiting."""
 
-_GROWTH: Final = 3
-_GENTLE_GROWTH: Final = 2
-_MANY: Final = 16
-_KEEPS_UP: Final = 0.9
-"""Share of the growth that the throughput must reach for the limit to be tripled again."""
+FIRST_ALONE: Final = 13
+"""The same for a server that gets all requests anyway."""
 
-_KEEPS_UP_AT_FIRST: Final = 0.75
-"""The same for the first two requests: either one runs or both do, so the midpoint is a safe threshold."""
+_STEPS: Final = (6, 33, 41)
+"""The next limits; each is tried only if all requests of the one before ran at the same time."""
+
+_GROWTH: Final = 1.2
+"""Least growth of the limit; above the largest step, it is raised by a quarter."""
+
+_KEEPS_UP: Final = 0.6
+"""Share of its growth by which a limit must raise the throughput to be raised again."""
+
+_KEEPS_UP_OF_TWO: Final = 0.75
+"""The same for two requests, whose sizes may differ much: either one runs or both do."""
+
+_WAITED_AT_FIRST: Final = 1.5
+"""A request that takes this many times as long as the fastest of the first ones has waited."""
+
+_WAITED: Final = 1.35
+"""The same, of the usual time."""
+
+_MOST_WAITED: Final = 0.05
+"""Share of requests that may have taken so long for another reason."""
+
+_ENOUGH: Final = 0.9
+"""Share of the requests sent together whose replies are enough to judge by."""
 
 _TOGETHER: Final = 0.1
 """Replies within this share of a request's time count as one wave."""
 
-_TOO_GOOD: Final = 1.25
-"""If throughput grows this much faster than the limit, the server was still warming up."""
+_WARMER: Final = 0.8
+"""If requests take less than this share of the earlier ones' time, the server was still warming up."""
+
+_SLOWER: Final = 1.15
+"""If they take this many times as long, more of them wait."""
 
 _WORTH_IT: Final = 1.05
 """A higher limit is kept if the throughput rises by this factor."""
@@ -57,6 +81,9 @@ class _Round:
     rate: float = 0.0
     delivered: float = 0.0
     seconds: float = 0.0
+    to_send: int = 0
+    times: list[float] = field(default_factory=list[float])
+    expected: int = 0
 
     def against(self, other: "_Round", now: float) -> tuple[float, float]:
         """Return the ratio of this round's throughput to another's, measured in two ways.
@@ -82,26 +109,48 @@ class RequestToken:
 
     at: float
     delivered: float
+    measured: "_Round | None" = None
+
+
+@dataclass(slots=True)
+class _Mean:
+    """The mean of values that come in groups."""
+
+    total: float = 0.0
+    count: int = 0
+
+    @property
+    def mean(self) -> float:
+        """The mean of all values so far."""
+        return self.total / self.count
+
+    def add(self, values: Sequence[float]) -> None:
+        """Add a group of values."""
+        self.total += sum(values)
+        self.count += len(values)
 
 
 @dataclass(slots=True)
 class ConcurrencyLimiter:
     """Limits the requests that one server has at once. Times are seconds on a clock that never goes back.
 
+    It begins with the limit `first`.
     `parallel` requests run at the same time; None to find it out. `ceiling` is the maximum at once; None for
     none.
     """
 
     parallel: int | None = None
     ceiling: int | None = None
+    first: int = FIRST
     under_way: int = field(default=0, init=False)
-    _value: int = field(default=_FIRST, init=False)
+    _value: int = field(default=FIRST, init=False)
+    _usual: _Mean = field(default_factory=_Mean, init=False)
     _phase: _Phase = field(default="rising", init=False)
     _round: _Round | None = field(default=None, init=False)
     _delivered: float = field(default=0.0, init=False)
     _full_at: float = field(default=-math.inf, init=False)
     _before: tuple[int, float] | None = field(default=None, init=False)
-    _tried_from: int = field(default=_FIRST, init=False)
+    _tried_from: int = field(default=FIRST, init=False)
     _base: _Round = field(default_factory=lambda: _Round(0.0), init=False)
     _up: bool = field(default=True, init=False)
     _until_try: int = field(default=_FIRST_GAP, init=False)
@@ -110,6 +159,7 @@ class ConcurrencyLimiter:
     _least: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
+        self._value = self.first
         if self.parallel is not None:
             self.set_parallel(self.parallel)
 
@@ -132,9 +182,17 @@ class ConcurrencyLimiter:
         """Count a request that is sent now; pass the result to `record_answered`."""
         self.under_way += 1
         self._look(now)
-        if self._round is None:
-            self._round = _Round(now)
-        return RequestToken(now, self._delivered)
+        measured = self._round = self._round or self._new_round(now)
+        if self._phase != "rising" or measured.to_send <= 0:
+            return RequestToken(now, self._delivered)
+        measured.to_send -= 1
+        return RequestToken(now, self._delivered, measured)
+
+    def _new_round(self, now: float) -> _Round:
+        """Begin to measure: while the limit rises, only requests that are sent together from now on."""
+        missing = self.value - self.under_way + 1
+        number = missing if missing > 1 and self.value <= _STEPS[-2] else self.value
+        return _Round(now, to_send=number, expected=number)
 
     def record_answered(self, sent: RequestToken, now: float, work: float = 1.0) -> None:
         """Count a request that was answered, with its work in any unit."""
@@ -145,7 +203,7 @@ class ConcurrencyLimiter:
         self._delivered += work
         measured = self._round
         if measured is None or not was_full:
-            self._round = _Round(now)
+            self._round = None
             return
         if measured.skipped > 0:
             measured.skipped -= 1
@@ -153,7 +211,13 @@ class ConcurrencyLimiter:
                 self._round = _Round(now)
             return
         self._take(measured, sent, now, work)
-        if measured.count >= self.value * (1 if self._phase == "rising" else _PERIOD):
+        if self._phase == "rising":
+            if sent.measured is measured:
+                measured.times.append((now - sent.at) / work)
+            is_over = len(measured.times) >= max(1, _ENOUGH * measured.expected)
+        else:
+            is_over = measured.count >= self.value * _PERIOD
+        if is_over:
             self._close(measured, now)
 
     def record_aborted(self) -> None:
@@ -165,7 +229,12 @@ class ConcurrencyLimiter:
         """Count a request that the server refused because it was full: its limit is reached."""
         self.under_way -= 1
         self._roof = max(1, self.under_way)
-        if self.under_way < self._value:
+        if self.under_way >= self._value:
+            return
+        if self._phase == "rising" and self._round is not None:
+            self._value = self._roof
+            self._round.expected -= 1
+        else:
             self._settle(self._roof)
 
     def _look(self, now: float) -> None:
@@ -186,7 +255,7 @@ class ConcurrencyLimiter:
             measured.best = max(measured.best, measured.work / elapsed)
 
     def _close(self, measured: _Round, now: float) -> None:
-        self._round = _Round(now)
+        self._round = None if self._phase == "rising" else _Round(now)
         match self._phase:
             case "rising":
                 self._rise(measured)
@@ -197,24 +266,32 @@ class ConcurrencyLimiter:
                 self._judge(measured, now)
 
     def _rise(self, measured: _Round) -> None:
-        """Triple the limit while the throughput keeps up; otherwise set it to where it stopped."""
-        if measured.best <= 0:
-            return
+        """Raise the limit if all of its requests ran at the same time; otherwise set it to those that did."""
         fewer, slower = self._before or (1, measured.first)
-        growth = measured.best / slower if slower > 0 else float(self.value)
-        proportion = self.value / fewer
-        kept_up = growth / proportion
-        if kept_up > _TOO_GOOD:
-            self._before, self._value = None, _FIRST
-        elif kept_up < (_KEEPS_UP if self._before else _KEEPS_UP_AT_FIRST):
-            self.parallel = max(1, round(fewer * growth))
+        usual = self._usual.mean if self._before else min(measured.times)
+        slowdown = statistics.fmean(measured.times) / usual if self._before else 1.0
+        if slowdown < _WARMER:
+            self._start_again()
+            return
+        longest = usual * (_WAITED if self._before else _WAITED_AT_FIRST)
+        waited = sum(each > longest for each in measured.times)
+        growth = _ratio(measured.best, slower)
+        kept_up = growth * fewer / self.value >= (_KEEPS_UP if self.value > FIRST else _KEEPS_UP_OF_TWO)
+        if waited > _MOST_WAITED * len(measured.times) or slowdown > _SLOWER or not kept_up:
+            ran = min(self.value - waited, self.value / slowdown)
+            self.parallel = max(fewer, round(ran if self.value > FIRST else min(ran, growth)))
             self._settle(_with_waiting(self.parallel))
         elif self.value >= self._top:
             self._least = self.value  # all of them were needed
             self._settle(self.value)
         else:
+            self._usual.add(measured.times)
             self._before = (self.value, measured.best)
-            self._value = self.value * (_GROWTH if self.value < _MANY else _GENTLE_GROWTH)
+            self._value = next_limit(self.value)
+            self._round = None
+
+    def _start_again(self) -> None:
+        self._before, self._usual, self._value, self._round = None, _Mean(), self.first, None
 
     @property
     def _top(self) -> float:
@@ -260,6 +337,11 @@ class ConcurrencyLimiter:
             self._roof = None
 
 
+def next_limit(value: int) -> int:
+    """Return the limit to try after one whose requests all ran at the same time."""
+    return next((step for step in _STEPS if step >= _GROWTH * value), value + value // 4)
+
+
 def _with_waiting(parallel: int) -> int:
     """Return how many requests keep this many running: some wait or are in transit."""
     return parallel + max(1, math.ceil(parallel / 5))
@@ -267,7 +349,7 @@ def _with_waiting(parallel: int) -> int:
 
 def _nearly(value: int) -> int:
     """Return how many requests count as full: one may be between its reply and its successor."""
-    return max(1, min(value - 1, math.ceil(0.75 * value)) if value > _FIRST else value - 1)
+    return max(1, min(value - 1, math.ceil(0.75 * value)) if value > FIRST else value - 1)
 
 
 def _ratio(one: float, other: float) -> float:

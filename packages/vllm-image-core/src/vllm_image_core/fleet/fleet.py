@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from vllm_omni_client.edits import ImageEditRequest
-from vllm_omni_client.errors import OmniError
+from vllm_omni_client.errors import OmniError, ServerBusy
 from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelList
@@ -23,7 +23,7 @@ from vllm_image_core.fleet.failover import Failover
 from vllm_image_core.fleet.health_checks import HealthChecks
 from vllm_image_core.fleet.scheduler import Scheduler, rough_cost
 from vllm_image_core.fleet.server import FleetCall, Server, ServerReport
-from vllm_image_core.fleet.server_pool import Learned, ServerPool
+from vllm_image_core.fleet.server_pool import ChooseModel, Learned, ServerPool
 
 T = TypeVar("T")
 R = TypeVar("R", ImageGenerationRequest, ImageEditRequest)
@@ -46,6 +46,7 @@ class Fleet:
             no record.
         parallel: Number of requests that each server runs at the same time; None to find it out.
         ceiling: Maximum number of requests at once on each server; None for no maximum.
+        choose: Puts the model to use first in a server's list; None to use each list as it is.
         clock: Returns seconds on a clock that never goes back; by default the event loop's.
 
     Raises:
@@ -60,15 +61,17 @@ class Fleet:
         learned: Learned | None = None,
         parallel: int | None = None,
         ceiling: int | None = None,
+        choose: ChooseModel | None = None,
         clock: Callable[[], float] = _loop_time,
     ) -> None:
         self._cost = cost or rough_cost
         self._clock = clock
-        self._pool = ServerPool(members, learned=learned, parallel=parallel, ceiling=ceiling)
+        self._pool = ServerPool(members, learned=learned, parallel=parallel, ceiling=ceiling, choose=choose)
         self._health_checks = HealthChecks(
             self._pool, clock, on_change=self._fail_unservable, on_room=self._dispatch
         )
         self._scheduler = Scheduler(self._pool, self._health_checks, clock)
+        self._ended = asyncio.Event()
         self._failover = Failover(self._pool, self._health_checks, self._scheduler, clock)
 
     @property
@@ -177,8 +180,16 @@ class Fleet:
         return await self._generate(request, send, cost, low_priority=low_priority, budget=budget)
 
     async def get_models(self) -> ModelList:
-        """Return the model names of the first server that answers."""
-        return await self._ask_any(lambda backend: backend.get_models())
+        """Return the models of the first server that answers, the one to use first.
+
+        Raises:
+            ModelChanged: It does not list the wanted model.
+        """
+        return self._pool.choose(await self._ask_any(lambda backend: backend.get_models()))
+
+    def choose_model(self, models: ModelList) -> ModelList:
+        """Return a server's list with the model to use first; raises what `get_models` raises."""
+        return self._pool.choose(models)
 
     async def health_check(self) -> bool:
         """Return whether a server can serve the last requested model; each is asked at most every 5 s."""
@@ -288,6 +299,22 @@ class Fleet:
         *,
         low_priority: bool,
     ) -> ImageGenerationReply:
+        while True:
+            try:
+                return await self._pass_once(member, send, work, low_priority=low_priority)
+            except ServerBusy as error:
+                if not (low_priority and member.under_way) or error.retry_after_seconds is not None:
+                    raise
+            await self._wait_for_room(member)
+
+    async def _pass_once(
+        self,
+        member: Server,
+        send: Callable[[], Awaitable[ImageGenerationReply]],
+        work: float,
+        *,
+        low_priority: bool,
+    ) -> ImageGenerationReply:
         sent = member.limit.record_sent(self._clock())
         if low_priority:
             self._health_checks.update_counts(member)
@@ -304,7 +331,14 @@ class Fleet:
             return reply
         finally:
             record()
+            self._ended.set()
             member.release()
+
+    async def _wait_for_room(self, member: Server) -> None:
+        """Wait until a server that had no room for more has answered one of the requests that it has."""
+        while member.under_way and not member.limit.has_room:
+            self._ended.clear()
+            await self._ended.wait()
 
     async def _ask_any(self, ask: Callable[[Backend], Awaitable[T]]) -> T:
         if self._pool.alone is not None:

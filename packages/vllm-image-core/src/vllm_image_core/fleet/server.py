@@ -15,7 +15,7 @@ from vllm_image_core.display.card import Card, Displayed
 from vllm_image_core.errors import ImageError
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.circuit_breaker import CircuitBreaker, CircuitState
-from vllm_image_core.fleet.concurrency_limit import ConcurrencyLimiter, RequestToken
+from vllm_image_core.fleet.concurrency_limit import FIRST, FIRST_ALONE, ConcurrencyLimiter, RequestToken
 from vllm_image_core.fleet.error_policy import ErrorPolicy
 from vllm_image_core.fleet.service_rate import ServiceRate
 from vllm_image_core.text import error_name
@@ -138,14 +138,20 @@ class Server:
     `parallel` requests run at the same time, None if that is not known; `ceiling` is the maximum at once,
     None for none.
 
+    A server that is `alone` gets all requests, so that there is no loss in sending it some too many at first.
+
     `names` are empty until it was asked for its model; `seen` is when it last showed that it is healthy;
     `suspicions` are failures that may be its own or the requests' fault, until another server tries.
     `leaving` is called when its last call has ended; None unless it is being removed.
     """
 
-    def __init__(self, backend: Backend, *, parallel: int | None, ceiling: int | None) -> None:
+    def __init__(
+        self, backend: Backend, *, parallel: int | None, ceiling: int | None, alone: bool = False
+    ) -> None:
         self.backend = backend
-        self.limit: ConcurrencyLimiter = ConcurrencyLimiter(parallel, ceiling)
+        self.limit: ConcurrencyLimiter = ConcurrencyLimiter(
+            parallel, ceiling, first=FIRST_ALONE if alone else FIRST
+        )
         self.circuit: CircuitBreaker = CircuitBreaker(self._log_change)
         self.service_rate: ServiceRate = ServiceRate()
         self.names: dict[str, str | None] = {}
