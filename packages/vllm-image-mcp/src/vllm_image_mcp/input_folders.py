@@ -192,9 +192,11 @@ class InputFolders:
                 yield from ((self._folders[0], (f"{path.name}{end}",)) for end in PICTURE_EXTENSIONS)
             return
         for folder in self._folders:
-            for root in dict.fromkeys((folder, Path(os.path.realpath(folder)))):
-                if path.is_relative_to(root) and path != root:
-                    yield root, path.relative_to(root).parts
+            roots = dict.fromkeys((folder, Path(os.path.realpath(folder))))
+            within = [root for root in roots if path.is_relative_to(root) and path != root]
+            yield from ((root, path.relative_to(root).parts) for root in within)
+            if not within:
+                yield from ((folder, path.relative_to(same).parts) for same in _same_folders(path, folder))
         if (folder := _real_folder(path)) in self._agreed:
             yield folder, (path.name,)
 
@@ -216,6 +218,14 @@ class InputFolders:
 def _real_folder(path: PurePath) -> Path:
     """Return the folder of a path, with links on the way to it followed."""
     return Path(os.path.realpath(path.parent))
+
+
+def _same_folders(path: PurePath, folder: Path) -> Generator[PurePath]:
+    """Yield the folder as a path spells it: volumes may ignore case and how accents are composed."""
+    for parent in path.parents:
+        with suppress(OSError):
+            if os.path.samefile(parent, folder):  # noqa: PTH121 - a pure path has no such method
+                yield parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,6 @@
 """The commands for batches, as processes where signals matter."""
 
 import json
-import os
 import re
 import shlex
 import signal
@@ -258,7 +257,7 @@ def test_an_image_that_was_there_already_comes_with_the_option_for_another(
     assert [("Use --fresh" in run(*command).stderr) for _ in range(2)] == [False, True]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
 @pytest.mark.parametrize("stop", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["P01-once", "P02"])
 def test_a_signal_lets_what_is_under_way_end_and_tells_how_to_go_on(
     shell: subprocess.Popen[str],
@@ -290,7 +289,7 @@ def test_a_signal_lets_what_is_under_way_end_and_tells_how_to_go_on(
     assert len(list((tmp_path / "made").glob("*.png"))) == 8
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
 def test_p01_a_second_ctrl_c_closes_at_once(
     shell: subprocess.Popen[str],
     omni: "OmniServer",
@@ -332,6 +331,39 @@ def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
     typed = result.stderr.partition("To resume: vllm-image-mcp ")[2].splitlines()[0]
     again = CliRunner().invoke(main, shlex.split(typed))
     assert (again.exit_code, len(omni.requests)) == (0, 3)
+
+
+def test_rows_have_variations_of_their_own_and_those_of_the_options(
+    run_in: RunIn, omni: "OmniServer", tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": "a fox", "size": "128x64", "count": 2},
+        {"prompt": "an {elk|owl}", "wildcards": True},
+        {"prompt": "a bear", "sweep": {"seed": [70, 80]}},
+        {"prompt": "a hare", "sweep": {"sead": [1]}},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    options = ("--seed", "5", "--filename", "animal", "--output-format", "webp")
+    result = run_in("batch", str(tmp_path / "rows.jsonl"), *options, "--json", url=omni.url)
+    assert result.exit_code == 1
+    assert "line 4 refused: sweep has 'sead'" in result.stderr
+    made = sorted((each["prompt"], each["seed"], each["line"]) for each in objects(result))  # type: ignore[type-var]
+    assert made == [
+        *(("a bear", 70, 3), ("a bear", 80, 3), ("a fox", 5, 1), ("a fox", 6, 1)),
+        *(("an elk", 7, 2), ("an owl", 7, 2)),
+    ]
+    names = [path.name for path in sorted((tmp_path / "made").glob("*.webp"))]
+    assert names == [f"animal_{number}.webp" for number in range(1, 7)]
+
+
+def test_a_dry_run_of_a_file_checks_it_and_sends_nothing(
+    run_in: RunIn, omni: "OmniServer", tmp_path: Path
+) -> None:
+    (tmp_path / "rows.csv").write_text("prompt,count\na fox,3\nan owl,\n", encoding="utf-8")
+    result = run_in("batch", str(tmp_path / "rows.csv"), "--sweep", "steps=2,4", "--dry-run", url=omni.url)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("8 images, about ")
+    assert omni.requests == []
 
 
 def test_a_reader_that_has_gone_loses_no_image_that_is_in_progress(tmp_path: Path) -> None:
