@@ -10,7 +10,9 @@ all other cases is not known here; only a Windows runner tells.
 import ast
 import asyncio
 import errno
+import hashlib
 import importlib.abc
+import marshal
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +24,8 @@ from typing import NoReturn
 PACKAGES = ("vllm_omni_client", "vllm_image_core", "vllm_image_mcp")
 VALUES = {("sys", "platform"): "win32", ("os", "name"): "nt"}
 MISSING = frozenset({"O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "geteuid", "getuid"})
+CACHE = Path(__file__).parent / "__pycache__"
+VERSION = Path(__file__).read_bytes()
 UNIX_MODULES = frozenset({"fcntl", "pwd", "resource", "uvloop"})
 
 
@@ -56,8 +60,17 @@ def _refusal(node: ast.AST) -> ast.AST:
 class _Loader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
-        tree = ast.fix_missing_locations(_AsOnWindows().visit(ast.parse(self.get_data(path))))
-        return compile(tree, path, "exec", dont_inherit=True)
+        source = self.get_data(path)
+        key = hashlib.sha256(b"\0".join((path.encode(), source, VERSION, sys.version.encode()))).hexdigest()
+        compiled = CACHE / f"{key}.windows"
+        try:
+            return marshal.loads(compiled.read_bytes())  # noqa: S302 - written below
+        except (OSError, ValueError, EOFError):
+            tree = ast.fix_missing_locations(_AsOnWindows().visit(ast.parse(source)))
+            code = compile(tree, path, "exec", dont_inherit=True)
+            CACHE.mkdir(exist_ok=True)
+            compiled.write_bytes(marshal.dumps(code))
+            return code
 
 
 class _Finder(importlib.abc.MetaPathFinder):
