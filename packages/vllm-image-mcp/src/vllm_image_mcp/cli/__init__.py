@@ -29,6 +29,7 @@ _COMMANDS: Final = (
     "models",
     "recall",
     "resume",
+    "sweep",
 )
 """The commands; each is defined in the module of its name."""
 
