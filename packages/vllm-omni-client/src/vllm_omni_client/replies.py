@@ -231,6 +231,11 @@ class ImageGenerationReply(_Reply):
         return self._receipt.ignored_fields if self._receipt else ()
 
     @property
+    def unconfirmed_fields(self) -> tuple[str, ...]:
+        """Fields that were sent, without any sign that this server reads them."""
+        return self._receipt.unconfirmed_fields if self._receipt else ()
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """How the result differs from the request, a sentence each."""
         return self._receipt.warnings if self._receipt else ()
@@ -288,10 +293,10 @@ class ModelCard(_Reply):
 
 
 class ModelList(_Reply):
-    """The reply to `GET /v1/models`; every card is the same model under a different name.
+    """The reply to `GET /v1/models`: of a vLLM-Omni, one model under several names; of a gateway, any models.
 
     Attributes:
-        data: The cards; generations accept only the first name.
+        data: The cards; a vLLM-Omni accepts only the first name.
     """
 
     data: tuple[ModelCard, ...]

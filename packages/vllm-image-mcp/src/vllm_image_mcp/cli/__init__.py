@@ -27,8 +27,10 @@ _COMMANDS: Final = (
     "health",
     "init",
     "models",
+    "rate",
     "recall",
     "resume",
+    "sweep",
 )
 """The commands; each is defined in the module of its name."""
 
