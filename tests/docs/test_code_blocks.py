@@ -35,6 +35,7 @@ NOT_RUN = {
 NO_COMMANDS_OF_OURS = {
     "claude": "the user's MCP host; what it would start is checked as a command",
     "cd": "a step in the user's shell",
+    "gemini": "the user's MCP host, likewise",
     "git": "fetches the repository",
     "pip": "installs from the network",
     "uv": "installs from the network",

@@ -27,6 +27,7 @@ _COMMANDS: Final = (
     "health",
     "init",
     "models",
+    "rate",
     "recall",
     "resume",
     "sweep",
