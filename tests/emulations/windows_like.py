@@ -105,13 +105,17 @@ def _refuse_if_open(*paths: Path) -> None:
 
 
 def _patch_calls() -> None:
-    rename, replace, unlink, remove = os.rename, os.replace, os.unlink, os.remove
+    link, rename, replace, unlink, remove = os.link, os.rename, os.replace, os.unlink, os.remove
 
     def rename_if_free(source: str, target: str, **options: int | None) -> None:
         _refuse_if_open(Path(source))
-        if os.path.lexists(target):
+        if not Path(source).is_dir():
+            link(source, target, follow_symlinks=False)  # in one step, and never in the place of another
+            unlink(source)
+        elif os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, "The file already exists", str(source))
-        rename(source, target, **options)
+        else:
+            rename(source, target, **options)
 
     def replace_if_closed(source: str, target: str, **options: int | None) -> None:
         _refuse_if_open(Path(source), Path(target))
@@ -140,7 +144,10 @@ def _no_handlers(*_: object) -> NoReturn:
 
 def emulate() -> None:
     """Emulate Windows in this process; its packages must not have been imported yet."""
-    if any(isinstance(each, _Finder) for each in sys.meta_path):
+    found = [each for each in sys.meta_path if isinstance(each, _Finder)]
+    if found:  # others, such as pytest's, may have come before it
+        sys.meta_path.remove(found[0])
+        sys.meta_path.insert(0, found[0])
         return
     sys.meta_path.insert(0, _Finder())
     _patch_calls()
