@@ -59,6 +59,8 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
     session.run("codespell")
+    session.run("zizmor", "--offline", "--quiet", ".github")
+    session.run("hadolint", "Dockerfile")
 
 
 @nox.session(tags=["quick"])
@@ -209,6 +211,14 @@ def installed_real_server(session: nox.Session) -> bool:
     folder = session.cache_dir / "real-server"
     session.run("python", RECIPE, str(folder), success_codes=range(256))
     return (folder / "recipe").is_file()
+
+
+@nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """The distributions of a release, and a rehearsal: published to a local index, installed from there."""
+    sync(session, "release")
+    session.run("uvx", "cffconvert==2.0.0", "--validate", external=True)
+    session.run("pytest", "-q", "tests/release", *session.posargs)
 
 
 @nox.session(default=False)

@@ -31,8 +31,9 @@ NOT_RUN = {
     "mermaid": "a diagram; GitHub draws it",
     "text": "shows a layout or a message; there is nothing to run",
 }
+HOSTS = frozenset({"claude", "codex", "gemini"})
+"""The user's MCP hosts; what they would start is checked as a command, and an address is not."""
 NO_COMMANDS_OF_OURS = {
-    "claude": "the user's MCP host; what it would start is checked as a command",
     "cd": "a step in the user's shell",
     "git": "fetches the repository",
     "pip": "installs from the network",
@@ -248,8 +249,10 @@ def test_the_commands_of_a_page_print_what_the_page_says(
             assert_the_sessions_exist(command, root)
         elif program in RUN_UNTIL_STOPPED:
             assert_the_options_exist(command)
-        elif program == "claude":
-            assert_the_arguments_are_known(shlex.split(command.partition(" -- ")[2]))
+        elif program in HOSTS:
+            _, is_started, started = command.partition(" -- ")
+            if is_started:
+                assert_the_arguments_are_known(shlex.split(started))
         elif program not in NO_COMMANDS_OF_OURS:
             printed = output_of(command, environment, tmp_path)
             assert not step.printed or told(printed) == told(step.printed)

@@ -13,6 +13,7 @@ from vllm_image_mcp.setting_values import (
     clean_file,
     clean_folders,
     clean_headers,
+    clean_host_names,
     clean_key,
     clean_key_file,
     clean_path,
@@ -171,6 +172,41 @@ class Settings(BaseModel):
         LogLevel, Setting("Log level: DEBUG, INFO, WARNING or ERROR.", "LEVEL", clean_upper)
     ] = "WARNING"
 
+    transport: Annotated[
+        Literal["stdio", "http"],
+        Setting("How hosts connect: stdio, or http for Streamable HTTP.", "KIND", mcp_only=True),
+    ] = "stdio"
+    host: Annotated[str, Setting("Address to listen at, with --transport http.", "HOST", mcp_only=True)] = (
+        "127.0.0.1"
+    )
+    port: Annotated[
+        int, Field(ge=0, le=65_535), Setting("Port to listen at; 0 for any.", "PORT", mcp_only=True)
+    ] = 8765
+    allowed_host: Annotated[
+        tuple[str, ...] | None,
+        Setting(
+            "Name under which clients may address the server; can be repeated.",
+            "NAME",
+            clean_host_names,
+            repeatable=True,
+            mcp_only=True,
+        ),
+    ] = None
+    """In the environment, separated by commas."""
+    token: Annotated[
+        SecretStr | None,
+        Setting(
+            "Bearer token that clients must send; prefer VLLM_IMAGE_TOKEN.",
+            "TOKEN",
+            clean_key,
+            secret=True,
+            mcp_only=True,
+        ),
+    ] = None
+    token_file: Annotated[
+        Path | None,
+        Setting("File with the bearer token, instead of --token.", "FILE", clean_key_file, mcp_only=True),
+    ] = None
     config: Annotated[
         Path | None,
         Setting("Settings file in TOML, instead of the one in your home folder.", "FILE", clean_path),
@@ -196,6 +232,13 @@ class Settings(BaseModel):
         if self.api_key is None and self.api_key_file is not None:
             return SecretStr(read_key(self.api_key_file))
         return self.api_key
+
+    @property
+    def bearer_token(self) -> SecretStr | None:
+        """The token that clients must send over HTTP, wherever it was given."""
+        if self.token is None and self.token_file is not None:
+            return SecretStr(read_key(self.token_file))
+        return self.token
 
     @property
     def vllm_urls(self) -> tuple[str, ...]:

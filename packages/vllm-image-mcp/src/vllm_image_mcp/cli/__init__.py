@@ -30,6 +30,7 @@ _COMMANDS: Final = (
     "rate",
     "recall",
     "resume",
+    "serve",
     "sweep",
 )
 """The commands; each is defined in the module of its name."""
