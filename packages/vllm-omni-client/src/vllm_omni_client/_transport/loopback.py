@@ -4,6 +4,7 @@ Windows takes two seconds to notice that nothing listens on ::1, the first addre
 servers listen on IPv4 only. The asyncio client tries both at once.
 """
 
+from contextlib import suppress
 from typing import Final
 
 import httpx
@@ -24,11 +25,10 @@ class LoopbackTransport(httpx.BaseTransport):
             return self._transport.handle_request(request)
         try:
             return self._transport.handle_request(_to(_IPV4, request))
-        except httpx.ConnectError as error:  # nothing was sent
-            try:
+        except httpx.ConnectError:  # nothing was sent
+            with suppress(httpx.ConnectError):
                 return self._transport.handle_request(_to(_IPV6, request))
-            except httpx.ConnectError:
-                raise error from None
+            raise
 
     def close(self) -> None:
         self._transport.close()
