@@ -12,6 +12,8 @@ import httpx
 _NAME: Final = "localhost"
 _IPV4: Final = "127.0.0.1"
 _IPV6: Final = "::1"
+LOOPBACK_HOSTS: Final = (_NAME, _IPV4, _IPV6)
+"""The names and addresses of this machine, between which a connection may choose."""
 
 
 class LoopbackTransport(httpx.BaseTransport):
