@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
+from vllm_image_mcp.cli import main
 
 SLOW = frozenset({"PIL", "httpx", "pydantic_settings", "pynvml", "starlette", "tenacity", "uvicorn"})
 
@@ -51,7 +54,11 @@ def test_help_and_version_need_no_server_no_models_and_no_images(option: str) ->
     loaded = modules_after(f"from vllm_image_mcp.cli import main\nmain([{option!r}], standalone_mode=False)")
     loaded -= modules_after("")  # what measures the coverage of the tests
     core = ("imaging", "models.settings", "provenance", "storage", "estimation", "batches", "studio")
-    assert loaded & {*SLOW, "mcp", "sqlite3", *(f"vllm_image_core.{name}" for name in core)} == frozenset()
+    assert (
+        loaded
+        & {*SLOW, "mcp", "pydantic", "sqlite3", "asyncio", *(f"vllm_image_core.{name}" for name in core)}
+        == frozenset()
+    )
 
 
 @pytest.mark.parametrize("command", ["models", "batches", "find"])
@@ -63,6 +70,16 @@ def test_a_command_that_reads_a_table_imports_no_http_no_pillow_and_no_estimator
     slow = {*SLOW, "mcp", "vllm_omni_client.models", "vllm_omni_client.edits"}
     layers = ("estimation", "fleet", "generation", "studio")
     assert loaded & {*slow, *(f"vllm_image_core.{name}" for name in layers)} == frozenset()
+
+
+def test_the_help_lists_each_command_with_the_first_sentence_of_its_own_help() -> None:
+    context = click.Context(main)
+    listed = CliRunner().invoke(main, ["--help"]).stdout.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    told = " ".join(listed.split())
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        assert f"{name} {command.get_short_help_str(1_000)}" in told
 
 
 def test_an_unknown_command_suggests_a_similar_one() -> None:
