@@ -198,12 +198,19 @@ def default_in(tool: Tool, parameter: str) -> str:
         return str(default)
     if tool.name == "find_images":
         return "any"
+    if tool.name == "edit_image" and parameter in {"width", "height", "aspect_ratio"}:
+        return "the image's"
     return {
         "seed": "random",
         "seeds": "random",
         "filename": "time and hash",
         "negative_prompt": "none",
         "mask": "none",
+        "mask_box": "none",
+        "mask_polygon": "none",
+        "outpaint": "none",
+        "upscale": "none",
+        "reference_image": "none",
         "sweep": "none",
         "lora": "none",
         "extra_params": "none",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.events import Event, EventKind, EventStream
     from vllm_image_core.batches.handle import ImageBatch
     from vllm_image_core.batches.ingest import Source as RequestSource
+    from vllm_image_core.batches.results import Results
     from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
     from vllm_image_core.batches.worker_pool import Done, Failed, Progress
     from vllm_image_core.batches.worker_pool import State as RequestState
@@ -148,6 +149,7 @@ __all__ = [
     "RequestValues",
     "ResolvedEdit",
     "ResolvedRequest",
+    "Results",
     "ServedModel",
     "ServerReport",
     "ServerStatus",
@@ -162,6 +164,7 @@ _NAMES: Final = {
     "batches.events": ("Event", "EventKind", "EventStream"),
     "batches.handle": ("ImageBatch",),
     "batches.ingest": ("RequestSource",),
+    "batches.results": ("Results",),
     "batches.summary": ("BatchState", "BatchSummary", "FoundBatch", "ItemReport"),
     "batches.worker_pool": ("Done", "Failed", "Progress", "RequestState"),
     "blocking.batch": ("BlockingBatch",),

@@ -245,6 +245,11 @@ class Studio(StudioViews):
         images: InputImage | list[InputImage] | tuple[InputImage, ...],
         *,
         mask: InputImage | None = None,
+        mask_box: Sequence[float] | Sequence[Sequence[float]] | None = None,
+        mask_polygon: Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]] | None = None,
+        mask_feather: float | None = None,
+        outpaint: str | None = None,
+        upscale: float | None = None,
         reference_image: InputImage | None = None,
         strength: float | None = None,
         layers: int | None = None,
@@ -262,6 +267,14 @@ class Studio(StudioViews):
             images: One image, or 1 to 4 of them: paths, bytes, images of this package or Pillow images. The
                 first one is edited, and sets the size if you give none.
             mask: White where the image may change; refused if the model does not support masks.
+            mask_box: A box that may change instead, [left, top, right, bottom], or several: pixels, or
+                fractions of the image if no number is above 1.
+            mask_polygon: Likewise the corners of a polygon, [[x, y], ...], or several.
+            mask_feather: Pixels over which the edge of boxes and polygons is soft.
+            outpaint: An aspect ratio to extend the image to, such as "16:9"; refused if the model does not
+                support masks.
+            upscale: How many times larger each side becomes, 1.1 to 4; refused if the model does not start
+                from an image with a strength, which is 0.3 here if you give none.
             reference_image: An image to borrow from; refused if the model does not support one.
             strength: 0 to 1, how far the result may differ; dropped with a note if the model ignores it.
             layers: 2 to 10; only for models that split an image into layers. See ``GeneratedImage.layers``.
@@ -277,6 +290,11 @@ class Studio(StudioViews):
                 prompt=prompt,
                 images=images,
                 mask=mask,
+                mask_box=mask_box,
+                mask_polygon=mask_polygon,
+                mask_feather=mask_feather,
+                outpaint=outpaint,
+                upscale=upscale,
                 reference_image=reference_image,
                 strength=strength,
                 layers=layers,

@@ -12,7 +12,7 @@ from vllm_image_core.storage.record import Record
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.models import ImageGenerationRequest
 
-OF_EDITS = {"images", "mask", "reference_image", "strength", "layers", "resolution"}
+OF_EDITS = {each.name for each in REQUEST_FIELDS if each.of_edits}
 
 
 def test_the_table_has_every_field_of_a_request_once() -> None:

@@ -182,7 +182,11 @@ MISTAKES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"prompt": " "}, "The prompt is empty"),
     ({"filename": "../x"}, "filename"),
     ({"mask": ["fox"]}, "mask"),
-    ({"width": 64}, "edit_image has no parameter 'width'"),
+    ({"wdth": 64}, "edit_image has no parameter 'wdth'"),
+    ({"mask_box": [[0, 0, 0, 1]]}, "mask_box: a list does not describe an area of the image"),
+    ({"upscale": 2}, "does not support upscale and would ignore it"),
+    ({"layers": 3}, "Models that do: Qwen/Qwen-Image-Layered"),
+    ({"reference_image": "gone"}, "reference_image: cannot read 'gone'"),
 )
 
 
@@ -204,3 +208,52 @@ async def test_a_file_that_is_no_picture_is_refused_without_a_word_of_it(
     assert "hunter2" not in "".join(texts)
     assert all("images: " in text for text in texts)
     assert "at least 64 pixels a side" in texts[2]
+
+
+async def test_an_edit_has_the_size_and_the_format_that_were_asked_for(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    async with connect() as client:
+        await fox(client)
+        wide = await told(
+            client, prompt="wider", images=["fox"], aspect_ratio="16:9", output_format="webp", seed=3
+        )
+        small = await told(client, prompt="small", images=["fox"], width=64, height=48)
+    assert wide["file_path"].endswith(".webp")
+    assert (wide["parameters_used"]["width"], wide["parameters_used"]["height"]) == (1024, 576)
+    assert small["parameters_used"]["width"] == 64
+    assert [sent["size"] for sent in omni.requests[1:]] == ["1024x576", "64x48"]
+
+
+async def test_a_box_is_drawn_and_sent_as_a_mask_and_found_again(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    async with connect() as client:
+        await fox(client)
+        box = {"mask_box": [[0.5, 0, 1, 1]], "strength": 0.5, "seed": 7}
+        first = await told(client, prompt="a moon", images=["fox"], **box)
+        found = (await client.call_tool("find_images", {})).structured_content
+        assert found
+        parameters = found["images"][0]["parameters"]
+        assert parameters["mask_box"] == [[0.5, 0.0, 1.0, 1.0]]
+        again = await told(client, **parameters)
+    with Image.open(io.BytesIO(omni.requests[1]["mask_image"][0])) as mask:
+        assert (mask.size, mask.getbbox()) == ((128, 96), (64, 0, 128, 96))
+    assert again["reused"]
+    assert again["file_path"] == first["file_path"]
+
+
+async def test_an_image_is_outpainted_and_enlarged_where_the_model_can(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    async with connect() as client:
+        await fox(client)
+        wide = await told(client, prompt="a forest", images=["fox"], outpaint="16:9")
+    used = wide["parameters_used"]
+    assert (used["width"], used["height"]) == (176, 96)
+    omni.runs("Tongyi-MAI/Z-Image-Turbo")
+    async with connect() as client:
+        large = await told(client, prompt="a fox", images=["fox"], upscale=2)
+    used = large["parameters_used"]
+    assert (used["width"], used["height"]) == (256, 192)
+    assert omni.requests[-1]["strength"] == "0.3"

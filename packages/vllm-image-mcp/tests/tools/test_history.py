@@ -60,6 +60,8 @@ async def test_an_edit_is_found_with_what_makes_it_again_by_its_own_tool(
         assert (edited["tool"], generated["tool"]) == ("edit_image", "generate_image")
         assert edited["parameters"] == {
             "prompt": "make it night",
+            "width": 128,
+            "height": 96,
             "num_inference_steps": 4,
             "guidance_scale": 1.0,
             "seed": 2,

@@ -16,6 +16,7 @@ from vllm_image_core.batches.events import Event, Events, EventStream
 from vllm_image_core.batches.item_states import ImageOutcome, ItemStates
 from vllm_image_core.batches.notebook_cell import CellRun, explained
 from vllm_image_core.batches.outcomes import Errors, Images, OutcomeReader
+from vllm_image_core.batches.results import Results
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.worker_pool import BatchId, Progress, State
 from vllm_image_core.display.card import Card, Displayed, time_text
@@ -128,18 +129,9 @@ class ImageBatch(Displayed):
             yield outcome
         self._raise_error()
 
-    async def results(self) -> AsyncIterator[ImageOutcome]:
-        """Yield all outcomes in the order of the requests, including those from before it was resumed.
-
-        Waits for each; requests that were not sent because the batch was cancelled are skipped.
-        """
-        await self._start()
-        position = 0
-        while await self._outcomes.has(position):
-            outcome = await self._outcomes.at(position)
-            if outcome is not None:
-                yield outcome
-            position += 1
+    def results(self) -> Results:
+        """All outcomes in the order of the requests, to iterate over or as a data frame; see ``Results``."""
+        return Results(self, lambda: self._outcomes)
 
     @property
     def requests(self) -> Sequence[ImageRequest]:

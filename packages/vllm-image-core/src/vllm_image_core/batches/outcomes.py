@@ -9,7 +9,7 @@ from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.item_states import ImageOutcome, ItemStates
 from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.runner import BatchRun
-from vllm_image_core.batches.stored_images import read_image
+from vllm_image_core.batches.stored_images import as_row, read_image
 from vllm_image_core.batches.stored_items import BatchItem, restore_error
 from vllm_image_core.batches.worker_pool import BatchId, Done, Failed
 from vllm_image_core.errors import RecordedFailure, UnknownBatch
@@ -17,6 +17,7 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 
 __all__ = ["Errors", "Images", "OutcomeReader"]
 
+_ROWS_AT_ONCE: Final = 500
 _AT_ONCE: Final = 50
 """Journal rows to read at once for a reader who has fallen behind."""
 
@@ -74,6 +75,16 @@ class OutcomeReader:
             return recent
         [item] = self._items([position]).values()
         return self._read_outcome(item)
+
+    def rows(self) -> list[dict[str, object]]:
+        """A row for each request that has ended, with its parameters and its outcome; blocks on disk I/O."""
+        ended = [place for place in range(self.states.recorded) if self.states.is_ended(place)]
+        root, registry = self._context.library.root, self._context.registry
+        return [
+            as_row(item, root, registry, is_done=self._is_done(item.position))
+            for start in range(0, len(ended), _ROWS_AT_ONCE)
+            for _, item in sorted(self._items(ended[start : start + _ROWS_AT_ONCE]).items())
+        ]
 
     def image(self, position: int) -> GeneratedImage:
         """The image of a request that is done; blocks on disk I/O if it is not in memory.

@@ -12,13 +12,14 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.provenance.facts import as_list
+from vllm_image_core.requests.fields import REQUEST_FIELDS
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
 from vllm_image_core.storage.record import facts_in
 from vllm_image_core.text import one_line
 
-__all__ = ["is_valid_image", "read_image"]
+__all__ = ["as_row", "is_valid_image", "read_image"]
 
 _MOST_BYTES: Final = 2**30
 """Largest image that is read back."""
@@ -83,6 +84,40 @@ def _request_in(data: bytes, picture: Picture) -> ImageRequest:
         width=picture.size.width,
         height=picture.size.height,
     )
+
+
+_NOT_IN_ROWS: Final = frozenset({"filename", "aspect_ratio"})
+"""Fields that the path and the size say better."""
+
+
+def as_row(item: BatchItem, root: Path, registry: Registry, *, is_done: bool) -> dict[str, object]:
+    """Return a request that has ended as a row of a table, without reading its image.
+
+    The parameters are those that were sent; of a failure, and of an edit, those that were asked for.
+    """
+    request, outcome = item.request, item.outcome
+    profile = registry.by_name(str(outcome.get("profile"))) if is_done else None
+    sent: object = request
+    if profile is not None and request.task == "generation":
+        with suppress(InvalidRequest):  # a profile of another version
+            sent = resolve(request, profile, draw_seed=lambda: 0)
+    parameters = {
+        each.name: getattr(sent, each.name, getattr(request, each.name))
+        for each in REQUEST_FIELDS
+        if hasattr(ImageRequest, each.name) and each.name not in _NOT_IN_ROWS
+    }
+    file = outcome.get("file")
+    return {
+        "index": item.position,
+        "path": str(root / file) if is_done and isinstance(file, str) else None,
+        **parameters,
+        "seconds": outcome.get("seconds"),
+        "model": outcome.get("model"),
+        "server": outcome.get("server"),
+        "reused": outcome.get("reused") is True,
+        "error": outcome.get("error"),
+        "error_kind": outcome.get("kind"),
+    }
 
 
 def _resolve_as_sent(

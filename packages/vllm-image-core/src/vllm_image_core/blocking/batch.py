@@ -6,6 +6,7 @@ from typing import Self, TypeVar
 from vllm_image_core.batches.events import Event
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.item_states import ImageOutcome
+from vllm_image_core.batches.results import Results
 from vllm_image_core.blocking.loop_thread import LoopThread
 from vllm_image_core.blocking.methods import Attribute, Blocking, forwarded, waiting
 
@@ -45,9 +46,9 @@ class BlockingBatch(Blocking[ImageBatch]):
         """Yield outcomes as they complete; ``index`` is the request's position."""
         return self._iterate(aiter(self._wrapped))
 
-    def results(self) -> Iterator[ImageOutcome]:
-        """Yield all outcomes in the order of the requests, including those from before it was resumed."""
-        return self._iterate(self._wrapped.results())
+    def results(self) -> "BlockingResults":
+        """All outcomes in the order of the requests, to iterate over or as a data frame; waits for each."""
+        return BlockingResults(self._wrapped.results(), self._loop)
 
     def events(self) -> Iterator[Event]:
         """Yield the events from now on, until the batch is over."""
@@ -80,3 +81,13 @@ class BlockingBatch(Blocking[ImageBatch]):
     images = _read("images", lambda batch: batch.images)
     errors = _read("errors", lambda batch: batch.errors)
     listener_errors = _read("listener_errors", lambda batch: batch.listener_errors)
+
+
+class BlockingResults(Blocking[Results]):
+    """All outcomes of a batch in the order of its requests, including those from before it was resumed."""
+
+    def __iter__(self) -> Iterator[ImageOutcome]:
+        """Yield the outcomes, and wait for each."""
+        return self._iterate(aiter(self._wrapped))
+
+    to_frame = forwarded(Results.to_frame)

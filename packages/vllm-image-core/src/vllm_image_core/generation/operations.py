@@ -1,5 +1,6 @@
 """Choose between generation and edit in the two places where they differ: resolving and sending."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -62,7 +63,7 @@ async def send(fleet: Fleet, job: ResolvedJob, *, cost: float | None = None) -> 
 
         wire = resolved.to_wire().model_copy(update=model)
         return await _send_supported_fields(wire, generate, job.request)
-    inputs = resolved.inputs
+    inputs = await asyncio.to_thread(resolved.sent_inputs)
 
     def edit(request: ImageEditRequest) -> Awaitable[ImageGenerationReply]:
         return fleet.edit_image(

@@ -29,6 +29,7 @@ class EditRules(BaseModel):
         mask: Whether an edit may have a mask; only its white parts are repainted.
         masked_pixels: The server reduces an image to at most this many pixels before it lays a mask over it;
             None for a model that keeps any size.
+        soft_mask: Whether the model reads shades of grey in a mask, not only black and white.
         reference_image: Whether an edit may have a separate reference image.
         strength: When the model reads a strength, from 0 to 1.
         default_strength: The strength to send if the caller gives none; None if the model does not read one.
@@ -45,6 +46,7 @@ class EditRules(BaseModel):
 
     mask: bool = False
     masked_pixels: Annotated[int, Field(ge=1)] | None = None
+    soft_mask: bool = False
     reference_image: bool = False
     strength: StrengthUse = "unread"
     default_strength: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from vllm_image_core import checks
 from vllm_image_core.display.card import Card, Displayed
@@ -77,13 +77,17 @@ def as_edit(
     `edit` are the file's entries that only an edit has.
     """
     notes: list[str] = []
-    if edit.get("resolution") is not None:
+    if any(edit.get(name) is not None for name in ("resolution", "outpaint", "upscale")):
         request = replace(request, width=None, height=None)
+    prepared: dict[str, Any] = {
+        name: checked(name, edit.get(name), partial(limits.check, name), notes) for name in recipe.PREPARED
+    }
     recalled = EditRequest(
         **{field.name: getattr(request, field.name) for field in fields(ImageRequest)},
         strength=checked("strength", edit.get("strength"), partial(limits.check, "strength"), notes),
         layers=checked("layers", edit.get("layers"), partial(limits.check, "layers"), notes),
         resolution=checked("resolution", edit.get("resolution"), _resolution, notes),
+        **prepared,
     )
     named = "; ".join(map(str, inputs)) or "images that the file does not name"
     notes.append(f"The image was edited from {named}. Give these as images to generate it again.")

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 KEYWORD = "vllm-image"
 """The keyword of the PNG text that holds all parameters as JSON."""
 
-_OF_EDITS = ("inputs", "strength", "layers", "resolution")
+PREPARED = ("mask_box", "mask_polygon", "mask_feather", "outpaint", "upscale")
+"""What a file records of how the images of an edit were prepared."""
+
+_OF_EDITS = ("inputs", "strength", "layers", "resolution", *PREPARED)
 _SERVER = frozenset({"server"})
 _NOTHING = frozenset[str]()
 

@@ -1,5 +1,6 @@
 """Build the receipt of an edit: the lines of a generation plus its input images and edit settings."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,7 @@ __all__ = ["edit_receipt"]
 
 _SIZE: Final = frozenset({"width", "height"})
 _SETTINGS: Final = ("strength", "layers", "resolution")
+_SENT_AS: Final = {"outpaint": "images", "upscale": "images"}
 
 
 def edit_receipt(request: ImageRequest, resolved: "ResolvedEdit") -> Receipt:
@@ -23,6 +25,7 @@ def edit_receipt(request: ImageRequest, resolved: "ResolvedEdit") -> Receipt:
         (
             *_pictures(resolved),
             *(_guidance_line(_size_line(line, request, resolved), request, resolved) for line in lines),
+            *_preparation(request, resolved),
             *_settings(request, resolved),
         )
     )
@@ -36,6 +39,20 @@ def _pictures(resolved: "ResolvedEdit") -> Iterator[Line]:
         if role != "image":
             why = " ".join(note.message for note in resolved.notes if note.parameter == role)
             yield Line(parameter=role, requested=str(one), sent=str(one), why=why.removesuffix("."))
+
+
+def _preparation(request: ImageRequest, resolved: "ResolvedEdit") -> Iterator[Line]:
+    """Show what was done to the images before they were sent."""
+    for name, value in resolved.preparation.values().items():
+        requested = getattr(request, name, None)
+        why = " ".join(note.message for note in resolved.notes if note.parameter == name)
+        yield Line(
+            parameter=name,
+            requested=requested if isinstance(requested, str | int | float) else json.dumps(requested),
+            sent=value if isinstance(value, str | int | float) else json.dumps(value),
+            sent_as=_SENT_AS.get(name, "mask"),
+            why=why.removesuffix("."),
+        )
 
 
 def _size_line(line: Line, request: ImageRequest, resolved: "ResolvedEdit") -> Line:

@@ -28,6 +28,12 @@ class EditRequest(ImageRequest):
     Attributes:
         images: One image, or a list of 1 to 4; the first is the one that is changed.
         mask: White where the image may change, black where it must not; for models that support inpainting.
+        mask_box: Where the image may change, instead of a mask: a box [left, top, right, bottom], or a list
+            of them. If no number is above 1 they are fractions of the image's sides, otherwise pixels.
+        mask_polygon: Likewise the corners of a polygon, [[x, y], ...], or a list of these.
+        mask_feather: Pixels over which the edge of boxes and polygons is soft, 0 to 512.
+        outpaint: An aspect ratio to extend the image to; the model fills what is added.
+        upscale: How many times larger each side becomes, 1.1 to 4; the model adds detail.
         reference_image: An image to take content from, for models that support it.
         strength: How far the result may depart from the first image, 0 to 1.
         layers: How many layers to split the image into, 2 to 10; only for models that do this.
@@ -38,6 +44,11 @@ class EditRequest(ImageRequest):
 
     images: InputImage | list[InputImage] | tuple[InputImage, ...] = ()
     mask: InputImage | None = None
+    mask_box: object = None
+    mask_polygon: object = None
+    mask_feather: float | None = None
+    outpaint: str | None = None
+    upscale: float | None = None
     reference_image: InputImage | None = None
     strength: float | None = None
     layers: int | None = None

@@ -12,6 +12,14 @@ from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.settings import EditRules, Resolution
 from vllm_image_core.requests import limits
+from vllm_image_core.requests.edit_preparation import (
+    NOTHING,
+    UPSCALE_STRENGTH,
+    Preparation,
+    outpainted_size,
+    read_preparation,
+    upscaled_size,
+)
 from vllm_image_core.requests.edit_receipt import edit_receipt
 from vllm_image_core.requests.edit_request import MOST_INPUTS, EditRequest, Inputs
 from vllm_image_core.requests.edit_size import choose_edit_size, size_of_resolution
@@ -80,6 +88,10 @@ def check_edit_support(request: EditRequest, profile: Profile, known: Iterable[P
     _check_count(request.count, profile, profiles)
     for parameter, given, reads in (
         ("mask", request.mask, _reads_mask),
+        ("mask_box", request.mask_box, _reads_mask),
+        ("mask_polygon", request.mask_polygon, _reads_mask),
+        ("outpaint", request.outpaint, _reads_mask),
+        ("upscale", request.upscale, _reads_strength),
         ("reference_image", request.reference_image, _reads_reference),
         ("layers", request.layers, _has_layers),
         ("resolution", request.resolution, _has_resolutions),
@@ -90,6 +102,10 @@ def check_edit_support(request: EditRequest, profile: Profile, known: Iterable[P
 
 def _reads_mask(rules: EditRules) -> bool:
     return rules.mask
+
+
+def _reads_strength(rules: EditRules) -> bool:
+    return rules.strength == "read"
 
 
 def _reads_reference(rules: EditRules) -> bool:
@@ -162,7 +178,8 @@ class ResolvedEdit(ResolvedRequest):
     """An edit as it will be sent; width and height are those of the result.
 
     Attributes:
-        inputs: The input images.
+        inputs: The input images as they were given.
+        preparation: What is done to them before they are sent.
         strength: As it is sent; None if the model does not support it.
         layers: How many layers the image is split into; None if it is not split.
         resolution: What is sent instead of a size; None if the size is sent.
@@ -172,6 +189,7 @@ class ResolvedEdit(ResolvedRequest):
     digital_source: "ClassVar[DigitalSource]" = "compositeWithTrainedAlgorithmicMedia"
 
     inputs: Inputs
+    preparation: Preparation = NOTHING
     strength: float | None = None
     layers: int | None = None
     resolution: Resolution | None = None
@@ -186,6 +204,10 @@ class ResolvedEdit(ResolvedRequest):
         """How many layers the image is split into; None if it is not split."""
         return self.layers
 
+    def sent_inputs(self) -> Inputs:
+        """Return the images as they are sent; if they are prepared, this decodes and encodes them."""
+        return self.preparation.apply(self.inputs, self.size)
+
     @property
     def sends_guidance(self) -> bool:
         """Whether edit requests have the field that the model reads guidance from."""
@@ -199,10 +221,11 @@ class ResolvedEdit(ResolvedRequest):
     def as_request(self) -> EditRequest:
         """Return a request that resolves to this edit again, with its images already read."""
         base: dict[str, Any] = _values_of(super(ResolvedEdit, self).as_request())
-        if self.resolution is not None:
+        if self.resolution is not None or self.preparation.outpaint or self.preparation.upscale:
             base.update(width=None, height=None)
         return EditRequest(
             **base,
+            **self.preparation.values(),
             images=self.inputs.images,
             mask=self.inputs.mask,
             reference_image=self.inputs.reference_image,
@@ -224,7 +247,8 @@ class ResolvedEdit(ResolvedRequest):
 
     def sent_values(self) -> dict[str, object]:
         """Return what is sent besides the images and shapes the result, as JSON values."""
-        return self.to_edit().model_dump(mode="json", exclude_none=True, exclude={"model", "user"})
+        sent = self.to_edit().model_dump(mode="json", exclude_none=True, exclude={"model", "user"})
+        return sent | self.preparation.values()
 
     def receipt(self, request: ImageRequest) -> Receipt:
         """Compare the request that this was resolved from with what is sent."""
@@ -238,6 +262,7 @@ class ResolvedEdit(ResolvedRequest):
             "strength": self.strength,
             "layers": self.layers,
             "resolution": self.resolution,
+            **self.preparation.values(),
         }
 
 
@@ -257,22 +282,27 @@ def resolve_edit(
         InvalidRequest: A value cannot be used; the error says what is allowed, and which models support it.
     """
     check_edit_support(request, profile, known)
+    preparation = read_preparation(request)
     inputs, rules = Inputs.of(request), profile.edit_rules
     for place, one in enumerate(inputs.images):
         _check_input(one, profile, "images" if len(inputs.images) == 1 else f"images[{place}]")
     resolution = _choose_resolution(request, profile)
     first = inputs.images[0].picture.size
-    if resolution is None:
-        size, size_notes = choose_edit_size(request, profile, first)
+    is_free = (request.width, request.height, request.aspect_ratio) == (None, None, None)
+    has_mask = inputs.mask is not None or preparation.has_mask
+    size_notes: tuple[Note, ...] = ()
+    if preparation.upscale is not None:
+        size, size_notes = upscaled_size(first, preparation.upscale, profile)
+    elif resolution is not None:
+        size = size_of_resolution(resolution, first)
+    elif preparation.outpaint is not None:
+        size = outpainted_size(first, preparation.outpaint, profile)
+    elif has_mask and is_free:
+        size = _masked_size(first, profile)
     else:
-        size, size_notes = size_of_resolution(resolution, first), ()
-    if inputs.mask is not None and (request.width, request.height, request.aspect_ratio) == (
-        None,
-        None,
-        None,
-    ):
-        size, size_notes = _masked_size(inputs, profile), ()
-    _check_mask(inputs, size, profile)
+        size, size_notes = choose_edit_size(request, profile, first)
+    if has_mask:
+        _check_mask(inputs, size, profile, preparation)
     base = resolve(
         replace(request, width=None, height=None, aspect_ratio=None),
         profile,
@@ -280,16 +310,17 @@ def resolve_edit(
         input_images=len(inputs.images),
     )
     base = _with_server_guidance(base, request.guidance_scale, profile)
-    strength, strength_notes = _choose_strength(request, profile, base.num_inference_steps)
+    strength, strength_notes = _choose_strength(request, profile, base.num_inference_steps, has_mask=has_mask)
     values = _values_of(base)
     values.update(
         width=size.width,
         height=size.height,
-        notes=(*size_notes, *base.notes, *strength_notes, *_mask_notes(inputs)),
+        notes=(*size_notes, *base.notes, *strength_notes, *_mask_notes(inputs, preparation, profile)),
     )
     return ResolvedEdit(
         **values,
         inputs=inputs,
+        preparation=preparation,
         strength=strength,
         layers=_choose_layers(request, rules),
         resolution=resolution,
@@ -358,14 +389,15 @@ def _choose_layers(request: EditRequest, rules: EditRules) -> int | None:
 
 
 def _choose_strength(
-    request: EditRequest, profile: Profile, steps: int
+    request: EditRequest, profile: Profile, steps: int, *, has_mask: bool
 ) -> tuple[float | None, tuple[Note, ...]]:
     """Return the strength to send (None to send none), and a note if the caller's is not sent."""
     rules = profile.edit_rules
     requested = None if request.strength is None else limits.check("strength", request.strength)
-    has_extra = request.mask is not None or request.reference_image is not None
+    has_extra = has_mask or request.reference_image is not None
     if rules.strength == "read" or (rules.strength == "with_mask_or_reference" and has_extra):
-        strength = rules.default_strength if requested is None else requested
+        usual = rules.default_strength if request.upscale is None else UPSCALE_STRENGTH
+        strength = usual if requested is None else requested
         if strength is not None:
             _check_steps_left(strength, steps)
         return strength, ()
@@ -392,23 +424,21 @@ def _steps_left(strength: float, steps: int) -> int:
     return steps - int(max(steps - min(steps * strength, steps), 0))
 
 
-def _masked_size(inputs: Inputs, profile: Profile) -> Size:
-    """The size of the first image as the pipeline lays a mask over it: reduced, each side rounded down."""
-    picture, most = inputs.images[0].picture.size, profile.edit_rules.masked_pixels
+def _masked_size(picture: Size, profile: Profile) -> Size:
+    """The size of an image as the pipeline lays a mask over it: reduced, each side rounded down."""
+    most = profile.edit_rules.masked_pixels
     scale = 1.0 if most is None else min(1.0, math.sqrt(most / picture.pixels))
     multiple = profile.resolution_multiple
     width, height = (int(side * scale) // multiple * multiple for side in (picture.width, picture.height))
     return Size(width, height)
 
 
-def _check_mask(inputs: Inputs, size: Size, profile: Profile) -> None:
-    """Refuse a mask that the pipeline cannot lay over its input.
+def _check_mask(inputs: Inputs, size: Size, profile: Profile, preparation: Preparation) -> None:
+    """Refuse a mask, given or drawn, that the pipeline cannot lay over its input.
 
     Source: Flux2KleinPipeline of vLLM-Omni 0.30.0 multiplies the mask with the latents of its inputs; with
     several inputs, or with a result of another size than the input, the server answers 500.
     """
-    if inputs.mask is None:
-        return
     count = len(inputs.images)
     if count > 1:
         raise InvalidRequest(
@@ -418,8 +448,11 @@ def _check_mask(inputs: Inputs, size: Size, profile: Profile) -> None:
             allowed="a mask with one image",
             next_step="Give one image, or leave out the mask.",
         )
-    covered = _masked_size(inputs, profile)
-    if size != covered:
+    first = inputs.images[0].picture.size
+    if preparation.areas is not None:
+        preparation.areas.check(first)
+    covered = _masked_size(first, profile)
+    if size != covered and preparation.outpaint is None:
         raise InvalidRequest(
             f"mask: with a mask, the result has the size of its image, {covered}; {size} was asked for.",
             parameter="mask",
@@ -429,7 +462,10 @@ def _check_mask(inputs: Inputs, size: Size, profile: Profile) -> None:
         )
 
 
-def _mask_notes(inputs: Inputs) -> tuple[Note, ...]:
+def _mask_notes(inputs: Inputs, preparation: Preparation, profile: Profile) -> tuple[Note, ...]:
+    if preparation.areas is not None and preparation.areas.feather and not profile.edit_rules.soft_mask:
+        message = f"mask_feather only rounds the corners: {profile.model} reads a mask as black and white."
+        return (Note(parameter="mask_feather", message=message),)
     if inputs.mask is None or _same_shape(inputs.mask.picture.size, inputs.images[0].picture.size):
         return ()
     mask, image = inputs.mask.picture.size, inputs.images[0].picture.size

@@ -9,6 +9,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_type_hints
 
@@ -20,10 +21,13 @@ OutputFormat = Literal["png", "jpeg", "webp"]
 SystemPrompt = Literal["dynamic", "en_vanilla", "en_recaption", "en_think_recaption", "en_unified", "custom"]
 """The system prompts of HunyuanImage-3.0 (source: vLLM-Omni 0.30.0, `protocol/images.py`)."""
 
+AreaLists = list[list[float]]
+"""Boxes or polygons, each as its numbers."""
+
 JsonMapping = Mapping[str, Any]
 """A JSON object."""
 
-Kind = Literal["text", "integer", "number", "boolean", "choice", "image", "object", "lora"]
+Kind = Literal["text", "integer", "number", "boolean", "choice", "image", "object", "lora", "areas"]
 Surface = Literal["generate_image", "batch_generate", "edit_image", "generate", "batch", "edit"]
 Bounds = tuple[float, float] | None
 
@@ -42,6 +46,7 @@ _KINDS: Final[Mapping[object, Kind]] = {
 }
 _EVERYWHERE: Final[frozenset[Surface]] = frozenset(get_args(Surface))
 _COMMANDS: Final[frozenset[Surface]] = frozenset({"generate", "batch", "edit"})
+_EDITS: Final[frozenset[Surface]] = frozenset({"edit_image", "edit"})
 _GENERATES: Final[frozenset[Surface]] = frozenset({"generate", "batch"})
 _METAVARS: Final[Mapping[Kind, str]] = {
     "text": "TEXT",
@@ -50,6 +55,7 @@ _METAVARS: Final[Mapping[Kind, str]] = {
     "image": "FILE",
     "object": "JSON",
     "lora": "PATH:SCALE",
+    "areas": "X,Y,X,Y",
 }
 
 
@@ -110,6 +116,7 @@ class RequestField:
         allowed: What its values may be, in words; derived from its bounds if empty.
         noun: What a choice is called, with its article.
         form: The kind of its values, if its type does not say it.
+        range: Its least and greatest number, if the client's request types do not have it.
         shown_in: The tools and the commands that have it. Batch files have all fields but those of edits. A
             tool takes the others inside `extra_params`.
         short: Other names for it in batch files and sweeps, separated by spaces.
@@ -129,6 +136,7 @@ class RequestField:
     allowed: str = ""
     noun: str = "one of the choices"
     form: Kind | None = None
+    range: Bounds = None
     shown_in: frozenset[Surface] = _EVERYWHERE
     short: str = ""
     aliases: str = ""
@@ -147,7 +155,9 @@ class RequestField:
 
     @property
     def bounds(self) -> Bounds:
-        """The least and the greatest number that the client's request types take; None if there are none."""
+        """The least and the greatest number that it may be; None if there are none."""
+        if self.range is not None:
+            return self.range
         schema = _wire_schemas()[self.wire or self.name]
         return (schema["minimum"], schema["maximum"]) if {"minimum", "maximum"} <= schema.keys() else None
 
@@ -160,6 +170,11 @@ class RequestField:
     def placeholder(self) -> str | None:
         """The value's placeholder in the shell's help; None for what click writes itself."""
         return self.metavar or _METAVARS.get(self.kind)
+
+    @property
+    def of_edits(self) -> bool:
+        """Whether only requests that start from images have it."""
+        return self.name not in {"prompt", *RequestValues.__annotations__}
 
     @property
     def in_edits(self) -> bool:
@@ -197,19 +212,36 @@ REQUEST_FIELDS: Final = (
         "file_path or name of images made here, or files in allowed folders. No URLs.",
         shown_in=frozenset({"edit_image"}),
         aliases="image input_image input_images image_path image_paths image_url image_urls init_image "
-        "source_image source_images base_image reference_image ref_image reference_images picture pictures "
+        "source_image source_images base_image picture pictures "
         "image_file image_files original_image"),
     RequestField("mask", object, "As images: white may change, black stays. Only for models that inpaint.",
         "Mask image: white where the image may change.", shown_in=frozenset({"edit_image", "edit"}),
         aliases="mask_image inpaint_mask mask_path masks"),
-    RequestField("reference_image", object, "", "Image from which to take a subject or a style.",
-        shown_in=frozenset({"edit"})),
+    RequestField("mask_box", AreaLists, "[[left, top, right, bottom]] to change, in pixels or fractions.",
+        "Box that may change, in pixels or fractions of the image; several with ';' in between.",
+        form="areas", metavar="LEFT,TOP,RIGHT,BOTTOM", shown_in=_EDITS,
+        aliases="box boxes bbox bboxes mask_boxes region regions mask_region"),
+    RequestField("mask_polygon", AreaLists, "Likewise the corners [[x, y]] of a polygon.",
+        "Corners of a polygon that may change; several with ';' in between.", form="areas",
+        metavar="X,Y,X,Y,X,Y", shown_in=_EDITS, aliases="polygon polygons mask_polygons mask_points"),
+    RequestField("mask_feather", float, "", "Pixels over which the edge of boxes and polygons is soft.",
+        range=(0, 512), shown_in=frozenset({"edit"}), aliases="feather mask_blur blur_mask"),
+    RequestField("outpaint", str, 'Ratio to extend the image to, such as "16:9".',
+        'Aspect ratio to extend the image to, such as "16:9"; the prompt says what lies beyond its edges.',
+        metavar="W:H", shown_in=_EDITS, aliases="extend expand uncrop extend_to outpaint_to"),
+    RequestField("upscale", float, "Times larger, 1.1 to 4.",
+        "How many times larger each side becomes, 1.1 to 4; for models with a strength.", range=(1.1, 4),
+        shown_in=_EDITS, aliases="upscale_factor enlarge scale_factor"),
+    RequestField("reference_image", object, "Image of a subject or a style to take over.",
+        "Image from which to take a subject or a style.", shown_in=_EDITS,
+        aliases="ref_image reference_images ref_images style_image"),
     RequestField("strength", float, "0 to 1: how far it may depart from the image, if the model supports it.",
         "0 to 1: how far the result may differ from the image.", wire="strength",
         shown_in=frozenset({"edit_image", "edit"}),
         aliases="denoise denoising_strength image_strength denoising edit_strength"),
-    RequestField("layers", int, "", "2 to 10 layers, for models that split an image into layers.",
-        wire="layers", shown_in=frozenset({"edit"})),
+    RequestField("layers", int, "2 to 10, if the model splits images.",
+        "2 to 10 layers, for models that split an image into layers.",
+        wire="layers", shown_in=_EDITS, aliases="layer_count num_layers"),
     RequestField("resolution", int, "", "640 or 1024, for the same models, instead of a size.",
         wire="resolution", shown_in=frozenset({"edit"})),
     RequestField("negative_prompt", str, "What to avoid. Some models ignore it.",
@@ -217,14 +249,14 @@ REQUEST_FIELDS: Final = (
         shown_in=_EVERYWHERE - {"batch"}, swept=6, indexed=True,
         aliases="neg_prompt neg negative negative_prompts avoid exclude"),
     RequestField("width", int, "Pixels.", "Image width in pixels.", metavar="PIXELS",
-        shown_in=_EVERYWHERE - {"edit_image"}, indexed=True,
+        indexed=True,
         aliases="w image_width output_width width_px"),
     RequestField("height", int, "Pixels.", "Image height in pixels.", metavar="PIXELS",
-        shown_in=_EVERYWHERE - {"edit_image"}, indexed=True,
+        indexed=True,
         aliases="h image_height output_height height_px"),
     RequestField("aspect_ratio", str, 'E.g. "16:9"; overrides width/height.',
         'Aspect ratio, such as "16:9"; overrides width and height.', metavar="W:H",
-        shown_in=_EVERYWHERE - {"edit_image"}, swept=5,
+        swept=5,
         aliases="ratio aspect ar image_ratio image_aspect_ratio"),
     RequestField("num_inference_steps", int, "Diffusion steps, 1 to 200.", "Number of inference steps.",
         option="--steps", wire="num_inference_steps", swept=3, indexed=True, short="steps",
@@ -249,7 +281,7 @@ REQUEST_FIELDS: Final = (
     RequestField("tag", str, "A label to find the image by.", shown_in=frozenset(), indexed=True),
     RequestField("output_format", OutputFormat, "Default: png.",
         "File format. Default: png, the only lossless one.", wire="output_format",
-        noun="a supported format", shown_in=frozenset({"generate_image", "generate"}),
+        noun="a supported format", shown_in=_EVERYWHERE,
         aliases="format image_format file_format file_type image_type output_type extension ext mime_type"),
     RequestField("lora", str, "LoRA on the server: PATH:SCALE.",
         "LoRA: its path on the server or its name in the profile, and a scale, such as /loras/ink:0.8.",
@@ -311,8 +343,13 @@ def fields_shown_in(surface: Surface) -> tuple[RequestField, ...]:
 RARE_NAMES: Final = frozenset(each.name for each in PLAIN_FIELDS if not each.shown_in & frozenset(TOOLS))
 """The fields that no tool has as a parameter of its own; all of them take these inside `extra_params`."""
 
+RARE_EDIT_NAMES: Final = RARE_NAMES | {
+    each.name for each in REQUEST_FIELDS if each.shown_in == frozenset({"edit"}) and each.kind != "image"
+}
+"""The same for the tool that edits images."""
 
-def without_rare_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+
+def without_rare_fields(values: Mapping[str, Any], names: AbstractSet[str] = RARE_NAMES) -> dict[str, Any]:
     """Return values with those inside `extra_params` that are fields of their own moved out of it.
 
     Values of `extra_params` that are not an object stay, to be refused where values are checked.
@@ -321,7 +358,7 @@ def without_rare_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(extra, Mapping):
         return dict(values)
     inside = cast("JsonMapping", extra)
-    moved = {name: value for name, value in inside.items() if name in RARE_NAMES}
+    moved = {name: value for name, value in inside.items() if name in names}
     rest = {name: value for name, value in inside.items() if name not in moved}
     return {**values, **moved, "extra_params": rest or None}
 

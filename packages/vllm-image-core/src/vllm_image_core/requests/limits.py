@@ -16,6 +16,7 @@ from vllm_image_core.checks import check_integer, invalid_value
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.fields import Bounds, OutputFormat, RequestField, field_named
 from vllm_image_core.requests.lora import as_lora_text, read_lora
+from vllm_image_core.requests.mask_areas import read_areas
 from vllm_image_core.text import LONGEST_PATH, brief
 
 MIN_SEED: Final = -(2**63)
@@ -63,6 +64,8 @@ def check(name: str, value: object) -> Any:  # noqa: ANN401, PLR0911 - the field
             return value
         case "lora":
             return str(read_lora(text(name, as_lora_text(value), max_characters=LONGEST_PATH)))
+        case "areas":
+            return read_areas(name, value)
         case "object":
             return _json_object(name, value)
         case _:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.fields import fields_shown_in
-from vllm_image_core.requests.input_picture import InputPicture, as_sequence
+from vllm_image_core.requests.fields import RARE_EDIT_NAMES, fields_shown_in
+from vllm_image_core.requests.input_picture import InputPicture
 from vllm_image_core.text import LONGEST_PATH, one_line, path_text
 
 from vllm_image_mcp.input_folders import InputFolders
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from vllm_image_core.storage.record import Record
 
 _OF_EDITS: Final = frozenset(each.name for each in fields_shown_in("edit_image"))
+_ONLY_OF_EDITS: Final = tuple(
+    each.name for each in fields_shown_in("edit") if each.of_edits and each.kind != "image"
+)
 
 
 def found_images(page: Page, *, folder: Path) -> FoundImages:
@@ -57,15 +60,20 @@ def _parameters(record: Record, folder: Path) -> dict[str, object]:
     edit = record.as_request()
     if not isinstance(edit, EditRequest):
         return {**given}
-    images = [_name(one, folder) for one in as_sequence(edit.images)]
-    mask = None if edit.mask is None else _name(edit.mask, folder)
-    if None in images or (edit.mask and not mask) or edit.reference_image or edit.layers or edit.resolution:
+    names = [(role, _name(one, folder)) for role, one in edit.inputs_by_role]
+    if not all(name for _, name in names):
         return {**given}
+    if edit.width is None:
+        given = {name: value for name, value in given.items() if name not in {"width", "height"}}
+    own = {name: value for name in _ONLY_OF_EDITS if (value := getattr(edit, name)) is not None}
+    rare = {name: own.pop(name) for name in RARE_EDIT_NAMES & own.keys()}
+    if rare:
+        own["extra_params"] = {**cast("dict[str, object]", given.get("extra_params", {})), **rare}
     return {
         **given,
-        "images": [name for name in images if name],
-        **({"mask": mask} if mask else {}),
-        **({} if edit.strength is None else {"strength": edit.strength}),
+        **own,
+        "images": [name for role, name in names if role == "image"],
+        **{role: name for role, name in names if role != "image"},
     }
 
 

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from vllm_image_core.requests.fields import RARE_NAMES, REQUEST_FIELDS, TOOLS, fields_shown_in
+from vllm_image_core.requests.fields import (
+    RARE_EDIT_NAMES,
+    RARE_NAMES,
+    REQUEST_FIELDS,
+    TOOLS,
+    fields_shown_in,
+)
 from vllm_image_core.text import one_line
 
 __all__ = ["SortedNames", "note_on_ignored", "sort_names"]
@@ -19,8 +25,6 @@ __all__ = ["SortedNames", "note_on_ignored", "sort_names"]
 _SEVERAL: Final = "several images"
 _SIZE: Final = "a size"
 """Meanings rather than parameter names, each with its own hint in `_HINTS`."""
-
-_SIZE_OF_EDIT: Final = "Omit it: the result has the size of the first image"
 
 _ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -74,9 +78,8 @@ _HINTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "generate_image": "Use width and height, or aspect_ratio",
             "batch_generate": "Use width and height, or aspect_ratio",
             "estimate_generation": "Use width and height",
-            "edit_image": _SIZE_OF_EDIT,
+            "edit_image": "Use width and height, or aspect_ratio; by default, that of the first image",
         },
-        **{name: {"edit_image": _SIZE_OF_EDIT} for name in ("width", "height", "aspect_ratio")},
         _SEVERAL: {
             "generate_image": "It generates one image; use batch_generate for several",
             "edit_image": "It generates one image; call it once for each, with a different seed",
@@ -149,14 +152,15 @@ def sort_names(tool: str, arguments: Mapping[str, object], tools: Mapping[str, S
     """
     known = tools[tool]
     own = {name: value for name, value in arguments.items() if name in known}
-    rare = {name: arguments[name] for name in RARE_NAMES & arguments.keys()}
+    rare_names = RARE_EDIT_NAMES if tool == "edit_image" else RARE_NAMES
+    rare = {name: arguments[name] for name in rare_names & arguments.keys()}
     if rare and "extra_params" in known:
         own["extra_params"] = {**_as_object(own.get("extra_params")), **rare}
     given = {name for name, value in own.items() if value not in (None, "")}
     hints = {
         name: _hint(tool, name, value, given, tools)
         for name, value in arguments.items()
-        if name not in known and not ("extra_params" in own and name in RARE_NAMES)
+        if name not in known and not ("extra_params" in own and name in rare_names)
     }
     return SortedNames(
         own=own,

@@ -6,7 +6,12 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
 from pydantic import Field, SkipValidation
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.requests.fields import RequestValues, field_named, without_rare_fields
+from vllm_image_core.requests.fields import (
+    RARE_EDIT_NAMES,
+    RequestValues,
+    field_named,
+    without_rare_fields,
+)
 
 from vllm_image_mcp.results.tool_results import EditResult
 from vllm_image_mcp.state import State
@@ -28,6 +33,9 @@ Images = Annotated[
     ),
 ]
 Mask = Annotated[SkipValidation[str | None], Field(description=field_named("mask").description)]
+Reference = Annotated[
+    SkipValidation[str | None], Field(description=field_named("reference_image").description)
+]
 
 
 @with_fields_of("edit_image")
@@ -37,12 +45,13 @@ async def edit_image(
     prompt: EditPrompt,
     images: Images,
     mask: Mask = None,
+    reference_image: Reference = None,
     max_wait: MaxWait = None,
     **values: Unpack[RequestValues],
 ) -> Annotated[CallToolResult, EditResult]:
     """Edit an image, or combine up to 4, as a prompt says, and save the result as a new file.
 
-    Waits and returns like generate_image; the result has the size of the first image. The loaded model takes
+    Waits and returns like generate_image; by default in the size of the first image. The loaded model takes
     max_input_images of get_model_info; 0 means that it cannot edit.
     """
     from vllm_image_core.requests.edit_request import EditRequest  # noqa: PLC0415 - the server starts without it
@@ -52,7 +61,8 @@ async def edit_image(
         prompt=prompt,
         images=[folders.name(name) for name in _as_list(images)],
         mask=None if mask is None else folders.name(mask),
-        **without_rare_fields(values),
+        reference_image=None if reference_image is None else folders.name(reference_image),
+        **without_rare_fields(values, RARE_EDIT_NAMES),
     )
     return await generate_one(ctx, request, max_wait=max_wait)
 

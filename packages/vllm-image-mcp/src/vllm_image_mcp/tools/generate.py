@@ -70,5 +70,5 @@ def _input_names(edit: EditRequest) -> list[str]:
 
     from vllm_image_mcp.input_folders import NamedImage  # noqa: PLC0415 - likewise
 
-    given = [*as_sequence(edit.images), *([] if edit.mask is None else [edit.mask])]
+    given = [*as_sequence(edit.images), edit.mask, edit.reference_image]
     return [one.name for one in given if isinstance(one, NamedImage)]

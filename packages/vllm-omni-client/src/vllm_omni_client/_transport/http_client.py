@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Final, TypedDict
@@ -12,6 +13,7 @@ import httpx
 
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.proxy import proxy_for
+from vllm_omni_client._transport.connection_stack import ConnectionStack
 from vllm_omni_client.errors import InvalidParameter
 
 # Idle connections are closed before uvicorn closes them, which it does after 5 seconds.
@@ -22,15 +24,20 @@ def open_async_http(
     connection: ConnectionSettings, transport: httpx.AsyncBaseTransport | None
 ) -> httpx.AsyncClient:
     """Return an asyncio HTTP client, with the network's transport if none is given."""
-    # The pool itself has no limit, so that no request ever waits in it: image requests wait for a slot.
-    limits = httpx.Limits(
-        max_connections=None,
-        max_keepalive_connections=connection.max_connections,
-        keepalive_expiry=_IDLE_SECONDS,
-    )
     with _setting_errors(connection):
-        transport = transport or httpx.AsyncHTTPTransport(limits=limits, **_network(connection))
-        return httpx.AsyncClient(transport=transport, cookies=_no_cookies())
+        return httpx.AsyncClient(transport=transport or _open_stack(connection), cookies=_no_cookies())
+
+
+def _open_stack(connection: ConnectionSettings) -> ConnectionStack:
+    # A pool itself has no limit, so that no request ever waits in it: image requests wait for a slot.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=1, keepalive_expiry=_IDLE_SECONDS)
+    network = _network(connection)
+    if network["verify"] is True:
+        network["verify"] = httpx.create_ssl_context()  # once for all: it reads the CA certificates
+    open_one = partial(httpx.AsyncHTTPTransport, limits=limits, **network)
+    return ConnectionStack(
+        open_one(), open_one, most_idle=connection.max_connections, idle_seconds=_IDLE_SECONDS
+    )
 
 
 def open_http(connection: ConnectionSettings, transport: httpx.BaseTransport | None) -> httpx.Client:

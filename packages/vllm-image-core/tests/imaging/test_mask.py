@@ -1,0 +1,41 @@
+"""A mask is white exactly where boxes and polygons lie."""
+
+from vllm_image_core.imaging.mask import draw_mask
+from vllm_image_core.imaging.size import Size
+
+SIZE = Size(8, 4)
+
+
+def rows(**areas: object) -> list[str]:
+    image = draw_mask(SIZE, **areas).pil()  # type: ignore[arg-type] - of the function's own types
+    marks = {0: ".", 255: "#"}
+    pixels = [marks.get(value, "o") for value in image.tobytes()]
+    return ["".join(pixels[start : start + 8]) for start in range(0, 32, 8)]
+
+
+def test_boxes_are_white_up_to_their_right_and_lower_edge() -> None:
+    assert rows(boxes=[(1, 1, 3, 3), (6, 0, 8, 1)]) == [
+        "......##",
+        ".##.....",
+        ".##.....",
+        "........",
+    ]
+
+
+def test_a_box_that_reaches_beyond_the_image_is_cut() -> None:
+    assert rows(boxes=[(6, -5, 99, 99)]) == ["......##"] * 4
+
+
+def test_a_polygon_is_filled() -> None:
+    assert rows(polygons=[[(0, 0), (3, 0), (3, 3), (0, 3)]]) == ["####...."] * 4
+
+
+def test_a_feathered_edge_has_shades_of_grey() -> None:
+    drawn = rows(boxes=[(4, 0, 8, 4)], feather=2)
+    assert drawn == [drawn[0]] * 4
+    assert "o" in drawn[0]
+    assert drawn[0][0] == "."
+
+
+def test_nothing_at_all_is_black() -> None:
+    assert rows() == ["........"] * 4
