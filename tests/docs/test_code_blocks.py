@@ -17,6 +17,7 @@ from types import CodeType
 
 import click
 import pytest
+import trustme
 from sybil import Document
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 from vllm_image_mcp.cli import main as command_line
@@ -169,6 +170,9 @@ def test_the_python_of_a_page_runs_like_one_notebook(
     page: Path, server_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path("company-ca.pem")
+    authority.issue_cert("client").private_key_and_cert_chain_pem.write_to_path("client.pem")
     names: dict[str, object] = {"__name__": "__main__"}
 
     with asyncio.Runner() as runner:

@@ -135,6 +135,8 @@ VALUES = {
     "api_key": "sesame",
     "header": "X-Team: blue",
     "ca_file": __file__,
+    "model": "flux.1-dev",
+    "assume_edits": "1",
     "demo": "1",
     "gpu_name": "H100",
     "gpu_vram_gb": "80",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from vllm_omni_client.capabilities import Capabilities, numbers_of
@@ -105,3 +106,16 @@ def test_the_first_two_numbers_are_the_version() -> None:
     assert numbers_of("v0.30.0.dev12+gabc") == (0, 30)
     assert numbers_of("0.30") == (0, 30)
     assert numbers_of("12345.1") is None
+
+
+@pytest.mark.parametrize("version", ["v3.8.0", "2.1.0", "main", "", None])
+def test_the_version_of_another_server_says_nothing_about_its_fields(version: str | None) -> None:
+    server = Capabilities.of_version(version)
+    assert (server.source, server.version, server.is_vllm_omni) == ("unknown", version, False)
+
+
+def test_a_vllm_omni_shows_itself_by_its_version_or_by_fields_of_its_own() -> None:
+    omni = Capabilities.of_version("0.30.0")
+    assert omni.is_vllm_omni
+    assert replace(omni, source="openapi").is_vllm_omni
+    assert not replace(omni, source="openapi", generation_fields=frozenset({"prompt", "seed"})).is_vllm_omni

@@ -37,7 +37,7 @@ from vllm_image_core.generation.forecast import Forecast
 from vllm_image_core.generation.generator import Generator
 from vllm_image_core.generation.loaded_model import LoadedModel
 from vllm_image_core.models.registry import Registry
-from vllm_image_core.models.served import ServedModel
+from vllm_image_core.models.served import ServedModel, choose_model
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import RecalledRequest, recall
 from vllm_image_core.requests.edit_request import EditRequest
@@ -79,6 +79,9 @@ class Studio(StudioViews):
         verify: How certificates are checked: True trusts the system's CAs, a path only those in a PEM file,
             an SSLContext whatever you set up, False anything.
         proxy: A proxy for the servers, whatever their address; False for none, None for the environment's.
+        model: The model to use, by its name or Hugging Face id, if the server lists several, as gateways do;
+            None for the first one that has a profile.
+        assume_edits: Whether to try edits with a model that has no profile.
         timeout: Seconds that one image may take, including queueing and retries.
         max_concurrent: Images of a batch in progress at once; None for 1 to 4, as the GPU's memory allows.
         gpu: Name and memory of the server's GPU, as far as you know them.
@@ -106,6 +109,8 @@ class Studio(StudioViews):
         headers: Mapping[str, str | SecretStr] | None = None,
         verify: bool | str | PathLike[str] | ssl.SSLContext = True,
         proxy: str | SecretStr | Literal[False] | None = None,
+        model: str | None = None,
+        assume_edits: bool = False,
         timeout: float = 300.0,
         max_concurrent: int | None = None,
         gpu: Gpu | None = None,
@@ -137,11 +142,14 @@ class Studio(StudioViews):
         )
         self._timer = timer
         profiles = registry or Registry.builtin()
+        profiles = profiles.assuming_edits() if assume_edits else profiles
         speeds = ServiceTimes(Calibration(Measurements(self._library.root), group_seconds=_GROUP_SECONDS))
         self._backend = Fleet(
-            [self._connect(each, max_retries=retries) for each in servers], learned=speeds.seconds_per_cost
+            [self._connect(each, max_retries=retries) for each in servers],
+            learned=speeds.seconds_per_cost,
+            choose=lambda models: choose_model(models, profiles, model),
         )
-        self._loaded = LoadedModel(self._backend, profiles, speeds, draw_seed=draw_seed)
+        self._loaded = LoadedModel(self._backend, profiles, speeds, draw_seed=draw_seed, wanted=model)
         self._generator = Generator(
             self._backend, self._library, self._loaded, speeds, now=now, timer=timer, metadata=metadata
         )

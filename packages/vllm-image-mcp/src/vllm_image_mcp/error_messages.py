@@ -33,6 +33,8 @@ _OUR_WORDS = {
     "`timeout`": "--timeout",
     "pass the PEM file as `verify`": "pass the PEM file as --ca-file",
     "`headers`": "--header or VLLM_IMAGE_HEADER",
+    "Omit `model`, or name the model": "Omit --model, or name the model",
+    "set assume_edits": "set --assume-edits",
     "health_check": "server_health",
 }
 """Names that the lower packages use, each with the name that this program uses."""

@@ -122,6 +122,12 @@ class SettingTable:
         Path | None,
         Setting("CA certificates (PEM) to trust instead of the system's.", "FILE", clean_file),
     ] = None
+    model: Annotated[
+        str | None,
+        Setting("Model to use, if the server lists several, as gateways do.", "NAME"),
+    ] = None
+    """None uses the first one that has a profile."""
+    assume_edits: Annotated[bool, Setting("Try edits with a model that has no profile.")] = False
     demo: Annotated[bool, Setting("Simulate the server; no GPU needed.")] = False
     gpu_name: Annotated[
         str | None, Setting("Name of the server's GPU, for gpu_status.", "NAME", mcp_only=True)

@@ -35,6 +35,8 @@ def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studi
         api_key=settings.key,
         headers=dict(settings.header or ()),
         verify=settings.ca_file or True,
+        model=settings.model,
+        assume_edits=settings.assume_edits,
         timeout=settings.timeout,
         max_concurrent=settings.max_concurrent,
         gpu=gpu_of(settings),

@@ -25,7 +25,7 @@ from vllm_omni_client._protocol import endpoints
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.endpoints import Call
-from vllm_omni_client._protocol.flows import Flow, Step
+from vllm_omni_client._protocol.flows import NO_HEALTH_ROUTE, Flow, Step
 from vllm_omni_client._protocol.headers import as_secrets
 from vllm_omni_client._protocol.image_work import ImageWork, edit_work, generation_work
 from vllm_omni_client._protocol.reply_body import IncomingReply, RawReply
@@ -369,10 +369,15 @@ class OmniClient(BaseClient):
     def health_check(self) -> bool:
         """Check once whether the server can work: True for 200, False for 503.
 
+        If a gateway has no `/health`, or does not let it be asked, the server can work if it lists a model.
+
         Raises:
             ServerUnreachable: The server cannot be reached.
         """
-        return self._send(endpoints.health())
+        try:
+            return self._send(endpoints.health())
+        except NO_HEALTH_ROUTE:
+            return self._send(endpoints.listed())
 
     def get_version(self) -> str:
         """Return vLLM's version; its first two numbers match those of vLLM-Omni."""

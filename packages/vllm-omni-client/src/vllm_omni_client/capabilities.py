@@ -45,6 +45,10 @@ _ROUTES: Final[Mapping[Version, str]] = {
     (0, 20): f"{SLEEP_PATH} {WAKE_UP_PATH}",
 }
 _FILE_MODE_SINCE: Final[Version] = (0, 24)
+# Other servers have a `/version` too: LocalAI's is above 1.
+_MAJOR: Final = 1
+# Fields of every release of vLLM-Omni that no other server is known to have.
+_FIELDS_OF_ITS_OWN: Final = frozenset({"vae_use_slicing", "vae_use_tiling"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,8 @@ class Capabilities:
         edit_fields: The form fields of `POST /v1/images/edits`.
         routes: The paths that the server answers.
         sends_files: Whether `response_format="file"` returns the image's own bytes.
+
+    A server of another kind that describes itself, such as SGLang's, has the fields that it lists.
     """
 
     source: Source = "unknown"
@@ -70,9 +76,9 @@ class Capabilities:
 
     @classmethod
     def of_version(cls, version: str | None) -> Self:
-        """Return the table's entry for a version such as "0.26.0"; "unknown" if it is not a version."""
+        """Return the table's entry for a version such as "0.26.0"; "unknown" if it is not one of vLLM."""
         numbers = numbers_of(version)
-        if numbers is None:
+        if numbers is None or numbers[0] > _MAJOR:
             return cls(version=version)
         return cls(
             source="version",
@@ -114,6 +120,11 @@ class Capabilities:
     def has(self, path: str) -> bool:
         """Say whether the server answers a path; True if it is not known."""
         return path in self.routes or not self.routes
+
+    @property
+    def is_vllm_omni(self) -> bool:
+        """Whether the server has shown that it is a vLLM-Omni; False if it is another one, or not known."""
+        return self.source == "version" or self.generation_fields >= _FIELDS_OF_ITS_OWN
 
     @property
     def numbers(self) -> Version | None:

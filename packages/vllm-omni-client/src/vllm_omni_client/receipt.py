@@ -18,6 +18,8 @@ class CallReport:
         requested: What the caller asked for.
         sent: What the client sent: no fields that this server ignores, plus values that the client chose.
         ignored_fields: Fields that the caller set and this server would have silently ignored.
+        unconfirmed_fields: Fields that were sent, without any sign that this server reads them: nothing shows
+            that it is a vLLM-Omni, and it does not describe itself.
         warnings: How the result differs from the request (another size, fewer images ...), a sentence each.
         failures: The attempts before the one that succeeded.
         elapsed_seconds: From the call to the reply, including waits between attempts.
@@ -27,6 +29,7 @@ class CallReport:
     requested: "ImageGenerationRequest | ImageEditRequest"
     sent: "ImageGenerationRequest | ImageEditRequest"
     ignored_fields: tuple[str, ...] = ()
+    unconfirmed_fields: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     failures: tuple[FailedAttempt, ...] = ()
     elapsed_seconds: float = 0.0

@@ -231,6 +231,11 @@ class ImageGenerationReply(_Reply):
         return self._receipt.ignored_fields if self._receipt else ()
 
     @property
+    def unconfirmed_fields(self) -> tuple[str, ...]:
+        """Fields that were sent, without any sign that this server reads them."""
+        return self._receipt.unconfirmed_fields if self._receipt else ()
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """How the result differs from the request, a sentence each."""
         return self._receipt.warnings if self._receipt else ()

@@ -43,6 +43,11 @@ class SavedImage:
         return self.receipt.ignored_fields
 
     @property
+    def unconfirmed_fields(self) -> tuple[str, ...]:
+        """Fields that were sent, without any sign that this server reads them."""
+        return self.receipt.unconfirmed_fields
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """How the result differs from the request, a sentence each."""
         return self.receipt.warnings

@@ -52,15 +52,15 @@ def tls_gateway(
 
     def serve(connection: socket.socket) -> None:
         with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
-            head, rest = _head_of(secure)
+            head, body = _request_of(secure)
             if not re.search(rf"^{header}: {token}\r$".encode(), head, re.IGNORECASE | re.MULTILINE):
                 secure.sendall(REFUSED)
                 return
             gateway.heads.append(head)
             with socket.create_connection((host, int(port))) as server:
-                server.sendall(head.removesuffix(b"\r\n") + b"connection: close\r\n\r\n" + rest)
-                threading.Thread(target=_pass_on, args=(secure, server), daemon=True).start()
-                _pass_on(server, secure)
+                server.sendall(head.removesuffix(b"\r\n") + b"connection: close\r\n\r\n" + body)
+                while chunk := server.recv(65_536):
+                    secure.sendall(chunk)
 
     def accept() -> None:
         with contextlib.suppress(OSError):
@@ -77,20 +77,20 @@ def tls_gateway(
         listener.close()
 
 
-def _head_of(connection: socket.socket) -> tuple[bytes, bytes]:
-    """The head of a request with its empty line, and what came of its body."""
+def _request_of(connection: socket.socket) -> tuple[bytes, bytes]:
+    """The head of a request with its empty line, without what it says of the connection, and its body."""
     received = b""
     while b"\r\n\r\n" not in received:
-        chunk = connection.recv(65_536)
-        if not chunk:
-            raise ConnectionResetError
-        received += chunk
-    head, end, rest = received.partition(b"\r\n\r\n")
-    head = re.sub(rb"\r\nconnection: [^\r]*", b"", head, flags=re.IGNORECASE)
-    return head + end, rest
+        received += _more(connection)
+    head, end, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+    while len(body) < (int(length[1]) if length else 0):
+        body += _more(connection)
+    return re.sub(rb"\r\nconnection: [^\r]*", b"", head, flags=re.IGNORECASE) + end, body
 
 
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while chunk := source.recv(65_536):
-            target.sendall(chunk)
+def _more(connection: socket.socket) -> bytes:
+    chunk = connection.recv(65_536)
+    if not chunk:
+        raise ConnectionResetError
+    return chunk

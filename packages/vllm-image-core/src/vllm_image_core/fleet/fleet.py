@@ -23,7 +23,7 @@ from vllm_image_core.fleet.failover import Failover
 from vllm_image_core.fleet.health_checks import HealthChecks
 from vllm_image_core.fleet.scheduler import Scheduler, rough_cost
 from vllm_image_core.fleet.server import FleetCall, Server, ServerReport
-from vllm_image_core.fleet.server_pool import Learned, ServerPool
+from vllm_image_core.fleet.server_pool import ChooseModel, Learned, ServerPool
 
 T = TypeVar("T")
 R = TypeVar("R", ImageGenerationRequest, ImageEditRequest)
@@ -46,6 +46,7 @@ class Fleet:
             no record.
         parallel: Number of requests that each server runs at the same time; None to find it out.
         ceiling: Maximum number of requests at once on each server; None for no maximum.
+        choose: Puts the model to use first in a server's list; None to use each list as it is.
         clock: Returns seconds on a clock that never goes back; by default the event loop's.
 
     Raises:
@@ -60,11 +61,12 @@ class Fleet:
         learned: Learned | None = None,
         parallel: int | None = None,
         ceiling: int | None = None,
+        choose: ChooseModel | None = None,
         clock: Callable[[], float] = _loop_time,
     ) -> None:
         self._cost = cost or rough_cost
         self._clock = clock
-        self._pool = ServerPool(members, learned=learned, parallel=parallel, ceiling=ceiling)
+        self._pool = ServerPool(members, learned=learned, parallel=parallel, ceiling=ceiling, choose=choose)
         self._health_checks = HealthChecks(
             self._pool, clock, on_change=self._fail_unservable, on_room=self._dispatch
         )
@@ -178,8 +180,16 @@ class Fleet:
         return await self._generate(request, send, cost, low_priority=low_priority, budget=budget)
 
     async def get_models(self) -> ModelList:
-        """Return the model names of the first server that answers."""
-        return await self._ask_any(lambda backend: backend.get_models())
+        """Return the models of the first server that answers, the one to use first.
+
+        Raises:
+            ModelChanged: It does not list the wanted model.
+        """
+        return self._pool.choose(await self._ask_any(lambda backend: backend.get_models()))
+
+    def choose_model(self, models: ModelList) -> ModelList:
+        """Return a server's list with the model to use first; raises what `get_models` raises."""
+        return self._pool.choose(models)
 
     async def health_check(self) -> bool:
         """Return whether a server can serve the last requested model; each is asked at most every 5 s."""

@@ -12,6 +12,7 @@ from vllm_omni_client.errors import NotFound, OmniError
 from vllm_image_core.display.card import Card, Displayed
 from vllm_image_core.fleet.backend import Backend, DescribedBackend
 from vllm_image_core.fleet.fleet import Fleet
+from vllm_image_core.fleet.server_pool import ChooseModel
 
 ServerStatus = Literal["healthy", "unhealthy", "unreachable"]
 _SEVERAL = 2
@@ -59,16 +60,16 @@ async def examine(backend: Backend, *, timer: Callable[[], float] = time.perf_co
 
     In a fleet, each server is asked as well, all at the same time.
     """
-    backends = backend.backends if isinstance(backend, Fleet) else ()
-    if len(backends) < _SEVERAL:
+    if not isinstance(backend, Fleet) or len(backend.backends) < _SEVERAL:
         return await _examine(backend, timer)
+    choose = backend.choose_model
     fleet, *servers = await asyncio.gather(
-        _examine(backend, timer), *(_examine(each, timer) for each in backends)
+        _examine(backend, timer), *(_examine(each, timer, choose) for each in backend.backends)
     )
     return replace(fleet, servers=tuple(servers))
 
 
-async def _examine(backend: Backend, timer: Callable[[], float]) -> Health:
+async def _examine(backend: Backend, timer: Callable[[], float], choose: ChooseModel | None = None) -> Health:
     started = timer()
     try:
         alive = await backend.health_check()
@@ -77,7 +78,7 @@ async def _examine(backend: Backend, timer: Callable[[], float]) -> Health:
         status = "unhealthy" if answered else "unreachable"
         return Health(server_url=backend.base_url, status=status, error=error)
     latency = timer() - started
-    (model, error), lack = await asyncio.gather(_read_model(backend), _lack_of_images(backend))
+    (model, error), lack = await asyncio.gather(_read_model(backend, choose), _lack_of_images(backend))
     return Health(
         server_url=backend.base_url,
         status="healthy" if alive and model and not lack else "unhealthy",
@@ -106,9 +107,10 @@ async def _lack_of_images(backend: Backend) -> OmniError | None:
     )
 
 
-async def _read_model(backend: Backend) -> tuple[str | None, OmniError | None]:
+async def _read_model(backend: Backend, choose: ChooseModel | None) -> tuple[str | None, OmniError | None]:
     try:
         models = await backend.get_models()
+        models = choose(models) if choose else models
     except OmniError as error:
         return None, error
     return (models.data[0].id, None) if models.data else (None, None)

@@ -101,7 +101,8 @@ class HealthChecks:
         """Ask a server for its models, and return whether it reported them."""
         member.asked = True
         try:
-            models, version = await models_and_version(member.backend)
+            listed, version = await models_and_version(member.backend)
+            models = self._pool.choose(listed)
         except OmniError as error:
             _logger.debug("Server %s does not report its model: %s", member.url, error_name(error))
             member.last_error = copy.copy(error)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from vllm_omni_client.errors import BadRequest, OmniError, ServerBusy, ServerUnreachable
+from vllm_omni_client.models import ModelList
 
 from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_image_core.fleet.backend import Backend
@@ -17,12 +18,17 @@ Learned = Callable[[str], float | None]
 """Returns a server's seconds per unit of work as measured before, by its URL; None if never measured."""
 
 
+ChooseModel = Callable[[ModelList], ModelList]
+"""Puts the model to use first in a server's list; raises ModelChanged if it is not there."""
+
+
 class ServerPool:
     """The servers of one fleet.
 
     `learned` returns the service rates measured before; `parallel` requests run at the same time on each
-    server, None to find it out; `ceiling` is the maximum at once, None for none. `wanted` is the model that
-    was last asked for. Servers that cannot be used together are an `InvalidRequest`.
+    server, None to find it out; `ceiling` is the maximum at once, None for none; `choose` puts the model to
+    use first in a server's list. `wanted` is the model that was last asked for. Servers that cannot be used
+    together are an `InvalidRequest`.
     """
 
     def __init__(
@@ -32,11 +38,13 @@ class ServerPool:
         learned: Learned | None = None,
         parallel: int | None = None,
         ceiling: int | None = None,
+        choose: ChooseModel | None = None,
     ) -> None:
         if not backends:
             raise wrong_servers("A studio needs at least one server.", [])
         self.members: list[Server] = []
         self.parallel = parallel
+        self.choose: ChooseModel = choose or _as_listed
         self.wanted: str | None = None
         self.models_known = False
         self._learned = learned
@@ -172,6 +180,10 @@ class ServerPool:
                 f"{first.version or 'unknown'}: the same seed may give another image there."
             )
         return ""
+
+
+def _as_listed(models: ModelList) -> ModelList:
+    return models
 
 
 def wrong_servers(message: str, value: object) -> InvalidRequest:

@@ -33,6 +33,7 @@ class LoadedModel:
     Args:
         backend: The servers.
         registry: Model profiles.
+        wanted: The model to use, if the servers list several; None for the first one with a profile.
         speeds: Loads the servers' stored speeds.
         draw_seed: Returns a seed for a request without one.
 
@@ -41,10 +42,17 @@ class LoadedModel:
     """
 
     def __init__(
-        self, backend: Fleet, registry: Registry, speeds: ServiceTimes, *, draw_seed: Callable[[], int]
+        self,
+        backend: Fleet,
+        registry: Registry,
+        speeds: ServiceTimes,
+        *,
+        draw_seed: Callable[[], int],
+        wanted: str | None = None,
     ) -> None:
         self._backend = backend
         self._registry = registry
+        self._wanted = wanted
         self._speeds = speeds
         self._draw_seed = draw_seed
         self.version: str | None = None
@@ -54,12 +62,12 @@ class LoadedModel:
 
     async def fetch(self) -> ServedModel:
         """Ask the server for its model, and find the profile that matches it."""
-        model = match_served_model(await self._backend.get_models(), self._registry)
+        model = match_served_model(await self._backend.get_models(), self._registry, self._wanted)
         if model.profile.older_servers is not None:
             await self._read_version()
             model = model.for_version(self.version)
-        if model != self._model and model.match.warning:
-            _logger.warning("%s", model.match.warning)
+        for warning in model.warnings if model != self._model else ():
+            _logger.warning("%s", warning)
         self._model = model
         return model
 

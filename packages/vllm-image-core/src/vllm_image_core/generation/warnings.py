@@ -21,6 +21,11 @@ def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: P
     yield from differences(resolved, received)
     for field in () if reply.receipt is None else reply.receipt.ignored_fields:
         yield f"{field} was not sent: this server's release does not support it and uses its own value."
+    if reply.receipt is not None and reply.receipt.unconfirmed_fields:
+        yield (
+            "Nothing shows that this server is a vLLM-Omni: seed, steps and guidance were sent, and may not "
+            "have been read."
+        )
     layers, count = resolved.layer_count, len(reply.data)
     if layers is None and count > 1:
         yield f"The server sent {count} images instead of 1; the first one was kept."

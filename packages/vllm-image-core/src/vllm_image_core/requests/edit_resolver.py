@@ -148,7 +148,10 @@ def _next_step(profile: Profile, most: int) -> str:
         return "Give fewer images, or use a server with one of these models."
     if profile.is_known:
         return "Use a server with one of these models, or describe the complete image and generate it."
-    return "Use a server with one of these models, or give the model a profile with max_input_images."
+    return (
+        "Use a server with one of these models, give the model a profile with max_input_images, or set "
+        "assume_edits to try it."
+    )
 
 
 def _names_of_able(profiles: tuple[Profile, ...], reads: Callable[[EditRules], bool]) -> str:

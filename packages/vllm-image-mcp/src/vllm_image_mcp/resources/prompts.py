@@ -232,8 +232,7 @@ def _model_description(model: ServedModel) -> str:
         f"Its own settings: {profile.default_steps} steps, guidance_scale "
         f"{profile.default_guidance_scale:g}, {profile.default_size}."
     )
-    if model.match.warning:
-        lines.append(model.match.warning)
+    lines.extend(model.warnings)
     return "\n".join(lines)
 
 

@@ -187,7 +187,7 @@ def _sizes(profile: Profile) -> dict[str, str]:
 
 
 def _warnings(model: ServedModel) -> list[str]:
-    return [model.match.warning] if model.match.warning else []
+    return [text.replace("name it with `model`", "name it with --model") for text in model.warnings]
 
 
 def gpu_status(health: Health, report: GpuReport) -> GpuStatus:

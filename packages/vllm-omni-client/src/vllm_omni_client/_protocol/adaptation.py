@@ -94,7 +94,11 @@ def adapt_generation(
         ignored = (*ignored, "response_format")
     _refuse(ignored, server, strict=strict)
     sent = request.model_copy(update=dict.fromkeys((*unknown, *ignored)))
-    chosen = {**_compression(sent, "generations", server), **(_as_file(sent, server) if into_file else {})}
+    chosen = {
+        **_compression(sent, "generations", server),
+        **_base64(sent, "generations", server),
+        **(_as_file(sent, server) if into_file else {}),
+    }
     return AdaptedRequest(
         requested=requested or request,
         sent=sent.model_copy(update=chosen),
@@ -121,7 +125,9 @@ def adapt_edit(
     sent = request.model_copy(update=dict.fromkeys((*unknown, *fields)))
     adapted = AdaptedRequest(
         requested=requested or request,
-        sent=sent.model_copy(update=_compression(sent, "edits", server)),
+        sent=sent.model_copy(
+            update={**_compression(sent, "edits", server), **_base64(sent, "edits", server)}
+        ),
         ignored=(*fields, *images),
         warnings=_quirks(request, server),
     )
@@ -173,6 +179,29 @@ def _compression(
         if is_png and tunes and request.output_compression is None
         else {}
     )
+
+
+def _base64(
+    request: ImageGenerationRequest | ImageEditRequest, route: Route, server: Capabilities
+) -> dict[str, object]:
+    """Ask for base64 unless the server sends it anyway: others send URLs, which are not followed."""
+    needs_word = not server.is_vllm_omni and server.supports(route, "response_format")
+    return {"response_format": "b64_json"} if needs_word and request.response_format is None else {}
+
+
+_UNCONFIRMED: Final = (
+    *("seed", "num_inference_steps", "guidance_scale", "true_cfg_scale", "extra_params"),
+    *("negative_prompt", "strength", "lora", "flow_shift", "layers"),
+)
+
+
+def unconfirmed_fields(
+    sent: ImageGenerationRequest | ImageEditRequest, server: Capabilities
+) -> tuple[str, ...]:
+    """Return the sent fields that shape the image, if nothing shows that the server reads them."""
+    if server.source != "unknown":
+        return ()
+    return tuple(name for name in _UNCONFIRMED if getattr(sent, name, None) is not None)
 
 
 def _as_file(request: ImageGenerationRequest, server: Capabilities) -> dict[str, object]:

@@ -182,6 +182,18 @@ def health(*, closes_connection: bool = False) -> Call[bool]:
     )
 
 
+def listed() -> Call[bool]:
+    """`GET /v1/models`, without retries: whether a server lists a model, if its `/health` is out of reach."""
+    return Call(
+        method="GET",
+        path="/v1/models",
+        decode=lambda content: bool(ModelList.model_validate_json(content).data),
+        other_answers={503: False},
+        at_most_seconds=10.0,
+        retried=False,
+    )
+
+
 def version() -> Call[str]:
     """`GET /version`: vLLM's version, whose first two numbers match vLLM-Omni's."""
     return Call(

@@ -22,6 +22,7 @@ from vllm_omni_client.errors import (
     OmniError,
     ServerBusy,
     ServerUnreachable,
+    Unauthorized,
 )
 
 T = TypeVar("T")
@@ -32,6 +33,10 @@ _LEARNING_SECONDS: Final = 5.0
 _LEARNING_SHARE: Final = 4
 # After these errors, a second request is pointless.
 _NO_ANSWER: Final = (ServerUnreachable, ConnectionLost, ServerBusy)
+
+
+NO_HEALTH_ROUTE: Final = (NotFound, Unauthorized)
+"""What a gateway answers that has no `/health`, or does not let it be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +79,20 @@ class Flows:
             self._server.expire_after(failure)
         seconds = min(_HEALTH_SECONDS, attempts.remaining_seconds / 2)
         if attempts.depends_on_health(failure):
-            healthy = yield from self._query(endpoints.health(closes_connection=True), seconds)
-            failure = attempts.diagnose(failure, healthy=healthy is True)
+            failure = attempts.diagnose(failure, healthy=(yield from self._is_healthy(seconds)))
         if isinstance(failure, ModelChanged):
             failure.served = (yield from self._list_models(seconds)) or failure.served
         if isinstance(failure, NotFound) and call.uses_gpu:
             failure = yield from self._describe_location(failure, seconds)
         raise attempts.annotate(failure)
+
+    def _is_healthy(self, seconds: float) -> Flow[bool]:
+        """Ask the server whether it can work; one without `/health` can if it lists its models."""
+        health = endpoints.health(closes_connection=True)
+        try:
+            return (yield from self._query(health, seconds, reraise=NO_HEALTH_ROUTE)) is True
+        except NO_HEALTH_ROUTE:
+            return (yield from self._query(endpoints.listed(), seconds)) is True
 
     def _describe_location(self, error: NotFound, seconds: float) -> Flow[NotFound]:
         """Add the address and the models that it serves to the error of a missing image route."""

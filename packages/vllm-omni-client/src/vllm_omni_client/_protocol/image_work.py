@@ -5,7 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vllm_omni_client._protocol import endpoints
-from vllm_omni_client._protocol.adaptation import AdaptedRequest, adapt_edit, adapt_generation, with_seed
+from vllm_omni_client._protocol.adaptation import (
+    AdaptedRequest,
+    adapt_edit,
+    adapt_generation,
+    unconfirmed_fields,
+    with_seed,
+)
 from vllm_omni_client._protocol.attempts import Attempts
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.differences import difference, differences
@@ -16,6 +22,7 @@ from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 from vllm_omni_client.receipt import CallReport
+from vllm_omni_client.replies import GenerationMetrics
 from vllm_omni_client.saved import SavedImage
 from vllm_omni_client.uploads import Upload
 
@@ -40,6 +47,7 @@ class ImageWork:
         self._adapt = adapt
         self._file = file
         self._adapted: Adapted | None = None
+        self._server = Capabilities()
 
     def call(self, server: Capabilities) -> ImageCall:
         """Return the call to send, as the server supports it.
@@ -47,6 +55,7 @@ class ImageWork:
         Raises:
             UnsupportedParameter: In strict mode: this server would silently ignore a field or an image.
         """
+        self._server = server
         self._adapted, call = self._adapt(server)
         return call
 
@@ -56,7 +65,9 @@ class ImageWork:
             raise RuntimeError("a result needs a call")
         if isinstance(value, ImageGenerationReply):
             return value.with_receipt(
-                self._receipt(self._adapted, *differences(self._adapted.requested, value))
+                self._receipt(
+                    self._adapted, *differences(self._adapted.requested, value), metrics=value.metrics
+                )
             )
         image, warnings = value.picture, list(difference(self._adapted.requested, value.picture))
         if value.surplus:
@@ -69,14 +80,17 @@ class ImageWork:
             size=image.size,
             length=image.length,
             metrics=value.metrics,
-            receipt=self._receipt(self._adapted, *warnings),
+            receipt=self._receipt(self._adapted, *warnings, metrics=value.metrics),
         )
 
-    def _receipt(self, adapted: Adapted, *warnings: str) -> CallReport:
+    def _receipt(self, adapted: Adapted, *warnings: str, metrics: GenerationMetrics | None) -> CallReport:
+        # Only vLLM-Omni sends metrics with an image.
+        unconfirmed = () if metrics else unconfirmed_fields(adapted.sent, self._server)
         return CallReport(
             requested=adapted.requested,
             sent=adapted.sent,
             ignored_fields=adapted.ignored,
+            unconfirmed_fields=unconfirmed,
             warnings=(*adapted.warnings, *warnings),
             failures=self.attempts.failures,
             elapsed_seconds=self.attempts.elapsed_seconds,
