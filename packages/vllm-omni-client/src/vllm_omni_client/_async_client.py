@@ -396,7 +396,7 @@ class AsyncOmniClient(BaseClient):
         return await self._send(endpoints.wake_up(stage_ids))
 
     async def get_models(self) -> ModelList:
-        """Return the names under which the server serves its one model."""
+        """Return the names under which the server serves its model; a gateway may list several models."""
         return await self._send(endpoints.models())
 
     async def health_check(self) -> bool:

@@ -363,7 +363,7 @@ class OmniClient(BaseClient):
         return self._send(endpoints.wake_up(stage_ids))
 
     def get_models(self) -> ModelList:
-        """Return the names under which the server serves its one model."""
+        """Return the names under which the server serves its model; a gateway may list several models."""
         return self._send(endpoints.models())
 
     def health_check(self) -> bool:

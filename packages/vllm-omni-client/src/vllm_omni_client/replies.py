@@ -293,10 +293,10 @@ class ModelCard(_Reply):
 
 
 class ModelList(_Reply):
-    """The reply to `GET /v1/models`; every card is the same model under a different name.
+    """The reply to `GET /v1/models`: of a vLLM-Omni, one model under several names; of a gateway, any models.
 
     Attributes:
-        data: The cards; generations accept only the first name.
+        data: The cards; a vLLM-Omni accepts only the first name.
     """
 
     data: tuple[ModelCard, ...]

@@ -3,11 +3,14 @@
 import asyncio
 import socket
 import threading
+import traceback
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from broken_server import BODY, DRAWN, PICTURE, SEEDED, Serve, saying
+from broken_server import BODY, DRAWN, PICTURE, SEEDED, Ask, Serve, client_of, failure, reset, saying
 from vllm_omni_client import (
     AsyncOmniClient,
     Capabilities,
@@ -15,6 +18,7 @@ from vllm_omni_client import (
     OmniClient,
     OmniError,
     RequestTimeout,
+    Unauthorized,
 )
 
 KNOWN = Capabilities()
@@ -203,3 +207,82 @@ async def test_closing_a_copy_ends_the_calls_of_the_client(serve: Serve) -> None
     await client.with_options(timeout=5).aclose()
     with pytest.raises((OmniError, InvalidParameter)):
         await call
+
+
+@pytest.fixture(params=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    return client_of(request.param)
+
+
+def shown(error: BaseException) -> str:
+    """What an error reporter may write down: messages, and the locals of all frames but the tests' own."""
+    trace: traceback.TracebackException | None = traceback.TracebackException.from_exception(
+        error, capture_locals=True
+    )
+    text = ""
+    while trace is not None:
+        text += str(trace) + "".join(str(each.locals) for each in trace.stack if "tests" not in each.filename)
+        trace = trace.__cause__ or trace.__context__
+    return text
+
+
+def test_no_frame_below_shows_a_header_when_the_request_cannot_be_sent(ask: Ask, serve: Serve) -> None:
+    def refuse(connection: socket.socket, request: bytes) -> bool:
+        reset(connection)
+        return False
+
+    secrets = {"headers": {"X-Token": "CANARY-header"}, "api_key": "CANARY-key", "max_retries": 0}
+    for url in (serve(refuse), "http://127.0.0.1:9"):
+        error = failure(ask, url, "health_check", **secrets)
+        assert "CANARY" not in shown(error)
+
+
+def test_no_frame_below_shows_a_header_when_its_transport_fails() -> None:
+    def break_down(request: httpx.Request) -> httpx.Response:
+        headers = dict(request.headers)
+        raise httpx.WriteError(f"{len(headers)} headers could not be written")
+
+    client = OmniClient(
+        "http://gpu:1",
+        headers={"X-Token": "CANARY"},
+        transport=httpx.MockTransport(break_down),
+        capabilities=KNOWN,
+        max_retries=0,
+    )
+    with client, pytest.raises(OmniError) as caught:
+        client.generate_image(SEEDED)
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert frames.__cause__ is not None
+    assert not [frame for frame in frames.__cause__.stack if "CANARY" in str(frame.locals)]
+
+
+def test_a_page_that_repeats_a_header_shows_it_nowhere_even_if_the_image_goes_to_a_file(
+    serve: Serve, tmp_path: Path
+) -> None:
+    page = b"<html>you sent CANARY-header and CANARY-key</html>"
+    url = serve(saying(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(page), page)))
+    secrets: Any = {"headers": {"X-Token": "CANARY-header"}, "api_key": "CANARY-key"}
+    with (
+        OmniClient(url, capabilities=KNOWN, max_retries=0, **secrets) as client,
+        pytest.raises(OmniError, match="an HTML page") as caught,
+    ):
+        client.generate_image(SEEDED, into=tmp_path / "fox.png")
+    assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_gateway_that_does_not_let_health_be_asked_is_healthy_if_it_lists_a_model(
+    ask: Ask, status: int, *, listed: bool
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/health":
+            return httpx.Response(status)
+        return httpx.Response(200, json={"data": [{"id": "m"}] if listed else []})
+
+    assert ask("http://gpu:1", "health_check", transport=httpx.MockTransport(answer)) is listed
+
+
+def test_a_wrong_key_is_an_error_of_a_health_check(ask: Ask) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(401, json={"error": "Unauthorized"}))
+    assert isinstance(failure(ask, "http://gpu:1", "health_check", transport=transport), Unauthorized)

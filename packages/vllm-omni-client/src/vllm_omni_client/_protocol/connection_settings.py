@@ -191,6 +191,13 @@ class ConnectionSettings:
                 text = redact(text, part, HIDDEN_HEADER)
         return text
 
+    def redact_error(self, error: OmniError) -> OmniError:
+        """Hide the secrets in an error's message, which may quote the beginning of a reply."""
+        if self.key is not None or self.own_headers:
+            error.message = self.redact(error.message)
+            error.args = (error.message, *error.args[1:])
+        return error
+
     def timeout_error(self, attempts: Attempts) -> OmniError:
         """Return the error of a call that reached its total deadline."""
         within = f"within {attempts.policy.timeout_seconds:g} s"

@@ -74,7 +74,7 @@ class Flows:
                 call, (yield Step(call=call, trace=attempts.trace, seconds=attempts.remaining_seconds))
             )
         except OmniError as error:
-            failure = error
+            failure = self._connection.redact_error(error)
         if not attempts.is_stale(failure):
             self._server.expire_after(failure)
         seconds = min(_HEALTH_SECONDS, attempts.remaining_seconds / 2)

@@ -16,7 +16,16 @@ def translate_errors(base_url: str, trace: ConnectionTrace) -> Generator[None]:
     try:
         yield
     except httpx.HTTPError as error:
-        raise _translation(error, base_url, trace) from error
+        raise _translation(error, base_url, trace) from _without_frames(error)
+
+
+def _without_frames(error: httpx.HTTPError) -> httpx.HTTPError:
+    """Drop the frames of httpx and below, whose locals hold headers that error reporters would write down."""
+    cause: BaseException | None = error
+    while cause is not None:
+        cause.__traceback__ = None
+        cause = cause.__cause__ or cause.__context__
+    return error
 
 
 def _translation(error: httpx.HTTPError, base_url: str, trace: ConnectionTrace) -> OmniError:
