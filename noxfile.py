@@ -13,7 +13,7 @@ import nox
 nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "tests", "coverage", "docs", "contract"]
+nox.options.sessions = ["lint", "types", "tests", "windows-like", "coverage", "docs", "contract"]
 # A developer tests on the interpreters that are there; the matrix on GitHub must have its own.
 nox.options.error_on_missing_interpreters = "GITHUB_ACTIONS" in os.environ
 nox.options.download_python = "never"
@@ -65,6 +65,8 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     sync(session, "dev")
     session.run("pyright")
+    for system in ("Windows", "Darwin"):
+        session.run("pyright", "--pythonplatform", system)
     for package in PACKAGES:
         session.run("pyright", "--verifytypes", package.replace("-", "_"), "--ignoreexternal")
 
@@ -74,6 +76,34 @@ def tests(session: nox.Session) -> None:
     sync(session, "test")
     measuring = ("coverage", "run", "-m") if session.python in MEASURED else ()
     session.run(*measuring, *PYTEST, *session.posargs)
+
+
+WINDOWS_LIKE = (
+    "packages/vllm-omni-client/tests/imaging",
+    "packages/vllm-image-core/tests/storage",
+    "packages/vllm-image-core/tests/batches",
+    "packages/vllm-image-mcp/tests/batch_file",
+    "packages/vllm-image-mcp/tests/cli",
+    "packages/vllm-image-mcp/tests/tools",
+    "packages/vllm-image-mcp/tests/test_command_line.py",
+    "packages/vllm-image-mcp/tests/test_input_folders.py",
+    "packages/vllm-image-mcp/tests/test_output_folder.py",
+    "packages/vllm-image-mcp/tests/test_restart.py",
+    "packages/vllm-image-mcp/tests/test_shutdown.py",
+)
+"""Files, batches, the index, inputs, the shell, the tools and restarts: what differs between systems."""
+
+
+@nox.session(name="windows-like")
+def windows_like(session: nox.Session) -> None:
+    """The tests of what differs on Windows, with as much of Windows as Linux can emulate."""
+    if sys.platform != "linux":
+        session.skip("it emulates Windows on Linux")
+    sync(session, "test")
+    emulation = str(ROOT / "tests" / "emulations")
+    session.run(
+        *PYTEST, "-p", "windows_like", *(session.posargs or WINDOWS_LIKE), env={"PYTHONPATH": emulation}
+    )
 
 
 @nox.session
@@ -120,9 +150,10 @@ def alone(session: nox.Session, package: str) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Every code block of the README files and of docs/, and every example."""
+    """Every code block of the README files and of docs/, every example, and the site: `site/index.html`."""
     sync(session, "docs")
     session.run("pytest", "-q", "tests/docs", *session.posargs)
+    session.run("mkdocs", "build", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session(default=False)

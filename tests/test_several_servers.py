@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -42,7 +41,7 @@ class Server:
         self.url = found[0]
 
     def kill(self) -> None:
-        self._process.send_signal(signal.SIGKILL)
+        self._process.kill()
         self._process.wait(20)
 
     def start_again(self) -> None:

@@ -11,6 +11,7 @@ import click
 import jsonschema
 import pytest
 from mcp.types import Tool
+from vllm_image_core.estimation.estimator import GB_PER_IMAGE
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.registry import Registry
 from vllm_image_mcp.cli import main as command_line
@@ -297,6 +298,21 @@ def test_the_models_page_has_the_numbers_of_the_profiles(root: Path) -> None:
         )
         for profile in profiles().values()
     ]
+
+
+def test_the_cards_page_has_every_model_in_the_row_of_the_smallest_card_that_fits(root: Path) -> None:
+    rows = table(root / "docs" / "cards.md", "Which card for which model", first="Card, GB")
+
+    smallest = 0
+    for gigabytes, _, models in rows:
+        fitting = [
+            profile.model
+            for profile in profiles().values()
+            if profile.estimated_vram_gb is not None
+            and smallest < profile.estimated_vram_gb + GB_PER_IMAGE <= float(gigabytes)
+        ]
+        assert models == (", ".join(fitting) or "none more"), gigabytes
+        smallest = int(gigabytes)
 
 
 def test_the_models_page_has_the_limits_and_qualities_of_the_profiles(root: Path) -> None:

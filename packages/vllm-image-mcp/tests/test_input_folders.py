@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -237,9 +238,11 @@ def test_a_link_to_an_image_of_ours_is_not_followed_either(
 def test_what_is_no_plain_file_is_neither_opened_nor_waited_for(
     read: Callable[[object], bytes], out: Path
 ) -> None:
-    os.mkfifo(out / "pipe.png")
-    assert "is not a regular file" in refused(read, "pipe.png").message
-    assert "it is a folder" in refused(read, "sub").message
+    if sys.platform != "win32":  # which has no pipes in folders, and opens no folder
+        os.mkfifo(out / "pipe.png")
+        assert "is not a regular file" in refused(read, "pipe.png").message
+        assert "it is a folder" in refused(read, "sub").message
+    assert "cannot read 'sub'" in refused(read, "sub").message
 
 
 def test_a_name_that_no_file_can_have_is_refused_for_its_length(read: Callable[[object], bytes]) -> None:
@@ -308,3 +311,29 @@ def test_where_folders_cannot_be_walked_a_link_is_found_by_looking(
     for name in ("link.png", "linked/secret.png", "../outside.png", "gone.png"):
         with pytest.raises(InvalidRequest):
             folders.read(name, parameter="images")
+
+
+def test_folders_compare_as_their_volume_does(
+    out: Path, read: Callable[[object], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = os.path.samefile
+
+    def ignoring_case(one: str | Path, other: str | Path) -> bool:
+        return same(str(one).replace("OUT", "out"), other)
+
+    spelt = str(out).replace("out", "OUT")
+    assert "outside the folders" in refused(read, f"{spelt}/fox.png").message
+    monkeypatch.setattr(os.path, "samefile", ignoring_case)  # emulated: the usual volumes of a Mac
+    assert read(f"{spelt}/sub/owl.png") == png()
+    assert "outside the folders" in refused(read, f"{out.parent}/outside.png").message
+
+
+def test_a_folder_may_be_named_through_a_link(out: Path, read: Callable[[object], bytes]) -> None:
+    link = out.parent / "link"
+    try:
+        link.symlink_to(out, target_is_directory=True)
+    except OSError:
+        pytest.skip("this user may not make links")
+    assert read(str(link / "sub" / "owl.png")) == png()
+    (out / "secret.png").symlink_to(out.parent / "private" / "secret.png")
+    assert "links are not followed" in refused(read, str(link / "secret.png")).message

@@ -1,4 +1,4 @@
-import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -119,7 +119,7 @@ def cut_off(_: Settings) -> None:
     click.echo(how_to_resume("batch_1", as_json=True))
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell's quoting")
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell's quoting")
 def test_how_to_go_on_repeats_the_options_that_were_given_but_for_the_key() -> None:
     options = ("--vllm-url", "http://a", "--vllm-url", "http://b", "--timeout", "5", "--api-key", "secret")
     options = (*options, "--header", "X-Team: secret")

@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from mcp import Client
 from vllm_image_core.errors import CannotSave
 from vllm_image_mcp.cli import main
-from vllm_image_mcp.output_folder import OutputFolder, usable_folder
+from vllm_image_mcp.output_folder import OutputFolder, folder_without_terminal, refusal_of, usable_folder
+from vllm_image_mcp.settings import Settings
+from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -92,6 +94,47 @@ def test_a_folder_that_a_person_named_is_kept_though_it_cannot_be_written(
     folder = usable_folder(Path("generated_images"), or_elsewhere=False)
     assert folder == OutputFolder(tmp_path / "work" / "generated_images")
     assert not pictures.exists()
+
+
+def test_a_server_without_a_terminal_saves_in_the_users_pictures(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = State(Settings(), wired=True, in_background=True)
+    assert state.folder == OutputFolder(pictures / "vllm-image")
+    named = State(Settings(output_dir=Path("foxes")), wired=True, in_background=True)
+    assert named.folder == OutputFolder(tmp_path / "foxes")
+    assert State(Settings(), wired=True).folder == OutputFolder(tmp_path / "generated_images")
+
+
+def test_a_server_without_a_terminal_and_without_a_pictures_folder_saves_in_the_working_folder(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    pictures.parent.mkdir()
+    pictures.write_text("in the way")
+    here = OutputFolder(tmp_path / "work" / "generated_images")
+    assert folder_without_terminal(Path("generated_images")) == here
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("vllm_image_mcp.output_folder.pictures_folder", no_home)
+    assert folder_without_terminal(Path("generated_images")) == here
+
+
+def test_a_path_with_a_drive_is_not_relative_to_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")  # emulated: elsewhere, these are names in a folder
+    monkeypatch.chdir(tmp_path)
+    missing = Path("Q:/foxes")
+    assert usable_folder(missing) == OutputFolder(missing)
+    refusal = refusal_of(missing)
+    assert refusal is not None
+    assert "The drive Q:" in refusal.message
+    assert usable_folder(Path("foxes")) == OutputFolder(tmp_path / "foxes")
 
 
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="a working folder cannot be removed there")

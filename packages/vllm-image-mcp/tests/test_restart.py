@@ -3,9 +3,7 @@
 import contextlib
 import io
 import json
-import signal
 import sqlite3
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +55,7 @@ def begun(server: "StdioServer", omni: "OmniServer") -> str:
 def cut_off(server: "StdioServer", omni: "OmniServer") -> str:
     """The same batch, whose server is killed then."""
     name = begun(server, omni)
-    server.process.send_signal(signal.SIGKILL)
+    server.process.kill()
     server.wait()
     omni.release()
     return name
@@ -77,7 +75,6 @@ def asked_for(omni: "OmniServer") -> list[str]:
     return [request["prompt"] for request in omni.requests]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 def test_a_batch_of_a_server_that_was_killed_is_told_as_interrupted_and_goes_on_when_asked(
     started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
 ) -> None:
@@ -107,7 +104,6 @@ def test_a_batch_of_a_server_that_was_killed_is_told_as_interrupted_and_goes_on_
     assert {each["file_path"] for each in whole["results"]} == {str(path) for path in tmp_path.glob("*.png")}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 def test_a_batch_that_goes_on_with_another_model_says_that_two_made_it(
     started: Callable[..., "StdioServer"], omni: "OmniServer"
 ) -> None:
@@ -127,7 +123,6 @@ def test_a_batch_that_goes_on_with_another_model_says_that_two_made_it(
     assert [image["model"] for image in found] == ["Qwen/Qwen-Image"] * 3 + ["Tongyi-MAI/Z-Image-Turbo"] * 2
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 def test_an_image_that_was_saved_and_not_written_down_counts_in_the_list_as_in_the_batch(
     started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
 ) -> None:
@@ -145,7 +140,6 @@ def test_an_image_that_was_saved_and_not_written_down_counts_in_the_list_as_in_t
     assert second.end() == 0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 def test_an_edit_of_a_server_that_was_killed_goes_on_with_the_images_that_it_was_given(
     started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
 ) -> None:
@@ -168,7 +162,7 @@ def test_an_edit_of_a_server_that_was_killed_goes_on_with_the_images_that_it_was
     )
     assert answer["status"] == "running"
     omni.wait_for(1)
-    first.process.send_signal(signal.SIGKILL)
+    first.process.kill()
     first.wait()
     for name in given:
         (photos / name).unlink()

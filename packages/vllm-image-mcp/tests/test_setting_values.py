@@ -155,7 +155,7 @@ def test_a_plain_key_is_no_placeholder(key: str) -> None:
     assert clean_key(key) == key
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there a name is text")
+@pytest.mark.skipif(sys.platform == "win32", reason="there a name is text")
 def test_the_bytes_of_a_file_url_are_kept_where_they_are_not_text() -> None:
     assert os.fsencode(Path(clean_path("file:///srv/%FCber"))) == b"/srv/\xfcber"
 

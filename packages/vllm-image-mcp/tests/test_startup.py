@@ -1,5 +1,6 @@
 """What a start imports: hosts wait for the server's first answer, people for --help."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner
 from vllm_image_mcp.cli import main
+from vllm_image_mcp.settings import Settings
+from vllm_image_mcp.startup import check_output_folder
 
 SLOW = frozenset({"PIL", "httpx", "pydantic_settings", "pynvml", "starlette", "tenacity", "uvicorn"})
 
@@ -85,3 +88,16 @@ def test_an_unknown_command_suggests_a_similar_one() -> None:
     )
     assert run.returncode == 2
     assert "generate" in run.stderr
+
+
+def test_on_windows_a_folder_that_cannot_exist_ends_the_start_and_a_missing_drive_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")  # emulated
+    check_output_folder(Settings())
+    check_output_folder(Settings(output_dir=Path("images")))
+    with pytest.raises(click.ClickException, match="ends with a dot or a space"):
+        check_output_folder(Settings(output_dir=Path("images. ")))
+    with caplog.at_level(logging.WARNING):
+        check_output_folder(Settings(output_dir=Path("Q:/images")))
+    assert "is not there, so images cannot be saved in Q:" in caplog.text

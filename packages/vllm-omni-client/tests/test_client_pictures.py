@@ -502,11 +502,12 @@ def test_closing_the_client_ends_the_calls_of_other_threads(
     assert "closed while the call was in progress" in ended[0].message
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning"
 )  # of fork in a process with threads, which is the point
 def test_a_client_works_on_both_sides_of_a_fork(serve: Serve) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no fork")
     server = Server(generations=http(IN_JSON))
     client = OmniClient(serve(server), capabilities=NEWEST)
     client.generate_image(FOX)

@@ -1,7 +1,6 @@
 """One process works on a batch; another takes over from a dead one."""
 
 import asyncio
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +52,7 @@ async def test_p11_a_second_process_on_one_batch_is_told_who_works_on_it(
                 await studio.resume("batch_theirs")
             assert caught.value.pid == child.pid
             assert (await studio.batches())[0].owner == "elsewhere"
-            child.send_signal(signal.SIGKILL)
+            child.kill()
             child.wait(DEADLINE_SECONDS)
             again = await studio.resume("batch_theirs")
             assert len([outcome async for outcome in again]) == 3

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import hashlib
 import os
-import signal
 import subprocess
 import sys
 import tracemalloc
@@ -108,7 +107,7 @@ def recorded_and_killed(out: Path, given: Path) -> str:
     ) as child:
         assert child.stdout
         name = child.stdout.readline().strip()
-        child.send_signal(signal.SIGKILL)
+        child.kill()
         child.wait(DEADLINE_SECONDS)
     return name
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import struct
+import sys
 import time
 import zlib
 from contextlib import suppress
@@ -318,8 +319,9 @@ def test_a_path_that_is_none_of_a_file_is_told(tmp_path: Path, name: str) -> Non
     assert caught.value.message.isprintable()
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no pipes in folders")
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(NotRecalled, match="is not a file"):
         recall(tmp_path / "pipe.png")

@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from vllm_image_core.storage.folder import Folder
+from vllm_image_core.storage.folder import Folder, is_link, sync_to_disk
 
 
 @pytest.fixture(params=["relative to the folder", "by its path"])
@@ -82,7 +83,7 @@ def test_a_taken_name_is_told_and_its_file_stays(folder: Folder) -> None:
     assert (folder.path / "fox.png").read_bytes() == b"mine"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows lets nobody move an open folder")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody move an open folder")
 def test_a_folder_swapped_for_a_link_after_it_was_opened_is_still_the_one_written_to(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     with Folder.open(tmp_path / "pictures") as folder:
@@ -112,7 +113,7 @@ def test_a_file_is_read_and_what_is_none_is_not(folder: Folder) -> None:
         pass
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's links")
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's links")
 def test_a_link_swapped_in_between_looking_and_opening_is_not_read(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -138,3 +139,47 @@ def test_names_come_and_go(folder: Folder) -> None:
     assert folder.modified_ns() == folder.path.stat().st_mtime_ns
     folder.remove("fox.png")
     assert folder.names() == []
+
+
+def test_on_a_mac_a_file_is_written_to_the_disk_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="Windows has none")
+    calls: list[object] = []
+    monkeypatch.setattr(sys, "platform", "darwin")  # emulated: elsewhere, fcntl has no such command
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+
+    def command(_: int, number: int) -> None:
+        calls.append(number)
+
+    def sync(_: int) -> None:
+        calls.append("fsync")
+
+    monkeypatch.setattr(fcntl, "fcntl", command)
+    monkeypatch.setattr(os, "fsync", sync)
+    descriptor = os.open(tmp_path / "fox.png", os.O_WRONLY | os.O_CREAT)
+    sync_to_disk(descriptor)
+    assert calls == [51]
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(fcntl, "fcntl", refuse)  # as network shares do
+    sync_to_disk(descriptor)
+    assert calls == [51, "fsync"]
+    os.close(descriptor)
+
+
+def test_a_junction_of_windows_is_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    assert not is_link(tmp_path / "folder")
+    assert not is_link(tmp_path / "missing")
+    status = SimpleNamespace(st_mode=(tmp_path / "folder").stat().st_mode, st_reparse_tag=0xA0000003)
+
+    def lstat(_: Path) -> object:
+        return status
+
+    monkeypatch.setattr(Path, "lstat", lstat)  # emulated: what Windows says of one
+    assert is_link(tmp_path / "folder")
+    status.st_reparse_tag = 0x9000001A  # a file that OneDrive keeps elsewhere
+    assert not is_link(tmp_path / "folder")

@@ -396,7 +396,7 @@ def test_a_file_that_is_no_picture_is_not_read_again_and_again(
     assert reads == ["1.png", "2.png"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows has no such names")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
 def test_a_name_that_is_no_text_is_left_out(root: Path, put: Put) -> None:
     put(root / "1.png")
     shutil.copy(os.fsencode(root / "1.png"), os.fsencode(root) + b"/\xff.png")
@@ -611,6 +611,7 @@ def test_a_question_does_not_believe_an_index_that_another_process_is_making(
     wait_for_threads()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows renames no open file")
 def test_an_index_that_is_put_aside_between_a_look_at_it_and_the_answer_changes_nothing(
     large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,7 +61,7 @@ def block(folder: Path) -> None:
 
 PROMPT = "a red fox"
 DEADLINE_SECONDS = 60
-posix = pytest.mark.skipif(os.name != "posix", reason="a POSIX system's links, limits and signals")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's links, limits and signals")
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's own files and signals")
 SAVES = """
 import itertools, json, sys
@@ -85,7 +85,7 @@ def small_disk(tmp_path: Path) -> Generator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+    if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")
     if subprocess.run(mount, check=False, capture_output=True, timeout=DEADLINE_SECONDS).returncode:
         pytest.skip("this root may not mount")
@@ -170,19 +170,24 @@ def test_a_picture_that_cannot_be_written_goes_to_the_spill_folder_and_is_told(
     assert note.startswith(f"The image was saved to {saved.path} instead of the output folder. Cannot save ")
 
 
-def test_the_usual_spill_folder_is_new_and_this_users_alone(
-    picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_usual_spill_folder_is_new_and_this_users_alone_and_beside_the_output_folder_if_possible(
+    picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, beside: bool
 ) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    library = Library(tmp_path / "pictures")
+    library = Library(tmp_path / "made" / "pictures")
     save(library, picture)
-    assert list((tmp_path / "temporary").iterdir()) == []
     block(library.root)
+    if not beside:
+        library.root.parent.rename(tmp_path / "moved")
+        (tmp_path / "made").write_text("in the way")
     paths = [save(library, picture).path for _ in range(2)]
     assert paths[0].parent == paths[1].parent
-    assert paths[0].parent.parent == tmp_path / "temporary"
-    if os.name == "posix":
+    assert paths[0].parent.name.startswith("pictures-spill-" if beside else "vllm-image-spill-")
+    assert paths[0].parent.parent == tmp_path / ("made" if beside else "temporary")
+    assert list((tmp_path / "temporary").iterdir()) == ([] if beside else [paths[0].parent])
+    if sys.platform != "win32":
         assert stat.S_IMODE(paths[0].parent.stat().st_mode) == 0o700
 
 
@@ -203,8 +208,8 @@ def test_when_there_is_no_temporary_folder_the_error_has_the_picture(
     picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    library = Library(tmp_path / "pictures")
-    block(library.root)
+    (tmp_path / "made").write_text("in the way")
+    library = Library(tmp_path / "made" / "pictures")
     with pytest.raises(PictureNotSaved) as caught:
         save(library, picture)
     assert caught.value.picture == picture

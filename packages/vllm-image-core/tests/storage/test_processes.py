@@ -11,18 +11,20 @@ from pathlib import Path
 
 import psutil
 import pytest
+from vllm_image_core.storage import owner
 from vllm_image_core.storage.owner import is_dead, this_process
 from vllm_image_core.storage.processes import is_same_start, process_table, start_time
 
 # Emulated where it is not the real one: psutil, which is asked there, knows this system's processes.
-SYSTEMS = ["win32", *([sys.platform] if sys.platform != "win32" else [])]
+SYSTEMS: frozenset[str] = frozenset(("win32", sys.platform))
 
 
-@pytest.fixture(params=SYSTEMS)
+@pytest.fixture(params=sorted(SYSTEMS))
 def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     assert psutil.Process().pid == os.getpid()  # it is not imported while the system is emulated
     monkeypatch.setattr(sys, "platform", request.param)
     monkeypatch.setattr(uuid, "getnode", lambda: 0x00_16_3E_12_34_56)
+    monkeypatch.setattr("vllm_image_core.storage.owner._process", owner._process.__wrapped__)
     return request.param
 
 
@@ -40,13 +42,13 @@ def test_a_process_is_alive_until_it_is_killed_even_if_nobody_waited_for_it(
 ) -> None:
     started = start_time(other_process.pid)
     assert started
-    owner = replace(this_process("token"), pid=other_process.pid, started=started)
-    assert owner.pid_namespace
-    assert not is_dead(owner)
+    theirs = replace(this_process("token"), pid=other_process.pid, started=started)
+    assert theirs.pid_namespace
+    assert not is_dead(theirs)
     other_process.kill()
     while start_time(other_process.pid) is not None:
         pass  # until the signal has arrived
-    assert is_dead(owner)
+    assert is_dead(theirs)
 
 
 @pytest.mark.usefixtures("system")
@@ -82,7 +84,7 @@ def test_machines_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) ->
     for node in (0x00_16_3E_12_34_56, 0x00_16_3E_12_34_57):
         monkeypatch.setattr(uuid, "getnode", lambda node=node: node)
         tables.add(process_table())
-    if os.name != "nt":  # there, the system's own ID is used
+    if sys.platform != "win32":  # there, the system's own ID is used
         assert len(tables) == 2
 
 

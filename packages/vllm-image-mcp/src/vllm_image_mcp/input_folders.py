@@ -156,9 +156,11 @@ class InputFolders:
                 yield from ((self._folders[0], (f"{path.name}{end}",)) for end in PICTURE_EXTENSIONS)
             return
         for folder in self._folders:
-            for root in dict.fromkeys((folder, Path(os.path.realpath(folder)))):
-                if path.is_relative_to(root) and path != root:
-                    yield root, path.relative_to(root).parts
+            roots = dict.fromkeys((folder, Path(os.path.realpath(folder))))
+            within = [root for root in roots if path.is_relative_to(root) and path != root]
+            yield from ((root, path.relative_to(root).parts) for root in within)
+            if not within:
+                yield from ((folder, path.relative_to(same).parts) for same in _same_folders(path, folder))
 
     def _refusal(self, given: object, parameter: str, reason: str) -> InvalidRequest:
         value = one_line(given, limit=LONGEST_PATH) if isinstance(given, str) else None
@@ -173,6 +175,14 @@ class InputFolders:
             next_step="Use the file_path of an image generated here, or ask the user to copy the file there "
             "or to start this server with --allow-dir for its folder.",
         )
+
+
+def _same_folders(path: PurePath, folder: Path) -> Generator[PurePath]:
+    """Yield the folder as a path spells it: volumes may ignore case and how accents are composed."""
+    for parent in path.parents:
+        with suppress(OSError):
+            if os.path.samefile(parent, folder):  # noqa: PTH121 - a pure path has no such method
+                yield parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,13 @@
 
 import logging
 import os
+import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from vllm_image_core.errors import CannotSave
 from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.windows_paths import check_folder_path
 from vllm_image_core.text import LONGEST_PATH, one_line
 
 from vllm_image_mcp.known_folders import pictures_folder
@@ -45,7 +47,7 @@ def usable_folder(asked: Path, *, or_elsewhere: bool = True) -> OutputFolder:
     holds if the replacement cannot be written either.
     """
     folder = asked.expanduser()
-    if folder.is_absolute():
+    if _is_absolute(folder):
         return _check(folder)
     try:
         folder = Path.cwd() / folder
@@ -56,6 +58,26 @@ def usable_folder(asked: Path, *, or_elsewhere: bool = True) -> OutputFolder:
     if refusal is None or not or_elsewhere:
         return here
     return _instead(asked, f"{one_line(str(folder), limit=LONGEST_PATH)} cannot be written", refusal) or here
+
+
+def folder_without_terminal(asked: Path) -> OutputFolder:
+    """Return the folder of a server that a host started, unless the user named one.
+
+    That is ``vllm-image`` in the user's Pictures folder: the working folder is a host's, and may be one that
+    the next update of the host deletes. If nothing can be saved there, `asked` is used.
+    """
+    try:
+        path = pictures_folder() / "vllm-image"
+    except (OSError, RuntimeError, KeyError, ValueError):  # the user has no home folder
+        return usable_folder(asked)
+    if not path.is_absolute() or _check(path).refusal or refusal_of(path):
+        return usable_folder(asked)
+    return OutputFolder(path)
+
+
+def _is_absolute(folder: Path) -> bool:
+    r"""Return whether a path is not relative to the working folder; `D:x` is relative to a drive's own."""
+    return folder.is_absolute() or (sys.platform == "win32" and bool(PureWindowsPath(folder).drive))
 
 
 def _without_working_folder(asked: Path, *, or_elsewhere: bool) -> OutputFolder:
@@ -97,6 +119,7 @@ def _check(path: Path) -> OutputFolder:
 def refusal_of(folder: Path) -> CannotSave | None:
     """Say why nothing can be saved in a folder; None if it can. A missing folder is not created."""
     try:
+        check_folder_path(folder)
         Store(existing_part(folder)).check_writable()
     except CannotSave as error:
         return error
@@ -104,5 +127,8 @@ def refusal_of(folder: Path) -> CannotSave | None:
 
 
 def existing_part(folder: Path) -> Path:
-    """Return the folder if it exists, and otherwise the nearest one above it that does."""
-    return next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    """Return the folder if it exists, and otherwise the nearest one above it that does.
+
+    If there is none, because its drive is missing, return the folder.
+    """
+    return next((path for path in (folder, *folder.parents) if os.access(path, os.F_OK)), folder)

@@ -35,7 +35,7 @@ from vllm_image_mcp.resources.subscriptions import Subscriptions
 from vllm_image_mcp.results.tool_reply import with_notes
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.shutdown import Shutdown, handle_signals
-from vllm_image_mcp.startup import check_profiles, start_logging
+from vllm_image_mcp.startup import check_output_folder, check_profiles, start_logging
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.arguments import Signature, fit
 from vllm_image_mcp.tools.registration import TOOLS
@@ -212,11 +212,12 @@ def serve(settings: Settings) -> None:
     # If one of them is closed, the next file to be opened gets its descriptor.
     if sys.__stdin__ is None or sys.__stdout__ is None:
         raise click.ClickException("An MCP server needs stdin and stdout, but one of them is closed.")
-    if sys.stdin.isatty():
+    at_terminal = sys.stdin.isatty()
+    if at_terminal:
         sys.stderr.write(
             "This MCP server is waiting for a host on stdin. Press Ctrl-C to stop it; see --help.\n"
         )
-    state = State(settings, wired=True)
+    state = State(settings, wired=True, in_background=not at_terminal)
     server = _server_of(state)
     gc.freeze()  # objects created so far live until the end, so the collector can skip them
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -242,6 +243,7 @@ def main(settings: Settings) -> None:
     """Serve MCP on stdin and stdout for an MCP host; for commands, use ``vllm-image-mcp``."""
     start_logging(settings)
     check_profiles(settings)
+    check_output_folder(settings)
     serve(settings)
 
 

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 import signal
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from vllm_image_mcp.state import State
     from vllm_image_mcp.transport.stdio import StdioHost
 _logger = logging.getLogger(__name__)
+
+_SIGNALS: tuple[int, ...] = tuple(
+    int(getattr(signal, name)) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
+)
+"""SIGBREAK is Ctrl-Break, and what Windows sends when a console is closed."""
 
 DRAIN_SECONDS = 10.0
 """How long images in progress may take after the first signal."""
@@ -64,16 +70,25 @@ class Shutdown:
 
 @contextmanager
 def handle_signals(receive: Callable[[int], None]) -> Generator[None]:
-    """Pass Ctrl-C and SIGTERM on the running event loop to a function until the block ends."""
-    loop = asyncio.get_running_loop()
-    taken: list[int] = []
-    # Not possible on Windows or outside the main thread; there, Ctrl-C ends the process as usual.
-    with suppress(NotImplementedError, RuntimeError, ValueError):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, receive, int(number))
-            taken.append(number)
-    try:
+    """Pass Ctrl-C, Ctrl-Break and SIGTERM on the running event loop to a function until the block ends."""
+    with ExitStack() as stack:
+        # Not possible outside the main thread; there, Ctrl-C ends the process as usual.
+        with suppress(RuntimeError, ValueError):
+            for number in _SIGNALS:
+                stack.callback(_handle(number, receive))
         yield
-    finally:
-        for number in taken:
-            loop.remove_signal_handler(number)
+
+
+def _handle(number: int, receive: Callable[[int], None]) -> Callable[[], object]:
+    """Handle a signal on the running event loop; return the function that ends this."""
+    loop = asyncio.get_running_loop()
+
+    def pass_on(which: int, _: object) -> None:
+        loop.call_soon_threadsafe(receive, which)
+
+    try:
+        loop.add_signal_handler(number, receive, number)
+    except NotImplementedError:  # on Windows
+        before = signal.signal(number, pass_on)
+        return partial(signal.signal, number, signal.SIG_DFL if before is None else before)
+    return partial(loop.remove_signal_handler, number)

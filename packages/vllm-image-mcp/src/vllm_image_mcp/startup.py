@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import click
-from vllm_image_core.errors import ImageError
+from vllm_image_core.errors import CannotSave, ImageError
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.error_messages import sentence
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from vllm_image_mcp.settings import Settings
+
+_logger = logging.getLogger(__name__)
 
 _PACKAGES: Final = ("vllm_omni_client", "vllm_image_core", "vllm_image_mcp")
 
@@ -36,6 +38,24 @@ def check_profiles(settings: Settings) -> None:
     if settings.profiles is not None:
         with report_errors():
             _ = State(settings).registry
+
+
+def check_output_folder(settings: Settings) -> None:
+    """Report at startup, on Windows, an output folder that cannot exist; only warn of a missing drive."""
+    if sys.platform != "win32" or "output_dir" not in settings.model_fields_set:
+        return
+    from vllm_image_core.storage.windows_paths import (  # noqa: PLC0415 - not needed elsewhere
+        check_drive,
+        check_folder_path,
+    )
+
+    try:
+        check_drive(settings.output_dir)
+    except CannotSave as error:  # it may be connected later, so each call checks again
+        _logger.warning("%s", sentence(error))
+        return
+    with report_errors():
+        check_folder_path(settings.output_dir)
 
 
 def start_logging(settings: Settings) -> None:

@@ -32,6 +32,8 @@ class State:
             progress token; a client in this process is called back without one.
         at_shell: Whether a person at a shell uses it. A folder that they name is used or is an error; it is
             never replaced.
+        in_background: Whether it was started without a terminal, as hosts do. Its working folder means
+            nothing then, so images go to the user's Pictures folder unless another one is named.
 
     Attributes:
         listener: Called with a batch's id and each of its events; None if nothing listens.
@@ -39,18 +41,31 @@ class State:
 
     listener: Callable[[str, Event], None] | None = None
 
-    def __init__(self, settings: Settings, *, wired: bool = False, at_shell: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        wired: bool = False,
+        at_shell: bool = False,
+        in_background: bool = False,
+    ) -> None:
         self.settings = settings
+        self._in_background = in_background
         self.is_remote = wired
         self._at_shell = at_shell
 
     @cached_property
     def folder(self) -> OutputFolder:
         """The output folder, with a note if it is not the requested one."""
-        from vllm_image_mcp.output_folder import usable_folder  # noqa: PLC0415 - not needed at startup
+        from vllm_image_mcp.output_folder import (  # noqa: PLC0415 - not needed at startup
+            folder_without_terminal,
+            usable_folder,
+        )
 
-        is_named = self._at_shell and "output_dir" in self.settings.model_fields_set
-        return usable_folder(self.settings.output_dir, or_elsewhere=not is_named)
+        is_named = "output_dir" in self.settings.model_fields_set
+        if self._in_background and not is_named:
+            return folder_without_terminal(self.settings.output_dir)
+        return usable_folder(self.settings.output_dir, or_elsewhere=not (self._at_shell and is_named))
 
     @cached_property
     def registry(self) -> Registry:

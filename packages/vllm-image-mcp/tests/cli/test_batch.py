@@ -1,7 +1,6 @@
 """The commands for batches, as processes where signals matter."""
 
 import json
-import os
 import re
 import shlex
 import signal
@@ -258,7 +257,7 @@ def test_an_image_that_was_there_already_comes_with_the_option_for_another(
     assert [("Use --fresh" in run(*command).stderr) for _ in range(2)] == [False, True]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
 @pytest.mark.parametrize("stop", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["P01-once", "P02"])
 def test_a_signal_lets_what_is_under_way_end_and_tells_how_to_go_on(
     shell: subprocess.Popen[str],
@@ -290,7 +289,7 @@ def test_a_signal_lets_what_is_under_way_end_and_tells_how_to_go_on(
     assert len(list((tmp_path / "made").glob("*.png"))) == 8
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
 def test_p01_a_second_ctrl_c_closes_at_once(
     shell: subprocess.Popen[str],
     omni: "OmniServer",

@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -155,7 +156,7 @@ class TestSettings:
         found = doctor.fault("secrets", *in_order, "--api-key", "sesame")
         assert found["fix"] == "Set VLLM_IMAGE_API_KEY instead, or use --api-key-file."
 
-    @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+    @pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
     def test_a_key_file_that_others_can_read(
         self, doctor: Doctor, in_order: tuple[str, ...], tmp_path: Path
     ) -> None:
@@ -405,7 +406,7 @@ class TestFolder:
         assert found["status"] == status
         assert found["fix"].startswith("Free some space on that disk")
 
-    @pytest.mark.skipif(os.name == "nt", reason="Windows has locks everywhere")
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has locks everywhere")
     def test_a_folder_without_locks(
         self, doctor: Doctor, in_order: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
     ) -> None:

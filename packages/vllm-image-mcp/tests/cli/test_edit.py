@@ -1,7 +1,6 @@
 """The command `edit`: any file of the person at the shell, and the same words for what cannot be."""
 
 import io
-import os
 import signal
 import subprocess
 import sys
@@ -110,7 +109,7 @@ def ending(shell: subprocess.Popen[str], number: int) -> None:
         heard += shell.stderr.readline()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
 def test_an_edit_that_was_killed_is_made_by_the_command_resume_of_the_same_image(
     shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path, photo: Path
 ) -> None:
@@ -127,7 +126,7 @@ def test_an_edit_that_was_killed_is_made_by_the_command_resume_of_the_same_image
     assert len(list((tmp_path / "out").glob("*.png"))) == 1
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
 def test_ctrl_c_lets_an_edit_end_that_is_under_way(
     shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path
 ) -> None:
@@ -138,7 +137,7 @@ def test_ctrl_c_lets_an_edit_end_that_is_under_way(
     assert (shell.returncode, printed.splitlines()[0]) == (0, str(made))
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
 def test_ctrl_c_twice_closes_at_once_and_tells_how_to_go_on(
     shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path
 ) -> None:

@@ -85,7 +85,7 @@ def test_the_change_is_shown_before_it_is_made_and_a_copy_is_kept(run: Run) -> N
     [copy] = file.parent.glob("*.bak")
     assert copy.read_text("utf-8") == before
     assert sorted(file.parent.iterdir()) == sorted([file, copy])
-    if os.name != "nt":
+    if sys.platform != "win32":
         assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
 
@@ -168,7 +168,7 @@ def test_a_file_that_is_not_json_is_left_alone(run: Run) -> None:
     assert file.read_text("utf-8") == "{ broken"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
 def test_a_file_that_is_a_link_stays_one(run: Run, tmp_path: Path) -> None:
     real, file = tmp_path / "dotfiles.json", file_of("cursor")
     real.write_text("{}\n", "utf-8")
@@ -205,7 +205,7 @@ def calls_in(log: Path) -> list[list[str]]:
     return [json.loads(line) for line in log.read_text("utf-8").splitlines()]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a script with a shebang")
+@pytest.mark.skipif(sys.platform == "win32", reason="a script with a shebang")
 @pytest.mark.parametrize(
     ("host", "program"),
     [("claude-code", "claude"), ("codex", "codex"), ("gemini-cli", "gemini"), ("vscode", "code")],
@@ -234,7 +234,7 @@ def test_the_hosts_own_command_is_used_if_it_is_there(
         assert call[call.index("--vllm-url") + 1] == URL
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a script with a shebang")
+@pytest.mark.skipif(sys.platform == "win32", reason="a script with a shebang")
 def test_an_older_entry_is_removed_if_the_host_does_not_replace_it(
     run: Run, host_program: Callable[..., Path]
 ) -> None:
@@ -247,7 +247,7 @@ def test_an_older_entry_is_removed_if_the_host_does_not_replace_it(
     assert [call[1] for call in calls_in(log)] == ["add", "remove", "add"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a script with a shebang")
+@pytest.mark.skipif(sys.platform == "win32", reason="a script with a shebang")
 def test_what_a_hosts_command_says_is_reported_if_it_fails(
     run: Run, host_program: Callable[..., Path]
 ) -> None:

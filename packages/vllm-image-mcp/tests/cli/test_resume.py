@@ -1,8 +1,8 @@
 """The command `resume`."""
 
-import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +45,7 @@ def test_whoever_resumes_is_told_each_time_which_requests_failed_before(
         assert result.exit_code == 1
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a POSIX system's signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
 def test_how_many_at_a_time_was_said_to_batch_holds_for_resume_until_it_is_told_another(
     tmp_path: Path, omni: "OmniServer", run_in: RunIn, only_batch: Callable[[], str]
 ) -> None:

@@ -400,11 +400,42 @@ def test_a_signal_ends_it(spawn: Spawn, number: signal.Signals) -> None:
     assert "Traceback" not in server.errors
 
 
+def home(folder: Path) -> dict[str, str]:
+    """The environment of a user whose home folder this is."""
+    return {
+        **dict.fromkeys(("HOME", "USERPROFILE", "XDG_CONFIG_HOME"), str(folder)),
+        "WIN_PD_OVERRIDE_MYPICTURES": str(folder / "Pictures"),  # the system itself knows no other user
+    }
+
+
+def test_without_a_terminal_and_a_folder_images_go_to_the_users_pictures_not_to_the_hosts_folder(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    (tmp_path / "host").mkdir()
+    server = spawn("--demo", cwd=tmp_path / "host", env=home(tmp_path))
+    server.initialize()
+    result = server.call("generate_image", prompt="a red fox", **SMALL)["structuredContent"]
+    assert Path(result["file_path"]).parent == tmp_path / "Pictures" / "vllm-image"
+    assert list((tmp_path / "host").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's limits")
+def test_a_server_works_as_launchd_starts_it(spawn: Spawn, tmp_path: Path) -> None:
+    # launchd gives its children an almost empty environment, 256 files and / as their working folder.
+    command = ("/bin/sh", "-c", 'ulimit -n 256; exec /usr/bin/env -i "$@" -P -m vllm_image_mcp.server', "sh")
+    server = spawn("--demo", "--output-dir", str(tmp_path), command=(*command, sys.executable), cwd=Path("/"))
+    server.initialize()
+    prompts = [f"fox {number}" for number in range(6)]
+    answer = server.call("batch_generate", prompts=prompts, **SMALL)["structuredContent"]
+    assert (answer["status"], answer["images_generated"]) == ("success", 6)
+    assert len(list(tmp_path.glob("*.png"))) == 6
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="a folder that root cannot write, either, is /proc")
 def test_where_the_working_folder_cannot_be_written_images_go_to_the_users_own(
     spawn: Spawn, tmp_path: Path
 ) -> None:
-    server = spawn("--demo", cwd=Path("/proc"), env={"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)})
+    server = spawn("--demo", "--output-dir", "generated_images", cwd=Path("/proc"), env=home(tmp_path))
     server.initialize()
     result = server.call("generate_image", prompt="a red fox", **SMALL)["structuredContent"]
     pictures = tmp_path / "Pictures" / "generated_images"
@@ -480,8 +511,9 @@ def test_an_unknown_model_is_told_in_the_log(spawn: Spawn, omni: "OmniServer", t
     ) in server.errors
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_at_a_terminal_it_says_what_it_waits_for(spawn: Spawn) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no pseudo-terminals")
     import pty  # noqa: PLC0415 - not on Windows
 
     ours, theirs = pty.openpty()

@@ -8,6 +8,7 @@ connection belongs to the thread and the operation that opened it.
 import os
 import re
 import sqlite3
+import traceback
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from vllm_omni_client.imaging import retry_while_held
 
 from vllm_image_core.errors import DatabaseUnavailable
 from vllm_image_core.storage.file_locks import ABANDONED_SECONDS, LOCK_FILES, can_lock, remove_abandoned
-from vllm_image_core.storage.folder import Folder, exists
+from vllm_image_core.storage.folder import Folder, exists, is_link
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.text import one_line
 
@@ -131,8 +132,10 @@ class Database:
                 self._migrate(connection)
                 yield connection
         except sqlite3.DatabaseError as error:
+            traceback.clear_frames(error.__traceback__)  # a cursor in them keeps the file open
             raise self._translate(error, identity) from error
         except UnicodeDecodeError as error:
+            traceback.clear_frames(error.__traceback__)
             raise self._damage("is damaged: its schema is not text", identity) from error
 
     def check_file(self, connection: sqlite3.Connection) -> None:
@@ -192,7 +195,7 @@ class Database:
         in its place cannot create a file elsewhere, and no lock is lost by closing a file of that name.
         """
         try:
-            if self.path.parent.is_symlink() or self.path.is_symlink():
+            if is_link(self.path.parent) or is_link(self.path):
                 raise self._unavailable("it is a symbolic link")
             if not exists(self.path):
                 with Folder.open(self.path.parent) as folder, folder.temporary(b"") as empty:
@@ -218,6 +221,7 @@ class Database:
             # A file from elsewhere must not be able to run functions of its choice.
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA fullfsync = ON")  # a Mac's fsync leaves data in the drive's cache
             connection.execute(f"PRAGMA cache_size = -{self.schema.cache_kib}")
             connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
         except UNREADABLE:

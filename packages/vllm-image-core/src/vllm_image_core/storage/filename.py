@@ -30,10 +30,10 @@ _AUTOMATIC_STEM = "img_{time}_{digest}"
 _AUTOMATIC = re.compile(
     _AUTOMATIC_STEM.format(time=r"\d{8}_\d{6}", digest="[0-9a-f]{6}") + r"(_\d+)?", re.IGNORECASE | re.ASCII
 )
-_FORBIDDEN = frozenset('<>:"/\\|?*')
+FORBIDDEN = frozenset('<>:"/\\|?*')
 _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _PORTS = frozenset(f"{port}{digit}" for port in ("COM", "LPT") for digit in range(10))
-_RESERVED = _PORTS | {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"}
+RESERVED = _PORTS | {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"}
 
 
 def automatic_stem(prompt: str, now: datetime) -> str:
@@ -98,11 +98,11 @@ def _fault(name: str) -> str | None:
         return "is empty"
     if any(unicodedata.category(character) in _INVISIBLE for character in name):
         return "has a control character or an invisible character"
-    if not _FORBIDDEN.isdisjoint(name):
+    if not FORBIDDEN.isdisjoint(name):
         return "has a character that is not allowed in filenames"
     if name[0] in ".-~" or name != name.strip() or name.endswith("."):
         return "begins or ends with a character that is not allowed there"
-    if name.partition(".")[0].strip().upper() in _RESERVED:
+    if name.partition(".")[0].strip().upper() in RESERVED:
         return "is reserved by Windows"
     size = len(name.encode())
     return f"has {size} bytes" if size > MAX_BYTES else None

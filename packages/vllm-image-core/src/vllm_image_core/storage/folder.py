@@ -20,6 +20,9 @@ from vllm_omni_client.imaging import rename_if_free, retry_while_held
 
 from vllm_image_core.storage.temporary_names import is_abandoned, is_temporary, target_of, temporary_name
 
+_JUNCTION: Final = 0xA0000003
+"""IO_REPARSE_TAG_MOUNT_POINT; files that a cloud drive keeps elsewhere have other tags."""
+
 _ABANDONED_SECONDS: Final = 24 * 3600
 """A save takes seconds, so no machine will ever finish a temporary file that is a day old."""
 
@@ -61,9 +64,10 @@ class Folder:
     def existing(cls, path: Path) -> "Generator[Folder]":
         """Open an existing folder."""
         if not _RELATIVE:
+            path.stat()  # a missing folder is an error at once, as it is for the others
             yield cls(path, None)
             return
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         try:
             yield cls(path, descriptor)
         finally:
@@ -138,7 +142,7 @@ class Folder:
         if self.descriptor is not None:
             # The files themselves have been synced; some network and FUSE file systems refuse this.
             with suppress(OSError):
-                os.fsync(self.descriptor)
+                sync_to_disk(self.descriptor)
 
     def sweep(self, *, like: str, finish: bool = False) -> None:
         """Remove temporary files whose writer is known to be dead, or that are a day older than `like`.
@@ -244,6 +248,26 @@ def _write(descriptor: int, content: bytes) -> None:
         rest = memoryview(content)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
+        sync_to_disk(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_to_disk(descriptor: int) -> None:
+    """Write a file's content to the disk itself: on a Mac, `fsync` leaves it in the drive's own cache."""
+    if sys.platform == "darwin":
+        import fcntl  # noqa: PLC0415 - Windows has none
+
+        with suppress(OSError):  # network shares and some disks refuse it
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
+def is_link(path: Path) -> bool:
+    """Return whether a path is a symbolic link, or a junction, which is what Windows has for folders."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION

@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -66,8 +67,8 @@ class Library:
 
     Args:
         root: The folder; may be a symbolic link to one. Created when first needed.
-        spill_dir: Where an image goes if it cannot be written to `root`. None for a new private folder in the
-            system's temporary folder, created when needed.
+        spill_dir: Where an image goes if it cannot be written to `root`. None for a new private folder next
+            to it, or else in the system's temporary folder, created when needed.
         check_space: Whether the free space is checked before anything is sent.
         group_seconds: For how long saved images may wait to be added to the index together.
 
@@ -232,9 +233,7 @@ class Library:
         self, error: PictureNotSaved, *, prompt: str, now: datetime, filename: str | None
     ) -> Saved:
         try:
-            # A folder with a fixed name could belong to another user.
-            self._spill = self._spill or Store(Path(tempfile.mkdtemp(prefix="vllm-image-spill-")))
-            path = self._spill.save(error.picture, prompt=prompt, now=now, filename=filename)
+            path = self._spilled(error.picture, prompt=prompt, now=now, filename=filename)
         except (CannotSave, OSError, UnicodeError) as second:
             reason = second.message if isinstance(second, CannotSave) else f"{reason_of(second)}."
             raise PictureNotSaved(
@@ -248,6 +247,22 @@ class Library:
         )
         _logger.warning("%s", note)
         return Saved(path=path, spilled=True, notes=(note,))
+
+    def _spilled(self, picture: Picture, *, prompt: str, now: datetime, filename: str | None) -> Path:
+        """Save an image in the spill folder: a new one next to the output folder, or a temporary one."""
+        if self._spill is None:
+            # Systems clear their temporary folders. A folder with a fixed name could belong to another user.
+            with suppress(CannotSave, OSError, UnicodeError):
+                beside = Path(tempfile.mkdtemp(prefix=f"{self.root.name}-spill-", dir=self.root.parent))
+                try:
+                    path = Store(beside).save(picture, prompt=prompt, now=now, filename=filename)
+                except (CannotSave, OSError, UnicodeError):
+                    beside.rmdir()
+                    raise
+                self._spill = Store(beside)
+                return path
+            self._spill = Store(Path(tempfile.mkdtemp(prefix="vllm-image-spill-")))
+        return self._spill.save(picture, prompt=prompt, now=now, filename=filename)
 
     def _read_complete(self, candidate: Record) -> Existing | None:
         try:

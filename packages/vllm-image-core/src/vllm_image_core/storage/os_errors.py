@@ -9,6 +9,9 @@ from vllm_omni_client.imaging import FileHeld
 
 from vllm_image_core.text import one_line
 
+_LOOP_ON_WINDOWS: Final = 1921
+"""ERROR_CANT_RESOLVE_FILENAME, for which Python has no error number of its own."""
+
 _NEXT_STEPS: Final = {
     errno.ENOSPC: "Free some space on that disk, or choose another output folder.",
     errno.EDQUOT: "Your quota on that disk is used up: remove files, or choose another output folder.",
@@ -21,6 +24,7 @@ _NEXT_STEPS: Final = {
     errno.EMFILE: "Too many files are open: raise the limit (ulimit -n), or generate fewer images at once.",
     errno.ENAMETOOLONG: "Choose an output folder with a shorter path.",
     errno.ELOOP: "A symbolic link on the way leads back to itself: choose another output folder.",
+    _LOOP_ON_WINDOWS: "A link on the way leads back to itself: choose another output folder.",
     errno.ESTALE: "The network folder was remounted or is gone: restore it, or choose another folder.",
 }
 
@@ -42,7 +46,8 @@ def next_step_after(error: OSError | UnicodeError, *, otherwise: str) -> str:
             "Close the program that has it open, or exclude the output folder from virus scans and backups, "
             "and try again."
         )
-    return _NEXT_STEPS.get(error.errno or 0, otherwise)
+    is_loop = getattr(error, "winerror", None) == _LOOP_ON_WINDOWS
+    return _NEXT_STEPS.get(_LOOP_ON_WINDOWS if is_loop else error.errno or 0, otherwise)
 
 
 def is_encodable(path: Path | str) -> bool:

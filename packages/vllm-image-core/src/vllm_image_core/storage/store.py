@@ -14,6 +14,7 @@ from vllm_image_core.storage.disk_space import check_space
 from vllm_image_core.storage.filename import automatic_stem, check_filename, fold_name
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
+from vllm_image_core.storage.windows_paths import check_drive, check_folder_path
 from vllm_image_core.text import one_line
 
 _Taken = Callable[[str], bool]
@@ -39,6 +40,7 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
+        self._given = Path(root)
         if "\0" in str(root):
             raise CannotSave("The path of the output folder contains a null byte.")
         try:
@@ -60,6 +62,7 @@ class Store:
 
         The first call also removes temporary files that dead writers left there; see `Folder.sweep`.
         """
+        check_folder_path(self._given)
         try:
             with Folder.open(self.root) as folder, folder.temporary(_PROBE) as probe:
                 if not self._swept:
@@ -207,6 +210,10 @@ def _name(stem: str, number: int, extension: str) -> str:
 
 def _cannot_save(error: OSError | UnicodeError, root: Path) -> CannotSave:
     """Say what a system error means for the user, and what to do next."""
+    try:
+        check_drive(root)
+    except CannotSave as gone:
+        return gone
     message = f"Cannot save images in {one_line(str(root), limit=300)}: {reason_of(error)}."
     if isinstance(error, FileExistsError) and os.path.islink(root):  # noqa: PTH114 - a Path raises without permission
         next_step = (

@@ -11,7 +11,7 @@ import click
 
 from vllm_image_mcp.command_line import Group
 from vllm_image_mcp.options import GivenOptions, GroupedOptions, with_options
-from vllm_image_mcp.startup import check_profiles, start_logging
+from vllm_image_mcp.startup import check_output_folder, check_profiles, start_logging
 
 _COMMANDS: Final = {
     "batch": "Generate an image for each row of a file.",
@@ -83,6 +83,7 @@ def main(given: GivenOptions) -> None:
     start_logging(settings)
     if command is None:
         check_profiles(settings)
+        check_output_folder(settings)
         from vllm_image_mcp.server import serve  # noqa: PLC0415 - commands need no MCP
 
         serve(settings)

@@ -14,6 +14,7 @@ import httpx
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.proxy import proxy_for
 from vllm_omni_client._transport.connection_stack import ConnectionStack
+from vllm_omni_client._transport.loopback import LoopbackTransport
 from vllm_omni_client.errors import InvalidParameter
 
 # Idle connections are closed before uvicorn closes them, which it does after 5 seconds.
@@ -45,7 +46,10 @@ def open_http(connection: ConnectionSettings, transport: httpx.BaseTransport | N
     # A deadline can end a blocking read only by cutting its connection, so each call has its own.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     with _setting_errors(connection):
-        transport = transport or httpx.HTTPTransport(limits=limits, **_network(connection))
+        network = _network(connection)
+        if transport is None:
+            direct = httpx.HTTPTransport(limits=limits, **network)
+            transport = direct if network["proxy"] else LoopbackTransport(direct)
         return httpx.Client(transport=transport, cookies=_no_cookies())
 
 

@@ -1,0 +1,94 @@
+"""Find out before any work what Windows would refuse, or silently change, in the path of a folder.
+
+Windows drops dots and spaces at the end of a name, opens devices by reserved names, and refuses paths of 260
+characters or more with "not found". What it says about a drive that is gone is no better.
+"""
+
+import os
+import sys
+from pathlib import Path, PureWindowsPath
+from typing import Any, Final
+
+from vllm_image_core.errors import CannotSave
+from vllm_image_core.storage.filename import FORBIDDEN, RESERVED
+from vllm_image_core.text import LONGEST_PATH, one_line
+
+_MOST_CHARACTERS: Final = 259
+"""MAX_PATH without the NUL at its end."""
+_ROOM: Final = 92
+r"""What our longest file needs below the folder: `\.vllm-image\inputs\` and a hash with an extension."""
+_LONG_PATHS: Final = (r"SYSTEM\CurrentControlSet\Control\FileSystem", "LongPathsEnabled")
+
+
+def check_folder_path(folder: Path) -> None:
+    """Check the path of a folder as it was given, if this is Windows.
+
+    Raises:
+        CannotSave: A name in it cannot be that of a folder, its drive is missing, or it is too long.
+    """
+    if sys.platform != "win32":
+        return
+    _check_names(folder)
+    check_drive(folder)
+    _check_length(folder)
+
+
+def check_drive(folder: Path) -> None:
+    """Check that the drive or the network folder of a path is there, if this is Windows; see above."""
+    anchor = PureWindowsPath(str(folder)).anchor if sys.platform == "win32" else ""
+    if not anchor.strip("\\/") or os.path.exists(anchor):  # noqa: PTH110 - a Path raises without permission
+        return
+    is_share = anchor.startswith(("\\\\", "//"))
+    name = f"The network folder {anchor}" if is_share else f"The drive {anchor}"
+    raise CannotSave(
+        f"{one_line(name, limit=LONGEST_PATH)} is not there, so images cannot be saved in "
+        f"{one_line(str(folder), limit=LONGEST_PATH)}.",
+        next_step="Connect it, or choose another output folder.",
+    )
+
+
+def _check_names(folder: Path) -> None:
+    path = PureWindowsPath(str(folder))
+    for name in path.parts[1:] if path.anchor else path.parts:
+        if (reason := _reason_against(name)) is not None:
+            raise CannotSave(
+                f"Images cannot be saved in {one_line(str(folder), limit=LONGEST_PATH)}: the name "
+                f"'{one_line(name)}' {reason}.",
+                next_step="Choose another output folder.",
+            )
+
+
+def _reason_against(name: str) -> str | None:
+    if name in {".", ".."}:
+        return None
+    if name != name.rstrip(". "):
+        return "ends with a dot or a space, which Windows would remove"
+    if FORBIDDEN & set(name):
+        return 'contains one of < > : " | ? *, which Windows does not allow'
+    if name.partition(".")[0].strip().upper() in RESERVED:
+        return "is reserved by Windows"
+    return None
+
+
+def _check_length(folder: Path) -> None:
+    length, most = len(os.path.abspath(folder)), _MOST_CHARACTERS - _ROOM  # noqa: PTH100 - Path.absolute() keeps ".."
+    if length <= most or _long_paths_are_enabled():
+        return
+    raise CannotSave(
+        f"The path of the output folder has {length} characters: "
+        f"{one_line(str(folder), limit=LONGEST_PATH)}. This Windows allows {_MOST_CHARACTERS} for each file, "
+        f"and the files in the folder need up to {_ROOM} of them.",
+        next_step=f"Choose a folder with at most {most} characters, or let Windows use long paths: set "
+        f"{_LONG_PATHS[1]} to 1 in the registry under HKEY_LOCAL_MACHINE\\{_LONG_PATHS[0]}, and restart.",
+    )
+
+
+def _long_paths_are_enabled() -> bool:
+    try:
+        import winreg  # noqa: PLC0415 - only Windows has it
+
+        registry: Any = winreg
+        with registry.OpenKey(registry.HKEY_LOCAL_MACHINE, _LONG_PATHS[0]) as key:
+            return bool(registry.QueryValueEx(key, _LONG_PATHS[1])[0])
+    except (ImportError, OSError):
+        return False

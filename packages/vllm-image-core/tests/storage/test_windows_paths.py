@@ -1,0 +1,76 @@
+"""What Windows would refuse or change in the path of a folder is said before any work."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from vllm_image_core.errors import CannotSave
+from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.windows_paths import check_folder_path
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Windows without long paths, emulated on other systems."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr("vllm_image_core.storage.windows_paths._long_paths_are_enabled", lambda: False)
+
+
+@pytest.mark.usefixtures("windows")
+@pytest.mark.parametrize(
+    ("folder", "why"),
+    [
+        ("pics.", "'pics.' ends with a dot or a space"),
+        ("foxes /made", "'foxes ' ends with a dot or a space"),
+        ("con", "'con' is reserved by Windows"),
+        ("made/NUL.images", "'NUL.images' is reserved by Windows"),
+        ("what?", "'what?' contains one of"),
+        ("a|b/c", "'a|b' contains one of"),
+    ],
+)
+def test_a_name_that_windows_would_change_or_refuse_is_refused(folder: str, why: str) -> None:
+    with pytest.raises(CannotSave) as caught:
+        check_folder_path(Path(folder))
+    assert why in caught.value.message
+    assert caught.value.next_step == "Choose another output folder."
+
+
+@pytest.mark.usefixtures("windows")
+@pytest.mark.parametrize(("missing", "name"), [("Q:/pics", "The drive Q:"), ("//nas/x/pics", "//nas/x")])
+def test_a_missing_drive_has_a_sentence_of_its_own(missing: str, name: str) -> None:
+    with pytest.raises(CannotSave, match="is not there") as caught:
+        check_folder_path(Path(missing))
+    assert name in caught.value.message.replace("\\", "/")
+    assert caught.value.next_step == "Connect it, or choose another output folder."
+    with pytest.raises(CannotSave, match="is not there"):
+        Store(Path(missing)).check_writable()
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_path_that_leaves_no_room_for_the_names_of_files_is_refused_before_anything_is_made(
+    tmp_path: Path,
+) -> None:
+    fits = tmp_path / ("a" * (166 - len(str(tmp_path))))  # 167 characters with the separator
+    check_folder_path(fits)
+    with pytest.raises(CannotSave, match="has 169 characters") as caught:
+        Store(Path(f"{fits}bb")).check_writable()
+    assert "at most 167 characters" in caught.value.next_step
+    assert "LongPathsEnabled" in caught.value.next_step
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("windows")
+@pytest.mark.parametrize("folder", ["images", "./images", "../images", "a.b/c d", "console", "com10"])
+def test_any_other_path_is_a_folder(folder: str) -> None:
+    check_folder_path(Path(folder))
+
+
+def test_a_windows_with_long_paths_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr("vllm_image_core.storage.windows_paths._long_paths_are_enabled", lambda: True)
+    check_folder_path(Path("a" * 300))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="other systems have other names")
+def test_other_systems_take_such_names(tmp_path: Path) -> None:
+    Store(tmp_path / "con" / "what? ").check_writable()

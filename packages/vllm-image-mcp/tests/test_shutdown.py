@@ -1,0 +1,57 @@
+"""Signals reach the event loop on every system."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import pytest
+from vllm_image_mcp.shutdown import handle_signals
+
+
+def without_handlers(*_: object) -> None:
+    """As the event loops of Windows do."""
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("emulated", [True, False])
+def test_signals_are_received_in_the_loop_and_their_handlers_come_back(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, *, emulated: bool
+) -> None:
+    received: list[tuple[int, object]] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        if emulated:
+            monkeypatch.setattr(loop, "add_signal_handler", without_handlers)
+        arrived = asyncio.Event()
+
+        def receive(which: int) -> None:
+            received.append((which, asyncio.get_running_loop()))
+            arrived.set()
+
+        before = signal.getsignal(number)
+        with handle_signals(receive):
+            signal.raise_signal(number)
+            await asyncio.wait_for(arrived.wait(), 10)
+        assert received == [(int(number), loop)]
+        if emulated:
+            assert signal.getsignal(number) == before
+
+    asyncio.run(run())
+
+
+def test_outside_the_main_thread_signals_are_left_alone() -> None:
+    async def run() -> None:
+        with handle_signals(lambda _: None):
+            pass
+
+    def in_thread(main: Callable[[], None]) -> None:
+        main()
+
+    async def both() -> None:
+        await asyncio.to_thread(in_thread, lambda: asyncio.run(run()))
+
+    before = signal.getsignal(signal.SIGTERM)
+    asyncio.run(both())
+    assert signal.getsignal(signal.SIGTERM) == before
