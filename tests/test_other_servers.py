@@ -158,6 +158,17 @@ def test_the_shell_names_a_model_and_says_how(local_ai: Standing, tmp_path: Path
     assert "--model" in wrong.stderr
 
 
+def test_the_doctor_looks_at_the_model_that_will_be_used(local_ai: Standing, tmp_path: Path) -> None:
+    plain = shell("doctor", "--vllm-url", local_ai.url, folder=tmp_path)
+    assert "flux.1-dev is loaded" in plain.stdout, plain.stderr
+    assert "Nothing shows that this server is a vLLM-Omni" in plain.stdout
+    named = shell("doctor", "--model", "dreamshaper", "--vllm-url", local_ai.url, folder=tmp_path)
+    assert "dreamshaper is loaded" in named.stdout
+    wrong = shell("doctor", "--model", "flux.2", "--vllm-url", local_ai.url, folder=tmp_path)
+    assert "does not list the model flux.2" in wrong.stdout
+    assert wrong.returncode != 0
+
+
 def shell(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "vllm_image_mcp", *arguments],

@@ -218,6 +218,10 @@ def default_in(tool: Tool, parameter: str) -> str:
         "lora": "none",
         "extra_params": "none",
         "output_format": "png",
+        "count": "1",
+        "zip": "false",
+        "wildcards": "false",
+        "dry_run": "false",
         "max_concurrent": "auto",
         "max_wait": "auto",
     }.get(parameter, "the model's")

@@ -42,7 +42,7 @@ ENTRIES: Final[Mapping[str, Mapping[str, str]]] = {
             '    RequestField("user", str, "A caller.", wire="user", indexed=True),\n'
             '    RequestField("vae_use_tiling", bool, "Tiling.", wire="vae_use_tiling", indexed=True),\n'
             '    RequestField("sharpness", float, "0 to 1.", wire="sharpness", aliases="crispness", '
-            "swept=7, indexed=True),\n"
+            "indexed=True),\n"
         ),
     },
 }

@@ -269,3 +269,62 @@ async def test_the_key_stands_in_clear_in_no_attribute_of_a_studio(
 ) -> None:
     async with Studio(servers, output_dir=tmp_path, api_key="sk-unseen-4711") as studio:
         assert [name for name, value in vars(studio).items() if "sk-unseen-4711" in repr(value)] == []
+
+
+async def test_a_prompt_alone_is_a_batch_and_a_count_gives_it_variations(tmp_path: Path) -> None:
+    server = Server()
+    async with await studio_of(server, tmp_path).batch("a red fox", count=3, width=64, height=64) as batch:
+        assert len([outcome async for outcome in batch]) == 3
+    assert [request.prompt for request in server.requests] == ["a red fox"] * 3
+
+
+async def test_prompts_of_an_iterator_are_varied_too(tmp_path: Path) -> None:
+    server = Server()
+    prompts = iter(["a red fox", {"prompt": "an owl", "size": "64x64"}])
+    batch = studio_of(server, tmp_path).batch(prompts, sweep={"seed": [1, 2]}, aspect_ratio="1:1")
+    async with await batch:
+        assert len([outcome async for outcome in batch]) == 4
+    assert sorted((each.prompt, each.seed, each.size) for each in server.requests) == [
+        *(("a red fox", 1, "1024x1024"), ("a red fox", 2, "1024x1024")),
+        *(("an owl", 1, "64x64"), ("an owl", 2, "64x64")),
+    ]
+
+
+async def test_a_forecast_checks_a_batch_and_sends_and_records_nothing(tmp_path: Path) -> None:
+    server = Server()
+    studio = studio_of(server, tmp_path)
+    forecast = await studio.batch(["a fox", "an owl"], count=2, width=64, height=64).forecast()
+    assert (forecast.images, forecast.bytes) == (4, int(4 * 64 * 64 * 2 * 1.2))
+    assert str(forecast).startswith("4 images, ")
+    with pytest.raises(InvalidRequest, match="Width 1000 is not a multiple of 16"):
+        await studio.batch("a fox", width=1000).forecast()
+    with pytest.raises(InvalidRequest, match="from an iterator cannot be estimated"):
+        await studio.batch(iter(["a fox"])).forecast()
+    assert server.requests == []
+    assert await studio.batches() == ()
+
+
+async def test_a_grid_has_labelled_axes_and_the_files_of_its_images(tmp_path: Path) -> None:
+    server = Server()
+    studio = studio_of(server, tmp_path)
+    sweep = {"seed": [1, 2], "num_inference_steps": [2, 4]}
+    grid = await studio.grid(["a red fox", "a red owl"], sweep=sweep, width=64, height=64)
+    assert [(axis.name, axis.values) for axis in grid.axes or ()] == [
+        ("seed", ["1", "2"]),
+        ("num_inference_steps", ["2", "4"]),
+        ("prompt", ["fox", "owl"]),
+    ]
+    assert len({*grid.paths}) == 8
+    assert grid._repr_jpeg_() == grid.picture.bytes
+    with pytest.raises(InvalidRequest, match="257 images in all"):
+        await studio.grid("a red fox", count=257)
+
+
+async def test_wildcard_files_are_read_from_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "colour.txt").write_text("red\nblue\n", encoding="utf-8")
+    server = Server()
+    studio = Studio(server, output_dir=tmp_path / "images", wildcards_dir=tmp_path / "words")
+    async with await studio.batch("a __colour__ fox", wildcards=True, width=64, height=64) as batch:
+        assert len([outcome async for outcome in batch]) == 2
+    assert sorted(each.prompt for each in server.requests) == ["a blue fox", "a red fox"]

@@ -14,11 +14,11 @@ names of this package:
 - Ask for images: `ImageRequest`, `EditRequest`, `InputImage`, `Quality`; `RequestValues` names the
   parameters of `Studio.generate`.
 - Get them: `GeneratedImage` with its `Picture`, `Receipt` and `ResolvedRequest`.
-- Run batches: `ImageBatch`, whose outcomes are `Done` or `Failed`; `Progress`, `Eta`, `Event`;
-  `BatchSummary` and `FoundBatch` for batches in the journal.
+- Run batches of `Prompts`: `ImageBatch`, whose outcomes are `Done` or `Failed`; `BatchForecast`, `Progress`,
+  `Eta`, `Event`; `BatchSummary` and `FoundBatch` for batches in the journal.
 - Find images in the output folder: `Page`, `Record`, `Query`. Read the parameters in any image file:
   `recall`, `RecalledRequest`.
-- Show images: `ImageSource`, `Axis`, `PreviewFormat`.
+- Show images: `ImageGrid`, `ImageSource`, `Axis`, `PreviewFormat`.
 - Know the server and its model: `Health`, `ServerReport`, `ServedModel`, `Profile`, `Registry`, `Gpu`,
   `GpuReport`, `Estimate`. Use another kind of server: `Backend`.
 - Handle errors: all errors of this package are an `ImageError`; those of the server are a
@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from vllm_image_core.batches.events import Event, EventKind, EventStream
+    from vllm_image_core.batches.forecast import BatchForecast
     from vllm_image_core.batches.handle import ImageBatch
-    from vllm_image_core.batches.ingest import Source as RequestSource
     from vllm_image_core.batches.results import Results
     from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
     from vllm_image_core.batches.worker_pool import Done, Failed, Progress
@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from vllm_image_core.provenance.recall import RecalledInput, RecalledRequest, recall
     from vllm_image_core.requests.edit_request import EditRequest
     from vllm_image_core.requests.edit_resolver import ResolvedEdit
+    from vllm_image_core.requests.expansion import Expansion, Prompts, PromptSource, Variations
     from vllm_image_core.requests.fields import RequestValues
     from vllm_image_core.requests.generated_image import GeneratedImage
     from vllm_image_core.requests.image_request import ImageRequest
@@ -84,13 +85,14 @@ if TYPE_CHECKING:
     from vllm_image_core.storage.query import Query
     from vllm_image_core.storage.record import Record
     from vllm_image_core.studio import Studio
-    from vllm_image_core.studio_views import ImageSource
+    from vllm_image_core.studio_views import ImageGrid, ImageSource
 
 __all__ = [
     "Axis",
     "Backend",
     "BadPicture",
     "BadProfile",
+    "BatchForecast",
     "BatchInUse",
     "BatchMoved",
     "BatchState",
@@ -106,6 +108,7 @@ __all__ = [
     "Event",
     "EventKind",
     "EventStream",
+    "Expansion",
     "Failed",
     "FoundBatch",
     "GeneratedImage",
@@ -115,6 +118,7 @@ __all__ = [
     "ImageBackend",
     "ImageBatch",
     "ImageError",
+    "ImageGrid",
     "ImageRequest",
     "ImageSource",
     "IndexUnavailable",
@@ -136,6 +140,8 @@ __all__ = [
     "PreviewFormat",
     "Profile",
     "Progress",
+    "PromptSource",
+    "Prompts",
     "Quality",
     "Query",
     "RecalledInput",
@@ -144,7 +150,6 @@ __all__ = [
     "Record",
     "RecordedFailure",
     "Registry",
-    "RequestSource",
     "RequestState",
     "RequestValues",
     "ResolvedEdit",
@@ -156,6 +161,7 @@ __all__ = [
     "Size",
     "Studio",
     "UnknownBatch",
+    "Variations",
     "recall",
     "resolve",
 ]
@@ -163,7 +169,7 @@ __all__ = [
 _NAMES: Final = {
     "batches.events": ("Event", "EventKind", "EventStream"),
     "batches.handle": ("ImageBatch",),
-    "batches.ingest": ("RequestSource",),
+    "batches.forecast": ("BatchForecast",),
     "batches.results": ("Results",),
     "batches.summary": ("BatchState", "BatchSummary", "FoundBatch", "ItemReport"),
     "batches.worker_pool": ("Done", "Failed", "Progress", "RequestState"),
@@ -186,6 +192,7 @@ _NAMES: Final = {
     "provenance.recall": ("RecalledInput", "RecalledRequest", "recall"),
     "requests.edit_request": ("EditRequest",),
     "requests.edit_resolver": ("ResolvedEdit",),
+    "requests.expansion": ("Expansion", "PromptSource", "Prompts", "Variations"),
     "requests.fields": ("RequestValues",),
     "requests.generated_image": ("GeneratedImage",),
     "requests.image_request": ("ImageRequest",),
@@ -196,12 +203,12 @@ _NAMES: Final = {
     "storage.query": ("Query",),
     "storage.record": ("Record",),
     "studio": ("Studio",),
-    "studio_views": ("ImageSource",),
+    "studio_views": ("ImageGrid", "ImageSource"),
 }
 """The public names by module; all others are in `errors`."""
 
 _HOMES: Final = {name: module for module, names in _NAMES.items() for name in names}
-_NAMED_THERE: Final = {"RequestSource": "Source", "RequestState": "State"}
+_NAMED_THERE: Final = {"RequestState": "State"}
 
 
 def __getattr__(name: str) -> object:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypedDict, Unpack
+from typing import Literal, Self, TypedDict, Unpack, cast
 
 from pydantic import SecretStr
 from vllm_omni_client.errors import OmniError
@@ -19,7 +19,6 @@ from vllm_image_core.batches.batches import Batches
 from vllm_image_core.batches.concurrency import ConcurrencyChooser
 from vllm_image_core.batches.context import OUTAGE_SECONDS, BatchContext
 from vllm_image_core.batches.handle import ImageBatch
-from vllm_image_core.batches.ingest import Source
 from vllm_image_core.batches.journal import Journal
 from vllm_image_core.batches.summary import BatchList, BatchSummary, FoundBatch
 from vllm_image_core.display.card import Card
@@ -36,22 +35,28 @@ from vllm_image_core.fleet.server import ServerList, ServerReport
 from vllm_image_core.generation.forecast import Forecast
 from vllm_image_core.generation.generator import Generator
 from vllm_image_core.generation.loaded_model import LoadedModel
+from vllm_image_core.imaging.contact_sheet import MAX_PICTURES
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel, choose_model
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import RecalledRequest, recall
 from vllm_image_core.requests.edit_request import EditRequest
+from vllm_image_core.requests.expansion import Expansion, Prompts, PromptSource, Variations
 from vllm_image_core.requests.fields import RANDOM_SEED, RequestValues, with_named_parameters
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputImage
 from vllm_image_core.requests.limits import draw_seed
+from vllm_image_core.requests.wildcards import Wildcards
 from vllm_image_core.storage.edit_inputs import find_inputs
 from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.query import Query
-from vllm_image_core.studio_views import StudioViews
+from vllm_image_core.studio_views import ImageGrid, StudioViews
 from vllm_image_core.text import brief
+
+_WILDCARDS = "wildcards"
+"""The folder of wildcard files, in the output folder unless another is given."""
 
 _GROUP_SECONDS = 0.25
 """For how long entries of the index and measurements may wait to be written together."""
@@ -73,6 +78,8 @@ class Studio(StudioViews):
         output_dir: Folder for the images; created when the first one is saved. ~ is your home folder.
         spill_dir: Folder for finished images that ``output_dir`` cannot take; None creates a private folder
             under the system's temporary folder when it is needed.
+        wildcards_dir: Folder of wildcard files, such as colour.txt for ``__colour__``; None for the folder
+            "wildcards" in ``output_dir``.
         check_space: Whether to check the free disk space before sending a request.
         api_key: Key of a server that was started with one; only used with a URL, as the next four are.
         headers: Headers of every request, for a gateway in front of the server; their values are never shown.
@@ -104,6 +111,7 @@ class Studio(StudioViews):
         *,
         output_dir: Path | str = "generated_images",
         spill_dir: Path | str | None = None,
+        wildcards_dir: Path | str | None = None,
         check_space: bool = True,
         api_key: str | SecretStr | None = None,
         headers: Mapping[str, str | SecretStr] | None = None,
@@ -140,6 +148,12 @@ class Studio(StudioViews):
             check_space=check_space,
             group_seconds=_GROUP_SECONDS,
         )
+        self._wildcards_dir = (
+            self._library.root / _WILDCARDS
+            if wildcards_dir is None
+            else _folder("wildcards_dir", wildcards_dir)
+        )
+        self._draw_seed = draw_seed
         self._timer = timer
         profiles = registry or Registry.builtin()
         profiles = profiles.assuming_edits() if assume_edits else profiles
@@ -338,26 +352,116 @@ class Studio(StudioViews):
         """
         return await asyncio.to_thread(_recall, file, self.output_dir)
 
+    @with_named_parameters()
     def batch(
         self,
-        requests: Source,
+        requests: Prompts,
         *,
+        count: int | None = None,
+        seeds: Sequence[int] | None = None,
+        sweep: Mapping[str, Sequence[object]] | None = None,
+        zip: bool = False,  # noqa: A002 - the grammar's own name, and keyword-only
+        wildcards: bool = False,
         max_concurrent: int | None = None,
         fresh: bool = False,
         recorded_first: bool = False,
+        **values: Unpack[RequestValues],
     ) -> ImageBatch:
-        """Create a batch of requests; it starts when you await, enter or read it. See ``ImageBatch``.
+        """Create a batch of images; it starts when you await, enter or read it. See ``ImageBatch``.
 
         Args:
-            requests: A list, which is checked and recorded completely before the first request is sent; or an
-                iterator of any length, async or not, which is recorded ahead of the requests that are sent.
-            recorded_first: Whether to record an iterator to its end before the first request is sent.
+            requests: A prompt or a list of prompts: text, requests, or objects with the fields of a request
+                and ``size``, ``count``, ``sweep``, ``zip`` or ``wildcards``. A list is checked and recorded
+                completely before the first request is sent. Or an iterator of any length, async or not,
+                which is recorded ahead of the requests that are sent.
+            count: Images for each prompt, with seeds of their own: seed, seed + 1 and so on if one is given.
+            seeds: One for each prompt in a list.
+            sweep: Lists of values by parameter, ``size``, or words of the prompt: an image for each
+                combination, such as ``{"guidance_scale": [3, 5], "red": ["red", "blue"]}``.
+            zip: Pair the swept lists, first with first and so on, instead of combining them.
+            wildcards: Expand ``{red|blue}`` and ``__colour__`` in the prompts: every combination, or a random
+                one for each image of a count.
             max_concurrent: Images in progress at once, at least 1; None for the studio's setting, or as the
                 GPU's memory allows.
             fresh: Generate every image; otherwise requests with a seed return an image that already exists.
+            recorded_first: Whether to record an iterator to its end before the first request is sent.
+            values: For every prompt that does not set it itself.
+
+        Raises:
+            InvalidRequest: A prompt of a list or the sweep cannot be used, or one prompt has more than 1,000
+                images.
         """
+        variations = Variations(count=count, sweep=sweep, zip=zip, wildcards=wildcards)
         return self._batches.new(
-            requests, max_concurrent=max_concurrent, fresh=fresh, recorded_first=recorded_first
+            self.expansion(variations, ImageRequest(prompt="", **values)).requests(requests, seeds=seeds),
+            max_concurrent=max_concurrent,
+            fresh=fresh,
+            recorded_first=recorded_first,
+        )
+
+    @with_named_parameters()
+    async def grid(
+        self,
+        prompts: PromptSource | Sequence[PromptSource],
+        *,
+        count: int | None = None,
+        sweep: Mapping[str, Sequence[object]] | None = None,
+        zip: bool = False,  # noqa: A002 - as in `batch`
+        wildcards: bool = False,
+        longest_side: int = 1536,
+        max_bytes: int = 1_000_000,
+        fresh: bool = False,
+        **values: Unpack[RequestValues],
+    ) -> ImageGrid:
+        """Generate the images of a batch, and draw them in a grid whose columns and rows are labelled.
+
+        The first swept parameter varies from column to column, the second from row to row, and the third, or
+        the prompt, from block to block. Images that are not all combinations of up to three settings are
+        drawn on a numbered sheet.
+
+        Args:
+            prompts: As for ``batch``, with at most 256 images in all.
+            count: As for ``batch``.
+            sweep: As for ``batch``.
+            zip: As for ``batch``.
+            wildcards: As for ``batch``.
+            longest_side: Of the drawing, in pixels, 16 to 4096.
+            max_bytes: Size limit of the drawing, 1024 bytes to 16 MiB.
+            fresh: As for ``batch``.
+            values: As for ``batch``.
+
+        Raises:
+            InvalidRequest: As for ``batch`` and ``xy_grid``; nothing was sent.
+            OmniError: No image could be generated; this is the first failure.
+        """
+        variations = Variations(count=count, sweep=sweep, zip=zip, wildcards=wildcards)
+        listed = prompts if isinstance(prompts, (list, tuple)) else [cast("PromptSource", prompts)]
+        expansion = self.expansion(variations, ImageRequest(prompt="", **values))
+        requests = expansion.expand(listed, most=MAX_PICTURES)
+        batch = await self._batches.new(requests, max_concurrent=None, fresh=fresh, recorded_first=False)
+        await batch.wait()
+        if not batch.images and batch.errors:
+            raise next(iter(batch.errors.values()))
+        return await self.draw_grid(batch, longest_side=longest_side, max_bytes=max_bytes)
+
+    async def draw_grid(
+        self, batch: ImageBatch, *, longest_side: int = 1536, max_bytes: int = 1_000_000
+    ) -> ImageGrid:
+        """Draw the images of a batch that was given as a list in a grid, as ``grid`` does.
+
+        Raises:
+            InvalidRequest: It has more than 256 images; or as for ``xy_grid``.
+        """
+        found = await self.find_batch(batch.id, limit=MAX_PICTURES + 1)
+        return await self._draw_grid(found, [*batch.requests], longest_side=longest_side, max_bytes=max_bytes)
+
+    def expansion(self, variations: Variations, shared: ImageRequest) -> Expansion:
+        """Return what expands the prompts of one batch, with this studio's seeds and wildcard files."""
+        return Expansion(
+            variations,
+            shared=replace(shared, seed=None) if shared.seed == RANDOM_SEED else shared,
+            wildcards=Wildcards(self._wildcards_dir),
+            draw_seed=self._draw_seed,
         )
 
     def resume(self, batch_id: str, *, max_concurrent: int | None = None) -> ImageBatch:

@@ -1,18 +1,26 @@
 """Show images: draw previews, contact sheets and labelled grids in a thread."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from vllm_image_core.batches.summary import FoundBatch
 from vllm_image_core.display.card import Displayed
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.files import read_image_file
 from vllm_image_core.imaging import preview
 from vllm_image_core.imaging.captions import Described, differing_captions
+from vllm_image_core.imaging.grid_axes import Value, grid_axes
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import Axis, PreviewFormat
+from vllm_image_core.requests.fields import SWEPT
 from vllm_image_core.requests.generated_image import GeneratedImage
+from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.record import Record
+
+_PROMPT: Final = "prompt"
 
 ImageSource = GeneratedImage | Record | Picture | Path | str | bytes
 """A generated or found image, a checked picture, a file's path, or its content."""
@@ -51,8 +59,40 @@ def _picture_or_none(image_source: ImageSource) -> Picture | None:
         return None
 
 
+def _cell(request: ImageRequest) -> Mapping[str, Value]:
+    """Return the settings of an image for the labels of a grid; width and height are one, size."""
+    values = {name: getattr(request, name, None) for name in (_PROMPT, *SWEPT)}
+    if request.width is not None and request.height is not None:
+        values = {"size": f"{request.width}x{request.height}", **values, "width": None, "height": None}
+    return {name: value for name, value in values.items() if isinstance(value, (str, int, float))}
+
+
+def _settings(cell: Mapping[str, Value]) -> Mapping[str, Value]:
+    return {name: value for name, value in cell.items() if name != _PROMPT}
+
+
 def _unreadable(message: str) -> BadPicture:
     return BadPicture(message, next_step="Give the path of an image file.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageGrid:
+    """The images of a batch, drawn in a grid. A notebook displays it automatically.
+
+    Attributes:
+        picture: The drawing.
+        axes: Columns, rows and blocks of rows; None if the images form no grid but a numbered sheet.
+        paths: The file of each image, in order; None for one that failed.
+        batch_id: The batch's id.
+    """
+
+    picture: Picture
+    axes: tuple[Axis, ...] | None
+    paths: tuple[Path | None, ...]
+    batch_id: str
+
+    def _repr_jpeg_(self) -> bytes | None:
+        return self.picture.bytes if self.picture.format == "jpeg" else None
 
 
 def _captions(image_sources: Sequence[ImageSource | None]) -> list[str] | None:
@@ -152,22 +192,25 @@ class StudioViews(Displayed):
         *,
         x: Axis,
         y: Axis,
+        z: Axis | None = None,
         longest_side: int = 1536,
         max_bytes: int = 393_216,
         format: PreviewFormat = "webp",  # noqa: A002 - likewise
     ) -> Picture:
-        """Put images in a grid with labelled columns and rows; see ``preview.xy_grid``.
+        """Put images in a grid with labelled columns, rows and blocks; see ``preview.xy_grid``.
 
         Args:
-            pictures: 1 to 256 images row by row, one per pair of values, each as for ``contact_sheet``.
+            pictures: 1 to 256 images row by row, one per combination of values, each as for
+                ``contact_sheet``.
             x: Name and values of the columns.
             y: Name and values of the rows.
+            z: Name and values of the blocks, each with all rows; None for a single one.
             longest_side: As for ``preview``.
             max_bytes: As for ``preview``.
             format: As for ``preview``.
 
         Raises:
-            InvalidRequest: The number of images differs from the number of pairs; or a limit is out of
+            InvalidRequest: The number of images differs from the number of cells; or a limit is out of
                 range, or the grid cannot fit into it.
         """
         return await asyncio.to_thread(
@@ -175,8 +218,31 @@ class StudioViews(Displayed):
                 pictures_of(pictures),
                 x=x,
                 y=y,
+                z=z,
                 longest_side=longest_side,
                 max_bytes=max_bytes,
                 format=format,
             )
         )
+
+    async def _draw_grid(
+        self,
+        found: FoundBatch,
+        requests: Sequence[ImageRequest],
+        *,
+        longest_side: int,
+        max_bytes: int,
+    ) -> ImageGrid:
+        """Draw the images of a batch in a labelled grid, or on a numbered sheet if they form none."""
+        paths, cells = [item.path for item in found.items], [_cell(each) for each in requests]
+        axes = grid_axes(cells)
+        limits = {"longest_side": longest_side, "max_bytes": max_bytes}
+        if axes:
+            x, y, *z = axes
+            picture = await self.xy_grid(paths, x=x, y=y, z=z[0] if z else None, format="jpeg", **limits)
+        else:
+            captions = differing_captions([Described(str(cell[_PROMPT]), _settings(cell)) for cell in cells])
+            picture = await self.contact_sheet(
+                paths, captions=captions, first_number=0, format="jpeg", **limits
+            )
+        return ImageGrid(picture=picture, axes=axes, paths=tuple(paths), batch_id=found.id)

@@ -203,7 +203,7 @@ async def test_an_error_of_the_iterator_ends_the_batch_and_is_raised_to_its_read
         assert batch.over
 
 
-@pytest.mark.parametrize("no_source", ["a fox", b"a fox", None, 7, ImageRequest(prompt="a fox")])
+@pytest.mark.parametrize("no_source", [b"a fox", None, 7])
 async def test_what_no_requests_come_from_is_refused_before_anything_is_recorded(
     batch_server: "BatchServer", tmp_path: Path, no_source: object
 ) -> None:
@@ -213,24 +213,25 @@ async def test_what_no_requests_come_from_is_refused_before_anything_is_recorded
         assert await studio.batches() == ()
 
 
-async def test_a_list_with_something_else_than_requests_is_refused_with_its_position(
+async def test_a_list_with_something_else_than_prompts_is_refused_with_its_position(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    mixed = [*requests(2), "a fox"]
+    mixed = [*requests(2), 7]
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
-        with pytest.raises(InvalidRequest, match=r"^Entry 2 of the batch, counted from 0, is 'a fox'"):
+        with pytest.raises(InvalidRequest, match=r"^A prompt is 7, which is neither text nor") as caught:
             await studio.batch(mixed)  # type: ignore[arg-type]  # that is the fault
+        assert caught.value.__notes__ == ["This is prompt 2 of the list, counted from 0."]
         assert await studio.batches() == ()
 
 
 async def test_an_iterator_of_something_else_stops_the_batch_and_what_came_before_is_made(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
-    mixed = [*requests(2), {"prompt": "a fox"}]
+    mixed = [*requests(2), {"text": "a fox"}]
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
-        batch = await studio.batch(iter(mixed))  # type: ignore[arg-type]  # that is the fault
-        with pytest.raises(InvalidRequest, match=r"^Entry 2 of the batch, counted from 0, is a dict"):
+        batch = await studio.batch(iter(mixed))
+        with pytest.raises(InvalidRequest, match=r"^A prompt has no field 'text'"):
             [outcome async for outcome in batch]
         found = await studio.find_batch(batch.id)
         assert found.state == "stopped"
-        assert "Entry 2" in (found.cause or "")
+        assert "no field 'text'" in (found.cause or "")

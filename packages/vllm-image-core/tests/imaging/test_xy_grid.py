@@ -46,6 +46,20 @@ def test_a_grid_shows_its_pictures_row_by_row_under_their_labels() -> None:
         assert near(image, (right - (2 - column) * step, bottom - (1 - row) * step), wanted)
 
 
+def test_blocks_of_rows_have_headings_above_them() -> None:
+    pictures = [plain(colour) for colour in COLOURS[:6]]
+    x, y = Axis("seed", [1, 2, 3]), Axis("steps", [4])
+    image = xy_grid(pictures, x=x, y=y, z=Axis("prompt", ["a fox", "an owl"])).pil().convert("RGB")
+    flat = xy_grid(pictures, x=Axis("seed", [1, 2, 3]), y=Axis("steps", [4, 4])).pil()
+    assert image.height - flat.height > 2 * 12  # two headings
+    right, bottom = image.width - 20, image.height - 20
+    step = 300 + max(4, 1536 // 160)
+    for column, wanted in enumerate(RGB[3:6]):
+        assert near(image, (right - (2 - column) * step, bottom), wanted)
+    with pytest.raises(InvalidRequest, match="6 images for 9 cells"):
+        xy_grid(pictures, x=x, y=y, z=Axis("prompt", [1, 2, 3]))
+
+
 @pytest.mark.parametrize(
     "label", ["7", "a lighthouse over a stormy sea, in oil, " * 5, "雪の中の狐", "", "x" * 400]
 )

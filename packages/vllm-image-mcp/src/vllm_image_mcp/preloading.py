@@ -21,7 +21,7 @@ _NEEDED: Final = (
     "vllm_image_mcp.jobs.waiting",
     "vllm_image_mcp.results.batch_results",
     "vllm_image_mcp.results.found_images",
-    "vllm_image_mcp.tools.sweeps",
+    "vllm_image_mcp.tools.expansion",
     "vllm_image_mcp.jobs.batch_tracker",
     "vllm_image_mcp.studio_factory",
     "vllm_image_mcp.output_folder",

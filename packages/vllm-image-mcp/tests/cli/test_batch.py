@@ -333,6 +333,39 @@ def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
     assert (again.exit_code, len(omni.requests)) == (0, 3)
 
 
+def test_rows_have_variations_of_their_own_and_those_of_the_options(
+    run_in: RunIn, omni: "OmniServer", tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": "a fox", "size": "128x64", "count": 2},
+        {"prompt": "an {elk|owl}", "wildcards": True},
+        {"prompt": "a bear", "sweep": {"seed": [70, 80]}},
+        {"prompt": "a hare", "sweep": {"sead": [1]}},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    options = ("--seed", "5", "--filename", "animal", "--output-format", "webp")
+    result = run_in("batch", str(tmp_path / "rows.jsonl"), *options, "--json", url=omni.url)
+    assert result.exit_code == 1
+    assert "line 4 refused: sweep has 'sead'" in result.stderr
+    made = sorted((each["prompt"], each["seed"], each["line"]) for each in objects(result))  # type: ignore[type-var]
+    assert made == [
+        *(("a bear", 70, 3), ("a bear", 80, 3), ("a fox", 5, 1), ("a fox", 6, 1)),
+        *(("an elk", 7, 2), ("an owl", 7, 2)),
+    ]
+    names = [path.name for path in sorted((tmp_path / "made").glob("*.webp"))]
+    assert names == [f"animal_{number}.webp" for number in range(1, 7)]
+
+
+def test_a_dry_run_of_a_file_checks_it_and_sends_nothing(
+    run_in: RunIn, omni: "OmniServer", tmp_path: Path
+) -> None:
+    (tmp_path / "rows.csv").write_text("prompt,count\na fox,3\nan owl,\n", encoding="utf-8")
+    result = run_in("batch", str(tmp_path / "rows.csv"), "--sweep", "steps=2,4", "--dry-run", url=omni.url)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("8 images, about ")
+    assert omni.requests == []
+
+
 def test_a_reader_that_has_gone_loses_no_image_that_is_in_progress(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a 🦊\n" * 8, encoding="utf-8")
     size = ("--width", "64", "--height", "64")

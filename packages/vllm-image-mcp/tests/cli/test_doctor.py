@@ -265,7 +265,7 @@ class TestConnection:
 
     @pytest.mark.parametrize("answer", [(404, HTML), (404, b'{"detail":"Not Found"}')])
     def test_another_program(self, doctor: Doctor, scripted: Serve, answer: tuple[int, bytes]) -> None:
-        found = doctor.fault("connection", "--vllm-url", scripted({"/health": answer}))
+        found = doctor.fault("connection", "--vllm-url", scripted({"/health": answer, "/v1/models": answer}))
         assert "Correct the port in --vllm-url" in found["fix"]
 
     def test_a_proxy_before_a_server_that_is_down(self, doctor: Doctor, scripted: Serve) -> None:

@@ -10,7 +10,6 @@ import pytest
 from mcp.types import ImageContent
 from PIL import Image
 from vllm_image_core.imaging.picture import Picture
-from vllm_image_core.imaging.preview import Axis
 from vllm_image_mcp.results import previews
 from vllm_image_mcp.results.previews import Drawing, PreviewSize, SheetEntry, draw_preview, one_picture, sheet
 
@@ -103,46 +102,11 @@ async def test_a_preview_is_drawn_beside_the_event_loop(tmp_path: Path) -> None:
     assert threads[0] != threading.get_ident()
 
 
-def axes(shown: Sequence[SheetEntry]) -> tuple[Axis, Axis] | None:
-    return previews._axes(shown)
-
-
-def test_one_prompt_with_two_parameters_row_by_row_is_a_grid() -> None:
-    cells = [{"seed": seed, "guidance_scale": scale} for scale in (1.0, 2.5) for seed in (7, 8, 9)]
-    assert axes(places(cells, None)) == (
-        Axis(name="seed", values=["7", "8", "9"]),
-        Axis(name="guidance_scale", values=["1", "2.5"]),
-    )
-
-
-def test_one_prompt_with_one_parameter_is_a_row() -> None:
-    cells = [{"seed": 7, "num_inference_steps": steps} for steps in (4, 8)]
-    assert axes(places(cells, None)) == (
-        Axis(name="num_inference_steps", values=["4", "8"]),
-        Axis(name="", values=["a fox"]),
-    )
-
-
-@pytest.mark.parametrize(
-    "cells",
-    [
-        [{"seed": seed} for seed in range(7)],  # too many for a row
-        [{"seed": 7}, {"seed": 7}],  # nothing differs
-        [{"seed": 1, "a": 1}, {"seed": 2, "a": 2}],  # no grid
-        [{"seed": 1, "a": 1}, {"seed": 2}],  # unknown of one
-        [{"a": a, "b": b, "c": c} for a in (1, 2) for b in (1, 2) for c in (1, 2)],
-    ],
-)
-def test_what_is_no_grid_is_a_contact_sheet(cells: list[Mapping[str, str | int | float]]) -> None:
-    assert axes(places(cells, None)) is None
-
-
 def test_other_prompts_are_a_contact_sheet_with_the_prompts() -> None:
     shown = [
         SheetEntry(number=number, path=None, prompt=f"fox {number}", parameters={"seed": number})
         for number in (0, 1)
     ]
-    assert axes(shown) is None
     assert previews._captions(shown) == ["fox 0", "fox 1"]
 
 

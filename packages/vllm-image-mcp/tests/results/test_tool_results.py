@@ -125,7 +125,7 @@ async def test_a_sweep_of_what_the_model_ignores_says_that_its_images_are_the_sa
     assert ignored.structured_content
     assert heeded.structured_content
     same = [note for note in ignored.structured_content["notes"] if "are identical" in note]
-    assert [note.partition(" are")[0] for note in same] == ["Images 0, 1", "Images 2, 3"]
+    assert [note.partition(" are")[0] for note in same] == ["Images 0, 1; and images 2, 3"]
     assert not any("are identical" in note for note in heeded.structured_content["notes"])
 
 
@@ -166,10 +166,10 @@ async def test_a_sweep_that_is_none_is_refused_and_nothing_is_sent(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:
-        wrong = await call(client, "batch_generate", prompts=["fox"], sweep={"width": [64]}, **SMALL)
+        wrong = await call(client, "batch_generate", prompts=["fox"], sweep={"wdth": [64]}, **SMALL)
         bad = await call(client, "batch_generate", prompts=["fox"], sweep={"seed": ["x"]}, **SMALL)
     (text,), _, _ = parts(wrong)
-    assert text.text.startswith("sweep has 'width', which cannot be swept. Use one or two of seed,")
+    assert text.text.startswith("sweep has 'wdth', which is neither a parameter nor in the prompt. Use words")
     assert bad.is_error
     assert omni.requests == []
 

@@ -38,7 +38,7 @@ def tools() -> Mapping[str, Schema]:
         ("edit_image", "input_image", "Use images"),
         ("edit_image", "size", "Use width and height, or aspect_ratio; by default, that of the first image"),
         ("batch_generate", "prompt", "Use prompts"),
-        ("batch_generate", "filename", "Only generate_image, edit_image take filename"),
+        ("batch_generate", "n", "Use count"),
         ("estimate_generation", "n", "Use num_images"),
         (
             "estimate_generation",
@@ -88,7 +88,7 @@ def test_where_to_save_an_image_is_a_slip_unless_its_name_is_given(
     assert sort_names("generate_image", {**GENERATE, name: "a.png"}, tools).slips == {name: "Use filename"}
     named = {**GENERATE, "filename": "a.png", name: "/home/ana/project"}
     assert sort_names("generate_image", named, tools).ignored == (name,)
-    assert sort_names("batch_generate", {"prompts": ["a"], name: "x"}, tools).ignored == (name,)
+    assert sort_names("batch_generate", {"prompts": ["a"], name: "x"}, tools).slips == {name: "Use filename"}
 
 
 @pytest.mark.parametrize("inside", [{"seed": 3}, '{"seed": 3}', '{"seed": 3, "other": 1}'])

@@ -1,6 +1,8 @@
 """Batches through an MCP client: their limits, their progress, and how they are cancelled."""
 
 import asyncio
+import json
+import re
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -350,3 +352,66 @@ async def test_an_image_whose_file_was_removed_since_is_told_and_made_again_when
     assert "its file has been removed" in found["results"][0]["error"]
     assert (again["status"], again["images_generated"]) == ("success", 2)
     assert len(omni.requests) == 3
+
+
+async def test_three_prompts_four_seeds_and_three_values_take_few_arguments_and_are_one_batch(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    omni.runs("Qwen/Qwen-Image")
+    arguments = {
+        "prompts": ["a fox", "an owl", "a bear"],
+        "sweep": {"seed": [1, 2, 3, 4], "guidance_scale": [3, 4, 5]},
+        **SMALL,
+    }
+    assert len(json.dumps(arguments)) <= 300
+    async with connect() as client:
+        planned = await client.call_tool("batch_generate", {**arguments, "dry_run": True})
+        assert omni.requests == []
+        made = await client.call_tool("batch_generate", arguments)
+        assert made.structured_content
+        others = {"batch_id": made.structured_content["batch_id"], "limit": 20, "offset": 20}
+        rest = await client.call_tool("find_images", others)
+    plan = planned.structured_content
+    assert plan
+    assert (plan["status"], plan["images_left"], plan["batch_id"]) == ("dry_run", 36, "")
+    assert re.search(r"36 images, about .* of disk space in ", plan["notes"][-2])
+    assert (made.structured_content["images_generated"], len(omni.requests)) == (36, 36)
+    assert len(made.structured_content["results"]) == 20
+    assert "16 more images are not listed" in made.structured_content["notes"][-1]
+    assert rest.structured_content
+    assert len(rest.structured_content["images"]) == 16
+
+
+async def test_prompts_may_have_settings_of_their_own_however_a_host_writes_them(
+    connect: Connect, omni: "OmniServer", tmp_path: Path
+) -> None:
+    prompts = [
+        {"prompt": "a fox", "size": "128x64", "seed": "7", "steps": 8.0, "filename": "fox"},
+        '{"prompt": "an owl", "seed": -1, "count": "2"}',
+        "a bear",
+    ]
+    async with connect() as client:
+        told = await answer(client, prompts, width=64, height=64, output_format="webp", filename="rest")
+    assert [each["status"] for each in told["results"]] == ["success"] * 4
+    sizes = {sent["prompt"]: (sent["size"], sent["num_inference_steps"]) for sent in omni.requests}
+    assert sizes == {"a fox": ("128x64", 8), "an owl": ("64x64", 4), "a bear": ("64x64", 4)}
+    files = [Path(each["file_path"]).name for each in told["results"]]
+    assert files == ["fox.webp", "rest_1.webp", "rest_2.webp", "rest_3.webp"]
+    assert any("seed -1 means a random seed" in note for note in told["notes"])
+
+
+async def test_a_request_for_more_than_a_thousand_images_is_refused(
+    connect: Connect, omni: "OmniServer"
+) -> None:
+    async with connect() as client:
+        result = await batch(client, ["a fox"] * 20, count=51)
+    assert result.is_error
+    assert text(result).startswith("The prompts ask for 1020 images in all; a batch takes at most 1000.")
+    assert omni.requests == []
+
+
+async def test_wildcards_are_expanded_only_if_asked_for(connect: Connect, omni: "OmniServer") -> None:
+    async with connect() as client:
+        await batch(client, ["a {red|blue} fox"])
+        await batch(client, ["a {red|blue} fox"], wildcards=True)
+    assert sorted(sent["prompt"] for sent in omni.requests) == ["a blue fox", "a red fox", "a {red|blue} fox"]

@@ -41,11 +41,16 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "num_inference_steps": None,
         "guidance_scale": None,
         "seeds": None,
+        "filename": None,
         "quality": None,
         "output_format": None,
         "lora": None,
         "extra_params": None,
+        "count": None,
         "sweep": None,
+        "zip": None,
+        "wildcards": None,
+        "dry_run": None,
         "max_concurrent": None,
         "max_wait": None,
     },
@@ -88,6 +93,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "seed": None,
         "since": None,
         "until": None,
+        "batch_id": None,
         "limit": 10,
         "offset": 0,
     },
@@ -104,7 +110,7 @@ TYPES = {
     "reference_image": "string",
     "layers": "integer",
     "strength": "number",
-    "prompts": ["string"],
+    "prompts": ["string", "object"],
     "negative_prompt": "string",
     "width": "integer",
     "height": "integer",
@@ -122,7 +128,11 @@ TYPES = {
     "max_wait": "number",
     "wait": "boolean",
     "resume": "boolean",
+    "count": "integer",
     "sweep": "object",
+    "zip": "boolean",
+    "wildcards": "boolean",
+    "dry_run": "boolean",
     "lora": "string",
     "extra_params": "object",
     "text": "string",
@@ -262,8 +272,10 @@ def misfits(value: JsonValue, shape: Shape, at: str = "answer") -> list[str]:
 
 
 def json_type(schema: Mapping[str, Any]) -> object:
-    """The type of a parameter's schema: a name, or a name in a list."""
-    return [schema["items"]["type"]] if schema["type"] == "array" else schema["type"]
+    """The type of a parameter's schema: a name, or the names of what a list may hold."""
+    if schema["type"] != "array":
+        return schema["type"]
+    return [each["type"] for each in schema["items"].get("anyOf", [schema["items"]])]
 
 
 def text(result: CallToolResult) -> str:

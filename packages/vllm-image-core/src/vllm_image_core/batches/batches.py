@@ -12,8 +12,9 @@ from typing import Final
 from vllm_image_core.batches.concurrency import Concurrency, ConcurrencyChooser
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Events
+from vllm_image_core.batches.forecast import forecast
 from vllm_image_core.batches.handle import ImageBatch, StartedBatch
-from vllm_image_core.batches.ingest import CheckedJobs, SeededRequests, Source, check_request, check_source
+from vllm_image_core.batches.ingest import CheckedJobs, SeededRequests, Source, check_requests, check_source
 from vllm_image_core.batches.item_states import ItemStates
 from vllm_image_core.batches.lease import Lease, record_new_batch, take_over
 from vllm_image_core.batches.queries import BatchRow, JournalQueries
@@ -34,9 +35,6 @@ _MOST: Final = 1_000_000
 _KEPT: Final = 100
 """Batches kept in memory with their latest images, more if more are running; others are read from the
 journal."""
-
-_YIELD_EVERY: Final = 500
-"""Requests to check before yielding to the event loop."""
 
 _PICTURES_KEPT: Final = 8
 """Least number of images kept in memory for a reader who is a little behind."""
@@ -74,6 +72,7 @@ class Batches:
                     first=recorded_first,
                 ),
                 again=partial(self._begin_resumed, name, max_concurrent, retried=True),
+                forecast=partial(forecast, self._context, requests),
             )
         )
 
@@ -195,26 +194,10 @@ class Batches:
 
     async def _draw_seeds(self, requests: Sequence[ImageRequest], jobs: CheckedJobs) -> SeededRequests:
         """Check all requests against the loaded model, and draw their seeds."""
-        if not requests:
-            raise InvalidRequest(
-                "A batch needs at least one request.", parameter="requests", value=0, allowed="1 or more"
-            )
-        for position, request in enumerate(requests):
-            check_request(request, position)
         drawn = SeededRequests(tuple(requests))
-        for position, request in enumerate(requests):
-            try:
-                job = await self._context.generator.check(request)
-            except InvalidRequest as error:
-                if len(requests) > 1:
-                    error.add_note(
-                        f"This is entry {position} of the batch, counted from 0; nothing was sent."
-                    )
-                raise
+        async for position, job in check_requests(requests, self._context.generator):
             drawn.add(await store_inputs(job.request, self._context.library.root))
             jobs.add(position, job)
-            if position % _YIELD_EVERY == _YIELD_EVERY - 1:
-                await asyncio.sleep(0)
         return drawn
 
     async def _begin_resumed(

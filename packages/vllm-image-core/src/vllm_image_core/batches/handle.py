@@ -13,6 +13,7 @@ from vllm_omni_client.errors import OmniError
 
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Event, Events, EventStream
+from vllm_image_core.batches.forecast import BatchForecast
 from vllm_image_core.batches.item_states import ImageOutcome, ItemStates
 from vllm_image_core.batches.notebook_cell import CellRun, explained
 from vllm_image_core.batches.outcomes import Errors, Images, OutcomeReader
@@ -20,7 +21,7 @@ from vllm_image_core.batches.results import Results
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.worker_pool import BatchId, Progress, State
 from vllm_image_core.display.card import Card, Displayed, time_text
-from vllm_image_core.errors import BatchMoved, ImageError
+from vllm_image_core.errors import BatchMoved, ImageError, InvalidRequest
 from vllm_image_core.estimation.backlog import Eta
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
@@ -58,6 +59,7 @@ class StartedBatch:
 
 
 Begin = Callable[[Events], Awaitable[StartedBatch]]
+Forecast = Callable[[], Awaitable[BatchForecast]]
 
 
 class ImageBatch(Displayed):
@@ -79,8 +81,10 @@ class ImageBatch(Displayed):
         *,
         begin: Begin,
         again: Begin,
+        forecast: Forecast | None = None,
     ) -> None:
         self.id = batch_id
+        self._forecast = forecast
         self._context = context
         self._begin = begin
         self._again = again
@@ -132,6 +136,23 @@ class ImageBatch(Displayed):
     def results(self) -> Results:
         """All outcomes in the order of the requests, to iterate over or as a data frame; see ``Results``."""
         return Results(self, lambda: self._outcomes)
+
+    async def forecast(self) -> BatchForecast:
+        """Check the requests of a new batch, and estimate its time and disk space, without starting it.
+
+        Raises:
+            InvalidRequest: The batch was resumed, its requests are not a list, or one does not fit the model.
+            OmniError: The server does not report its model.
+        """
+        if self._forecast is None:
+            raise InvalidRequest(
+                "A resumed batch has no forecast.",
+                parameter="batch",
+                value=self.id,
+                allowed="a new batch",
+                next_step="See its eta once it has started.",
+            )
+        return await self._forecast()
 
     @property
     def requests(self) -> Sequence[ImageRequest]:

@@ -14,16 +14,16 @@ from typing import Final, overload
 
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimation.work import Work
+from vllm_image_core.generation.generator import Generator
 from vllm_image_core.generation.job import ResolvedJob
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.text import brief
 
 __all__ = [
     "MOST",
     "CheckedJobs",
     "SeededRequests",
     "Source",
-    "check_request",
+    "check_requests",
     "check_source",
     "chunks",
     "pull_chunks",
@@ -131,6 +131,8 @@ class _Thread:
 Source = Iterable[ImageRequest] | AsyncIterable[ImageRequest]
 
 _ALLOWED: Final = "a list or an iterator of ImageRequest or EditRequest"
+_YIELD_EVERY: Final = 500
+"""Requests to check before yielding to the event loop."""
 
 
 def check_source(source: object) -> None:
@@ -143,18 +145,29 @@ def check_source(source: object) -> None:
         raise _no_request(source, f"A batch takes {_ALLOWED}, not {type(source).__name__}.")
 
 
-def check_request(request: object, position: int) -> None:
-    """Refuse an entry of a batch that is not a request.
+async def check_requests(
+    requests: Sequence[ImageRequest], generator: Generator
+) -> AsyncGenerator[tuple[int, ResolvedJob]]:
+    """Check the requests of a list against the loaded model, and yield each as a job with its position.
 
     Raises:
-        InvalidRequest: It is not an ImageRequest or EditRequest.
+        InvalidRequest: There are none, or one does not fit the model; a note gives its position.
+        OmniError: The server does not report its model.
     """
-    if not isinstance(request, ImageRequest):
-        raise _no_request(
-            request,
-            f"Entry {position} of the batch, counted from 0, is {brief(request)}, not an ImageRequest or "
-            "EditRequest.",
+    if not requests:
+        raise InvalidRequest(
+            "A batch needs at least one request.", parameter="requests", value=0, allowed="1 or more"
         )
+    for position, request in enumerate(requests):
+        try:
+            job = await generator.check(request)
+        except InvalidRequest as error:
+            if len(requests) > 1:
+                error.add_note(f"This is entry {position} of the batch, counted from 0; nothing was sent.")
+            raise
+        yield position, job
+        if position % _YIELD_EVERY == _YIELD_EVERY - 1:
+            await asyncio.sleep(0)
 
 
 def _no_request(value: object, message: str) -> InvalidRequest:
@@ -245,16 +258,10 @@ async def chunks(source: Source) -> AsyncGenerator[list[ImageRequest]]:
 
     An async source yields as soon as it has one request, however long the next may take; so does an iterator
     once it was moved to a thread.
-
-    Raises:
-        InvalidRequest: An entry is not a request.
     """
-    some, count = _pump(source) if isinstance(source, AsyncIterable) else pull_chunks(source), 0
+    some = _pump(source) if isinstance(source, AsyncIterable) else pull_chunks(source)
     try:
         async for chunk in some:
-            for position, request in enumerate(chunk, count):
-                check_request(request, position)
-            count += len(chunk)
             yield chunk
     finally:
         await some.aclose()

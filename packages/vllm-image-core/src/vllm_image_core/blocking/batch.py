@@ -55,6 +55,7 @@ class BlockingBatch(Blocking[ImageBatch]):
         return self._iterate(self._loop.call(self._wrapped.events))
 
     show = waiting(ImageBatch.show)
+    forecast = waiting(ImageBatch.forecast)
     wait = waiting(ImageBatch.wait)
     cancel = waiting(ImageBatch.cancel)
     close = waiting(ImageBatch.close)

@@ -11,6 +11,7 @@ from vllm_image_core.blocking.loop_thread import LoopThread
 from vllm_image_core.blocking.methods import Attribute, Blocking, forwarded, same_parameters, waiting
 from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.studio import Studio
+from vllm_image_core.studio_views import ImageGrid
 
 __all__ = ["BlockingStudio"]
 
@@ -68,6 +69,8 @@ class BlockingStudio(Blocking[Studio]):
     preview = waiting(Studio.preview)
     contact_sheet = waiting(Studio.contact_sheet)
     xy_grid = waiting(Studio.xy_grid)
+    grid = waiting(Studio.grid)
+    expansion = forwarded(Studio.expansion)
 
     model = waiting(Studio.model)
     health = waiting(Studio.health)
@@ -87,6 +90,11 @@ class BlockingStudio(Blocking[Studio]):
     def resume(self, *args: Any, **kwargs: Any) -> BlockingBatch:  # noqa: ANN401 - those of `Studio.resume`
         """Resume a batch."""
         return self._start(self._wrapped.resume(*args, **kwargs))
+
+    @same_parameters(Studio.draw_grid)
+    def draw_grid(self, batch: BlockingBatch, **limits: Any) -> ImageGrid:  # noqa: ANN401 - likewise
+        """Draw the images of a batch in a grid."""
+        return self._loop.wait_for(self._wrapped.draw_grid(batch._wrapped, **limits))  # noqa: SLF001 - its own
 
     def _start(self, batch: ImageBatch) -> BlockingBatch:
         self._loop.wait_for(_started(batch))

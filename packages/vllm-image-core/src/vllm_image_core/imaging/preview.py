@@ -66,14 +66,15 @@ def xy_grid(
     *,
     x: Axis,
     y: Axis,
+    z: Axis | None = None,
     longest_side: int = 1536,
     max_bytes: int = 393_216,
     format: PreviewFormat = "webp",  # noqa: A002 - likewise
 ) -> Picture:
-    """Draw images in a table whose columns and rows are labelled with the values that differ.
+    """Draw images in a table whose columns, rows and blocks of rows are labelled with what differs.
 
     The arguments and errors are those of `Studio.xy_grid`.
     """
     budget = ByteBudget(longest_side=longest_side, max_bytes=max_bytes, format=format)
-    grid = XYGrid(pictures, x=x, y=y, longest_side=longest_side)
+    grid = XYGrid(pictures, x=x, y=y, z=z, longest_side=longest_side)
     return budget.encode(grid.draw)

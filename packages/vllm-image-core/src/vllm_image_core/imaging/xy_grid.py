@@ -1,4 +1,4 @@
-"""Draw an X/Y grid: images in a table whose columns and rows are labelled with the values that differ."""
+"""Draw an X/Y/Z grid: images in a table whose columns, rows and blocks of rows are labelled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,25 +55,46 @@ class _Layout:
     """The width of the rows' labels."""
     top: int
     """The height of the columns' labels."""
+    heading: int
+    """The height of the heading of a block of rows; 0 if there is only one block."""
+    block: int
+    """How many rows a block has."""
 
     def place(self, row: int, column: int) -> tuple[int, int]:
         """Return the upper left corner of a cell."""
-        return self.left + column * (self.box.width + self.gap), self.top + row * (self.box.height + self.gap)
+        headings = self.heading * (row // self.block + 1)
+        return (
+            self.left + column * (self.box.width + self.gap),
+            self.top + headings + row * (self.box.height + self.gap),
+        )
 
 
 class XYGrid:
     """A grid of images that are decoded once and drawn at any size up to the first."""
 
-    def __init__(self, pictures: Sequence[Picture | None], *, x: Axis, y: Axis, longest_side: int) -> None:
-        for parameter, axis in (("x", x), ("y", y)):
+    def __init__(
+        self,
+        pictures: Sequence[Picture | None],
+        *,
+        x: Axis,
+        y: Axis,
+        z: Axis | None = None,
+        longest_side: int,
+    ) -> None:
+        blocks = z or Axis("", [""])
+        for parameter, axis in (("x", x), ("y", y), ("z", blocks)):
             if not axis.values:
                 message = f"The axis {parameter} has no values."
                 raise InvalidRequest(message, parameter=parameter, value=0, allowed="one or more values")
-        check_count(pictures, expected=len(x.values) * len(y.values))
+        check_count(pictures, expected=len(x.values) * len(y.values) * len(blocks.values))
         self._text = TextDrawing()
-        self._columns, self._rows = len(x.values), len(y.values)
+        self._columns, self._block = len(x.values), len(y.values)
+        self._rows = self._block * len(blocks.values)
         self._x_name, self._y_name = map(self._text.drawable, (x.name, y.name))
-        self._x_labels, self._y_labels = self._labels(x, "x"), self._labels(y, "y")
+        self._x_labels = self._labels(x, "x")
+        self._y_labels = self._labels(y, "y") * len(blocks.values)
+        name = self._text.drawable(blocks.name)
+        self._headings = [f"{name} {each}".strip() for each in self._labels(blocks, "z")] if z else []
         self._shape = CellShape.of(pictures)
         self._images = thumbnails(pictures, self._layout(longest_side).box)
 
@@ -88,6 +109,7 @@ class XYGrid:
             row, column = divmod(index, self._columns)
             draw_cell(grid, pen, image, at=layout.place(row, column), box=layout.box)
         self._draw_columns(pen, layout)
+        self._draw_headings(pen, layout)
         self._draw_rows(pen, layout)
         return grid if max(grid.size) <= longest_side else fit(grid, Size(longest_side, longest_side))
 
@@ -99,7 +121,8 @@ class XYGrid:
         return self._best_layout(draw_side(side, lambda within: self._size(self._best_layout(within))))
 
     def _size(self, layout: _Layout) -> tuple[int, int]:
-        return layout.place(self._rows, self._columns)
+        right, below = layout.place(self._rows - 1, self._columns)
+        return right, below + layout.box.height + layout.gap
 
     def _best_layout(self, side: int) -> _Layout:
         """Choose the layout with as many label lines above the columns as the labels need."""
@@ -117,8 +140,12 @@ class XYGrid:
         letters = max(12, min(24, round(side / max(self._columns, self._rows) / 14)))
         left = self._label_width(side, letters, gap)
         top = gap + (lines + bool(self._x_name)) * line_height(letters) + gap
-        box = self._shape.within((side - left) / self._columns - gap, (side - top) / self._rows - gap)
-        return _Layout(box=box, gap=gap, letters=letters, left=left, top=top)
+        heading = line_height(letters) + gap if self._headings else 0
+        high = side - top - heading * len(self._headings)
+        box = self._shape.within((side - left) / self._columns - gap, high / self._rows - gap)
+        return _Layout(
+            box=box, gap=gap, letters=letters, left=left, top=top, heading=heading, block=self._block
+        )
 
     def _label_width(self, side: int, letters: int, gap: int) -> int:
         """Return the width of the widest row label or the axis's name, up to a limit where they wrap."""
@@ -138,11 +165,20 @@ class XYGrid:
             self._text.draw(pen, (middle, layout.gap), name[0], size=size, fill=_NAME_INK, align="middle")
         for column, label in enumerate(self._x_labels):
             left, top = layout.place(0, column)
+            top -= layout.heading
             lines = self._lines(label, layout.letters, layout.box.width)
             for above, line in enumerate(reversed(lines), start=1):
                 y = top - layout.gap // 2 - above * line_height(layout.letters)
                 middle = left + layout.box.width / 2
                 self._text.draw(pen, (middle, y), line, size=size, fill=INK, align="middle")
+
+    def _draw_headings(self, pen: "ImageDraw.ImageDraw", layout: _Layout) -> None:
+        font = self._text.font(layout.letters)
+        for number, heading in enumerate(self._headings):
+            left, top = layout.place(number * layout.block, 0)
+            right, _ = layout.place(0, self._columns)
+            line = self._text.lines(heading, size=layout.letters, width=right - left, most=1)[0]
+            pen.text((left, top - layout.heading), line, fill=INK, font=font)
 
     def _draw_rows(self, pen: "ImageDraw.ImageDraw", layout: _Layout) -> None:
         width = layout.left - 2 * layout.gap

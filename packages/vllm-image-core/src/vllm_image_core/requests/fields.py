@@ -121,7 +121,7 @@ class RequestField:
             tool takes the others inside `extra_params`.
         short: Other names for it in batch files and sweeps, separated by spaces.
         aliases: What other programs call it, likewise; a tool that gets such a name points to this field.
-        swept: Its place in the list of parameters that a sweep may vary; None if it cannot be swept.
+        swept: Whether a sweep may vary it.
         indexed: Whether the index of the output folder holds it.
     """
 
@@ -140,7 +140,7 @@ class RequestField:
     shown_in: frozenset[Surface] = _EVERYWHERE
     short: str = ""
     aliases: str = ""
-    swept: int | None = None
+    swept: bool = True
     indexed: bool = False
 
     @property
@@ -207,16 +207,16 @@ def _wire_schemas() -> Mapping[str, Mapping[str, Any]]:
 # fmt: off
 REQUEST_FIELDS: Final = (
     RequestField("prompt", str, "Text description of the image.", wire="prompt", shown_in=frozenset(TOOLS),
-        indexed=True, aliases="prompts positive_prompt prompt_text text_prompt image_prompt"),
+        swept=False, indexed=True, aliases="prompts positive_prompt prompt_text text_prompt image_prompt"),
     RequestField("images", object,
         "file_path or name of images made here, or files in allowed folders. No URLs.",
-        shown_in=frozenset({"edit_image"}),
+        shown_in=frozenset({"edit_image"}), swept=False,
         aliases="image input_image input_images image_path image_paths image_url image_urls init_image "
         "source_image source_images base_image picture pictures "
         "image_file image_files original_image"),
     RequestField("mask", object, "As images: white may change, black stays. Only for models that inpaint.",
         "Mask image: white where the image may change.", shown_in=frozenset({"edit_image", "edit"}),
-        aliases="mask_image inpaint_mask mask_path masks"),
+        swept=False, aliases="mask_image inpaint_mask mask_path masks"),
     RequestField("mask_box", AreaLists, "[[left, top, right, bottom]] to change, in pixels or fractions.",
         "Box that may change, in pixels or fractions of the image; several with ';' in between.",
         form="areas", metavar="LEFT,TOP,RIGHT,BOTTOM", shown_in=_EDITS,
@@ -233,7 +233,7 @@ REQUEST_FIELDS: Final = (
         "How many times larger each side becomes, 1.1 to 4; for models with a strength.", range=(1.1, 4),
         shown_in=_EDITS, aliases="upscale_factor enlarge scale_factor"),
     RequestField("reference_image", object, "Image of a subject or a style to take over.",
-        "Image from which to take a subject or a style.", shown_in=_EDITS,
+        "Image from which to take a subject or a style.", shown_in=_EDITS, swept=False,
         aliases="ref_image reference_images ref_images style_image"),
     RequestField("strength", float, "0 to 1: how far it may depart from the image, if the model supports it.",
         "0 to 1: how far the result may differ from the image.", wire="strength",
@@ -245,8 +245,7 @@ REQUEST_FIELDS: Final = (
     RequestField("resolution", int, "", "640 or 1024, for the same models, instead of a size.",
         wire="resolution", shown_in=frozenset({"edit"})),
     RequestField("negative_prompt", str, "What to avoid. Some models ignore it.",
-        "What to keep out of the image.", wire="negative_prompt",
-        shown_in=_EVERYWHERE - {"batch"}, swept=6, indexed=True,
+        "What to keep out of the image.", wire="negative_prompt", indexed=True,
         aliases="neg_prompt neg negative negative_prompts avoid exclude"),
     RequestField("width", int, "Pixels.", "Image width in pixels.", metavar="PIXELS",
         indexed=True,
@@ -256,36 +255,35 @@ REQUEST_FIELDS: Final = (
         aliases="h image_height output_height height_px"),
     RequestField("aspect_ratio", str, 'E.g. "16:9"; overrides width/height.',
         'Aspect ratio, such as "16:9"; overrides width and height.', metavar="W:H",
-        swept=5,
         aliases="ratio aspect ar image_ratio image_aspect_ratio"),
     RequestField("num_inference_steps", int, "Diffusion steps, 1 to 200.", "Number of inference steps.",
-        option="--steps", wire="num_inference_steps", swept=3, indexed=True, short="steps",
+        option="--steps", wire="num_inference_steps", indexed=True, short="steps",
         aliases="step n_steps num_steps inference_steps sampling_steps sample_steps step_count "
         "diffusion_steps denoising_steps number_of_steps inference_step_count"),
     RequestField("guidance_scale", float, "CFG scale, 0 to 20.", "How closely to follow the prompt.",
-        wire="guidance_scale", swept=2, indexed=True, short="guidance cfg",
+        wire="guidance_scale", indexed=True, short="guidance cfg",
         aliases="cfg_scale true_cfg_scale true_cfg scale cfg_guidance guidance_strength cfg_value "
         "text_guidance classifier_free_guidance"),
     RequestField("seed", int, "For reproducibility. Default: random.", "Seed. Default, and -1: random.",
         wire="seed", allowed="a signed 64-bit integer, preferably from 0 to 4294967295",
-        shown_in=_EVERYWHERE - {"batch"}, swept=1, indexed=True,
+        shown_in=_EVERYWHERE - {"batch"}, indexed=True,
         aliases="seeds random_seed rng_seed noise_seed manual_seed seed_value"),
     RequestField("filename", str, "A plain name, no folders. Default: time and hash.",
-        "File name. Default: the time and a hash.", metavar="NAME",
-        shown_in=_EVERYWHERE - {"batch_generate", "batch"},
+        "File name. Default: the time and a hash.", metavar="NAME", swept=False,
         aliases="file file_name output output_file output_filename output_name output_path save_path save_as "
         "file_path image_name out"),
     RequestField("quality", Quality, "Preset for omitted settings: draft is fast, best slow.",
         "Preset for any settings you omit; `standard` uses the model's defaults.", noun="a quality",
-        swept=4, aliases="preset quality_preset image_quality quality_level"),
-    RequestField("tag", str, "A label to find the image by.", shown_in=frozenset(), indexed=True),
+        aliases="preset quality_preset image_quality quality_level"),
+    RequestField("tag", str, "A label to find the image by.", shown_in=frozenset(), swept=False,
+        indexed=True),
     RequestField("output_format", OutputFormat, "Default: png.",
         "File format. Default: png, the only lossless one.", wire="output_format",
         noun="a supported format", shown_in=_EVERYWHERE,
         aliases="format image_format file_format file_type image_type output_type extension ext mime_type"),
     RequestField("lora", str, "LoRA on the server: PATH:SCALE.",
         "LoRA: its path on the server or its name in the profile, and a scale, such as /loras/ink:0.8.",
-        wire="lora", form="lora", swept=7, indexed=True,
+        wire="lora", form="lora", indexed=True,
         aliases="loras lora_path lora_name lora_request adapter lora_adapter"),
     RequestField("flow_shift", float, "", "Shift of the flow-matching schedule.", wire="flow_shift",
         shown_in=_GENERATES, indexed=True, aliases="shift sigma_shift timestep_shift"),
@@ -319,9 +317,7 @@ PLAIN_FIELDS: Final = tuple(
 SENT_TEXTS: Final = frozenset(each.name for each in REQUEST_FIELDS if each.kind == "text" and each.wire)
 """The fields whose text is sent to the server, such as the prompts."""
 
-SWEPT: Final = tuple(
-    each.name for each in sorted(REQUEST_FIELDS, key=lambda each: each.swept or 0) if each.swept is not None
-)
+SWEPT: Final = tuple(each.name for each in REQUEST_FIELDS if each.swept)
 """The names of the fields that a sweep may vary."""
 
 SHORT_NAMES: Final = {short: each.name for each in REQUEST_FIELDS for short in each.short.split()}

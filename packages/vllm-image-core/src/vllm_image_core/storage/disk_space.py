@@ -32,12 +32,13 @@ def check_space(folder: Path, *, pixels: int) -> None:
     free, needed = shutil.disk_usage(folder).free, required_bytes(pixels)
     if free < needed:
         raise NotEnoughSpace(
-            f"Not enough space in {one_line(str(folder), limit=300)}: {_format_size(free)} is free, about "
-            f"{_format_size(needed)} is needed. Nothing was sent.",
+            f"Not enough space in {one_line(str(folder), limit=300)}: {format_size(free)} is free, about "
+            f"{format_size(needed)} is needed. Nothing was sent.",
             free_bytes=free,
             needed_bytes=needed,
         )
 
 
-def _format_size(size: int) -> str:
+def format_size(size: int) -> str:
+    """Return a number of bytes in words, such as "1.5 GB"."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"  # noqa: PLR2004 - a gigabyte

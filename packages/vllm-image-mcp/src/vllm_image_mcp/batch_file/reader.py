@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
-from typing import BinaryIO, Final, Literal, cast, get_args
+from typing import Any, BinaryIO, Final, Literal, cast, get_args
 
+from vllm_image_core.requests.expansion import PROMPT_FIELDS
 from vllm_image_core.requests.fields import REQUEST_FIELDS, SHORT_NAMES
-from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import brief, one_line
 
 from vllm_image_mcp.batch_file.csv_records import csv_records
@@ -20,12 +20,20 @@ __all__ = ["FORMATS", "NOT_UTF8", "FileFormat", "Row", "UnreadableFile", "format
 FileFormat = Literal["text", "csv", "jsonl"]
 FORMATS: Final[tuple[str, ...]] = get_args(FileFormat)
 
-_COLUMNS: Final = {each.name: each.kind for each in REQUEST_FIELDS if hasattr(ImageRequest, each.name)}
+_COLUMNS: Final = {
+    **{each.name: each.kind for each in REQUEST_FIELDS if each.name in PROMPT_FIELDS},
+    "size": "text",
+    "count": "integer",
+    "sweep": "object",
+    "zip": "boolean",
+    "wildcards": "boolean",
+}
 _NAMES: Final = tuple(_COLUMNS)
 _FAULTS: Final = {
     "integer": "is not an integer",
     "number": "is not a number",
     "boolean": "is neither true nor false",
+    "object": "is not a JSON object",
 }
 _BOOLEANS: Final = {"true": True, "false": False}
 _SEPARATORS: Final = (",", ";", "\t", "|")
@@ -50,7 +58,7 @@ class Row:
 
     Attributes:
         line: Its line number, from 1.
-        values: Fields of an `ImageRequest`, unchecked.
+        values: Fields of a prompt, unchecked; see `expansion.PromptSource`.
         refusal: Why the row has no values; None if it has.
     """
 
@@ -260,7 +268,7 @@ def _is_row(header: Sequence[str], cells: Sequence[str]) -> bool:
     return bool(numbers) or not any(cell.startswith(" ") for cell in cells[1:])
 
 
-def _value(name: str, cell: str, *, decimal_comma: bool) -> str | int | float | None:
+def _value(name: str, cell: str, *, decimal_comma: bool) -> Any:  # noqa: ANN401 - by column
     """Convert a cell to its column's type; None if it should be a number and is not."""
     try:
         match _COLUMNS[name]:
@@ -270,6 +278,8 @@ def _value(name: str, cell: str, *, decimal_comma: bool) -> str | int | float | 
                 return float(cell.replace(",", ".") if decimal_comma else cell)
             case "boolean":
                 return _BOOLEANS.get(cell.lower())
+            case "object":
+                return json.loads(cell)
             case _:
                 return cell
     except ValueError:

@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "models": "List the known models, or show one with its sources.",
     "recall": "Read from an image file how it was made.",
     "resume": "Generate the missing images of an interrupted batch.",
+    "sweep": "Generate variations of one or several prompts: --count 4, or --sweep guidance_scale=3,4,5.",
 }
 """The commands, with the first sentence of their help; each is defined in the module of its name."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.requests.fields import RANDOM_SEED
 from vllm_image_core.requests.image_request import ImageRequest
 
 from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
@@ -19,7 +19,7 @@ from vllm_image_mcp.error_messages import sentence
 from vllm_image_mcp.options import GroupedOptions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from vllm_image_mcp.batch_file import Row
     from vllm_image_mcp.state import State
@@ -47,6 +47,7 @@ _MOST_REASONS = 1_000
     callback=shared_options.none_if_random,
     help="Seed of the first row; the next gets N + 1, and so on. Default, and -1: random.",
 )
+@shared_options.variation_options
 @shared_options.fresh
 @shared_options.as_json
 @with_state
@@ -55,6 +56,7 @@ async def batch(
     file: BinaryIO,
     *,
     kind: str | None,
+    dry_run: bool,
     fresh: bool,
     as_json: bool,
     **options: Any,  # noqa: ANN401 - click's options, by name
@@ -63,18 +65,25 @@ async def batch(
 
     A text FILE has one prompt per line. A .csv file has a header with the columns prompt, width, seed and so
     on; a .jsonl file has one object per line with the same names. Options fill in whatever a row does not
-    set. Use - as FILE to read standard input.
+    set. Rows may also have size, count, sweep, zip and wildcards. Use - as FILE to read standard input.
 
     All rows are recorded before the first request is sent: after a crash, `resume ID` generates the missing
     images. Invalid rows are reported by line number, and the others are generated. Press Ctrl-C to finish
     the images in progress and stop, twice to stop at once. The exit status is 1 if a row was refused or an
     image failed.
     """
-    from vllm_image_mcp.cli.batch_progress import BatchProgress  # noqa: PLC0415 - slow to import
+    from vllm_image_mcp.cli.batch_progress import BatchProgress, show_forecast  # noqa: PLC0415 - slow to import
 
     source = _BatchSource(file, kind, options)
     state.check_folder()
     requests = source.requests(state)
+    if dry_run:
+        listed = [each async for each in requests]
+        if listed:
+            show_forecast(await state.studio.batch(listed).forecast(), as_json=as_json)
+        else:
+            source.check_any()
+        return 1 if source.refused else 0
     first = await anext(requests, None)
     if first is None:
         source.check_any()
@@ -98,24 +107,32 @@ class _BatchSource:
         refused: How many rows were refused.
     """
 
-    def __init__(self, file: BinaryIO, kind: str | None, options: Mapping[str, Any]) -> None:
+    def __init__(self, file: BinaryIO, kind: str | None, options: dict[str, Any]) -> None:
         self.name = str(getattr(file, "name", "-"))
         self.lines = array("L")
         self.refused = 0
         self._rows = rows(file, kind or format_of(self.name))  # type: ignore[arg-type]  # one of the choices
-        self._seed: int | None = options["seed"]
-        self._defaults = {name: value for name, value in options.items() if name != "seed"}
+        self._variations = shared_options.take_variations(options)
+        self._seed: int | None = options.pop("seed")
+        self._shared = ImageRequest(prompt="", **options)
         self._reported: set[str] = set()
         self._reasons: defaultdict[str, list[int]] = defaultdict(list)
 
     async def requests(self, state: State) -> AsyncIterator[ImageRequest]:
         """Yield the requests that the loaded model accepts; report the refused rows at the end."""
-        for count, row in enumerate(self._read()):
-            request = None if row.refusal else self._request(row, count)
-            why = row.refusal if request is None else await _refusal(state, request)
-            if request is None or why is not None:
-                self._refuse(row.line, why or "")
-            else:
+        expansion = state.studio.expansion(self._variations, self._shared)
+        for row in self._read():
+            values = self._with_seed(row)
+            try:
+                requests = [] if row.refusal else expansion.of_prompt(values)
+                why = row.refusal
+                for request in requests:
+                    await state.studio.check(request)
+            except InvalidRequest as error:
+                requests, why = [], sentence(error)
+            if why is not None:
+                self._refuse(row.line, why)
+            for request in requests:
                 self.lines.append(row.line)
                 yield request
         self._report_refused()
@@ -133,13 +150,15 @@ class _BatchSource:
         except UnreadableFile as error:
             raise click.UsageError(f"{self.name} cannot be used: {error}.") from error
 
-    def _request(self, row: Row, count: int) -> ImageRequest:
-        values: dict[str, Any] = {**self._defaults, **row.values}
-        if self._seed is not None:
-            values.setdefault("seed", self._seed + count)
-        if values.get("seed") == RANDOM_SEED:
-            del values["seed"]
-        return ImageRequest(**values)
+    def _with_seed(self, row: Row) -> Mapping[str, object]:
+        """The values of a row; its seed follows those of the rows above if the first one was given."""
+        if self._seed is None:
+            return row.values
+        seed, count = self._seed, row.values.get("count", self._variations.count)
+        self._seed += count if isinstance(count, int) else 1
+        sweep = row.values.get("sweep")
+        swept = isinstance(sweep, Mapping) and not {"seed", "seeds"}.isdisjoint(cast("Any", sweep))
+        return row.values if swept else {"seed": seed, **row.values}
 
     def _refuse(self, line: int, why: str) -> None:
         self.refused += 1
@@ -152,15 +171,6 @@ class _BatchSource:
         for why, lines in self._reasons.items():
             echo(f"{_format_lines(lines)}: {why}", err=True)
         self._reasons.clear()
-
-
-async def _refusal(state: State, request: ImageRequest) -> str | None:
-    """Say why the loaded model does not accept a request; None if it does."""
-    try:
-        await state.studio.check(request)
-    except InvalidRequest as error:
-        return sentence(error)
-    return None
 
 
 def _format_lines(lines: Sequence[int]) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from vllm_image_core.batches.forecast import BatchForecast
     from vllm_image_core.batches.handle import ImageBatch
     from vllm_image_core.batches.item_states import ImageOutcome
 
@@ -150,6 +151,16 @@ class BatchProgress:
             echo(f"The removed images can be generated again. {next_step}", err=True)
         for note in self._notes:
             echo(note.replace("Use fresh", "Use --fresh"), err=True)
+
+
+def show_forecast(forecast: BatchForecast, *, as_json: bool) -> None:
+    """Print what a batch would take, before it is started."""
+    if as_json:
+        seconds, basis = forecast.eta.seconds, forecast.eta.basis
+        values = {"images": forecast.images, "seconds": seconds, "basis": basis, "bytes": forecast.bytes}
+        echo(json_line(values))
+    else:
+        echo(str(forecast))
 
 
 def time_left(eta: Eta) -> str:

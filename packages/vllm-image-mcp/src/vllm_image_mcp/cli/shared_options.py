@@ -1,14 +1,26 @@
 """Define the options that several commands share, with one help text for each."""
 
+import json
 import re
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from contextlib import suppress
+from dataclasses import fields
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import click
-from vllm_image_core.requests.fields import RANDOM_SEED, RequestField, Surface, fields_shown_in
+from vllm_image_core.requests.expansion import MOST_IMAGES, Variations
+from vllm_image_core.requests.fields import (
+    RANDOM_SEED,
+    REQUEST_FIELDS,
+    SHORT_NAMES,
+    RequestField,
+    Surface,
+    fields_shown_in,
+)
 
 from vllm_image_mcp.command_line import PathArgument
 
+_RANGE: Final = re.compile(r"(-?\d+)\.\.(-?\d+)", re.ASCII)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
 
 
@@ -54,6 +66,67 @@ def request_options(command: Surface) -> Option:
         return function
 
     return add_options
+
+
+def variation_options(function: CommandT) -> CommandT:
+    """Give a command the options that vary its prompts; they arrive as a `Variations`, and `dry_run`."""
+    options = (
+        click.option("--count", type=int, metavar="N", help="Images per prompt, with different seeds."),
+        click.option(
+            "--sweep",
+            multiple=True,
+            metavar="NAME=A,B,...",
+            callback=_sweep,
+            help="Values of a parameter, of size, or of words in the prompt: seed=1..4, "
+            "size=512x512,768x512, red=red,blue, or a JSON list. Repeat it for all combinations.",
+        ),
+        click.option("--zip", is_flag=True, help="Pair the swept values instead of combining them."),
+        click.option("--wildcards", is_flag=True, help="Expand {red|blue} and __file__ in prompts."),
+        click.option("--dry-run", is_flag=True, help="Only check, and estimate images, time and disk space."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def take_variations(options: dict[str, Any]) -> Variations:
+    """Remove the options of `variation_options` from a command's other options, and return them."""
+    return Variations(**{each.name: options.pop(each.name) for each in fields(Variations)})
+
+
+def _sweep(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, list[object]] | None:
+    """Read the values of each --sweep; None if there is none."""
+    found: dict[str, list[object]] = {}
+    for each in given:
+        name, separator, text = each.partition("=")
+        if not (separator and name and text):
+            raise click.BadParameter(f"{each!r} is not NAME=A,B,...; use seed=1,2,3, for example.")
+        name = SHORT_NAMES.get(name, name)
+        kind = next((field.kind for field in REQUEST_FIELDS if field.name == name), "text")
+        found[name] = [_number(value, kind) for value in _values(text)]
+    return found or None
+
+
+def _values(text: str) -> list[object]:
+    if text.startswith("["):
+        try:
+            listed = json.loads(text)
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} is not a JSON list: {error}.") from error
+        return cast("list[object]", listed)
+    if numbers := _RANGE.fullmatch(text):
+        first, last = int(numbers[1]), int(numbers[2])
+        return list(range(first, min(last, first + MOST_IMAGES) + 1))
+    return [value.strip() for value in text.split(",")]
+
+
+def _number(value: object, kind: str) -> object:
+    """A value as a number, if its parameter takes numbers and it is one; otherwise it is refused later."""
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        return {"integer": int, "number": float}.get(kind, str)(value)
+    return value
 
 
 def _option(field: RequestField) -> Option:

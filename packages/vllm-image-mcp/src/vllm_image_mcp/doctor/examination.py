@@ -122,7 +122,11 @@ async def check_servers(settings: Settings, registry: Registry) -> Mapping[str, 
             return [Finding(check="connection", status="failed", subject=url, detail=error.message, fix=fix)]
         return list(
             check_server(
-                facts, registry=registry, has_key=settings.key is not None, total_vram_gb=total_vram_gb
+                facts,
+                registry=registry,
+                has_key=settings.key is not None,
+                total_vram_gb=total_vram_gb,
+                wanted=settings.model,
             )
         )
 

@@ -1,15 +1,17 @@
 """Check a server: its connection, key, model, routes, release, metrics and GPU memory."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from vllm_image_core.estimation.estimator import misfit
 from vllm_image_core.models.registry import Registry
-from vllm_image_core.models.served import ServedModel, match_served_model
+from vllm_image_core.models.served import ServedModel, choose_model, match_served_model
 from vllm_image_core.text import one_line
 from vllm_omni_client.capabilities import GENERATIONS_PATH, Capabilities
 from vllm_omni_client.errors import (
     BadReply,
+    ModelChanged,
     NotFound,
     OmniError,
     ServerUnreachable,
@@ -35,7 +37,12 @@ _ANOTHER_PROGRAM: Final = (
 
 
 def check_server(
-    facts: ServerFacts, *, registry: Registry, has_key: bool, total_vram_gb: float | None
+    facts: ServerFacts,
+    *,
+    registry: Registry,
+    has_key: bool,
+    total_vram_gb: float | None,
+    wanted: str | None = None,
 ) -> Iterator[Finding]:
     """Yield the findings about a server; a check that needs an answer that is missing is left out.
 
@@ -44,6 +51,7 @@ def check_server(
         registry: The model profiles.
         has_key: Whether an API key is configured.
         total_vram_gb: Memory of the server's GPU in GB; None if unknown.
+        wanted: The model to use if the server lists several; None for the first one with a profile.
     """
     connection = check_connection(facts)
     yield connection
@@ -53,11 +61,12 @@ def check_server(
     yield key
     if key.status == "failed":
         return
+    facts = _with_chosen_model(facts, registry, wanted)
     model = check_model(facts)
     yield model
     yield check_routes(facts)
     if model.status != "failed" and not isinstance(facts.models, OmniError):
-        served = match_served_model(facts.models, registry)
+        served = match_served_model(facts.models, registry, wanted)
         yield check_profile(facts, served)
         yield check_memory(facts, served, total_vram_gb=total_vram_gb)
     yield check_release(facts)
@@ -123,8 +132,21 @@ def check_key(facts: ServerFacts, *, has_key: bool) -> Finding:
             return _finding(facts, "key", "ok", "The server needs no API key.")
 
 
+def _with_chosen_model(facts: ServerFacts, registry: Registry, wanted: str | None) -> ServerFacts:
+    """Return the facts with the model first that requests will name."""
+    if isinstance(facts.models, OmniError):
+        return facts
+    try:
+        return replace(facts, models=choose_model(facts.models, registry, wanted))
+    except ModelChanged as error:
+        return replace(facts, models=error)
+
+
 def check_model(facts: ServerFacts) -> Finding:
     """Whether a model is loaded."""
+    if isinstance(facts.models, ModelChanged):
+        error = facts.models
+        return _finding(facts, "model", "failed", f"{error.message}.", next_step(error))
     if isinstance(facts.models, OmniError) or not facts.models.data:
         return _finding(
             facts,
@@ -195,6 +217,16 @@ def check_memory(facts: ServerFacts, served: ServedModel, *, total_vram_gb: floa
 def check_release(facts: ServerFacts) -> Finding:
     """Which release the server is, and which fields of a request it would ignore."""
     known = facts.capabilities
+    if isinstance(known, Capabilities) and not known.is_vllm_omni and _shows_something(known):
+        reads = (
+            "it describes the fields that it reads"
+            if known.source == "openapi"
+            else "seed, steps and guidance are sent, and may not be read"
+        )
+        detail = f"Nothing shows that this server is a vLLM-Omni: {reads}."
+        return _finding(
+            facts, "release", "info", detail, "docs/servers.md says what works with other servers."
+        )
     if isinstance(known, OmniError) or known.version is None or known.numbers is None:
         return _finding(
             facts,
@@ -215,6 +247,11 @@ def check_release(facts: ServerFacts) -> Finding:
         return _finding(facts, "release", "warning", f"{name} would ignore {', '.join(ignored)}.", update)
     newer = "; it is newer than 0.30, the newest tested" if known.numbers > _TESTED else ""
     return _finding(facts, "release", "ok", f"{name} reads every field of a request{newer}.")
+
+
+def _shows_something(known: Capabilities) -> bool:
+    """Whether a server that is not known to be a vLLM-Omni describes itself or reports a version."""
+    return known.source == "openapi" or known.numbers is not None
 
 
 def check_metrics(facts: ServerFacts) -> Finding:

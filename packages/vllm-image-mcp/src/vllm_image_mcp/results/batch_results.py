@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from vllm_image_core.errors import ImageError
-from vllm_image_core.text import one_line, path_text
+from vllm_image_core.text import LONGEST_PATH, one_line, path_text
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.error_messages import explain, explain_recorded, with_program_names
@@ -19,6 +19,7 @@ from vllm_image_mcp.results.parameters_used import (
     common_parameters,
     differing_parameters,
     parameters_of_record,
+    parameters_of_request,
     shorten,
 )
 from vllm_image_mcp.results.previews import SheetEntry
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mcp.types import ResourceLink
+    from vllm_image_core.batches.forecast import BatchForecast
     from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
+    from vllm_image_core.requests.image_request import ImageRequest
     from vllm_image_core.storage.record import Record
 
     from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
@@ -45,7 +48,10 @@ _REMOVED: Final = (
     "The image was generated, but its file has been removed from the folder. get_batch with resume=true "
     "generates it again."
 )
+_MOST_GROUPS: Final = 3
 _MOST_LISTED: Final = 50
+"""Batches in one list."""
+
 _GOING_ON: Final = frozenset({"running", "paused", "interrupted", "stopped"})
 _GIVEN_UP: Final = (
     "The call that started it was given up: no more requests are sent, and those already sent are saved. "
@@ -120,9 +126,68 @@ def batch_result(
             *_mixed_models_note(models),
             *_identical_notes(found.items, results),
             *of_images,
-            *_omitted_note(found),
+            *_cut_note(found),
         ],
     )
+
+
+def batch_forecast(
+    expected: BatchForecast, first: Sequence[ImageRequest], *, notes: Sequence[str], folder: Path
+) -> BatchResult:
+    """The result of a dry run: what a batch would take, and its first images.
+
+    Args:
+        expected: What it would take.
+        first: Its first requests.
+        notes: The server's own.
+        folder: The output folder.
+    """
+    where = one_line(str(folder), limit=LONGEST_PATH)
+    more = expected.images - len(first)
+    return BatchResult(
+        status="dry_run",
+        batch_id="",
+        total_time_seconds=0.0,
+        images_generated=0,
+        images_failed=0,
+        images_left=expected.images,
+        seconds_left=None if expected.eta.seconds is None else round(expected.eta.seconds, 1),
+        max_concurrent=None,
+        parameters={},
+        results=[
+            BatchImage(
+                index=index,
+                prompt=shorten(request.prompt),
+                status="waiting",
+                file_path=None,
+                generation_time_seconds=None,
+                seed=request.seed,
+                parameters=parameters_of_request(request),
+                server=None,
+            )
+            for index, request in enumerate(first)
+        ],
+        notes=[
+            *notes,
+            f"Nothing was sent. {expected} in {where}. Call again without dry_run to generate them.",
+            *([f"{more} more images are not listed."] if more else []),
+        ],
+    )
+
+
+def first_images(answer: BatchResult, *, total: int, most: int) -> BatchResult:
+    """A result with at most so many images, and a note on the others; the contact sheet shows more.
+
+    Args:
+        answer: The result with all images that are known.
+        total: How many images the batch has.
+        most: How many images to list.
+    """
+    more = total - most
+    if more <= 0:
+        return answer
+    note = f"{more} more images are not listed; find_images with this batch_id finds them."
+    return answer.model_copy(update={"results": answer.results[:most], "notes": [*answer.notes, note]})
 
 
 def lacks_files(found: FoundBatch) -> bool:
@@ -150,28 +215,27 @@ def _mixed_models_note(models: Sequence[str]) -> list[str]:
 
 
 def _identical_notes(items: Sequence[ItemReport], results: Sequence[BatchImage]) -> list[str]:
-    """The notes on images of identical requests, as from a sweep of a setting the model ignores."""
+    """The note on images of identical requests, as from a sweep of a setting the model ignores."""
     groups: dict[object, list[int]] = {}
     for item, each in zip(items, results, strict=True):
         if each.status == "success" and item.operation is None:
             groups.setdefault((item.prompt, each.seed, *sorted(each.parameters.items())), []).append(
                 each.index
             )
-    return [
-        f"Images {', '.join(map(str, alike))} are identical: with this model, they have the same prompt, "
-        "seed and settings. To see differences, vary the seed or a setting that the model uses."
-        for alike in groups.values()
-        if len(alike) > 1
-    ]
+    alike = [", ".join(map(str, group)) for group in groups.values() if len(group) > 1]
+    if not alike:
+        return []
+    more = f" (and {len(alike) - _MOST_GROUPS} more groups)" if len(alike) > _MOST_GROUPS else ""
+    note = (
+        f"Images {'; and images '.join(alike[:_MOST_GROUPS])}{more} are identical: with this model, they "
+        "have the same prompt, seed and settings. To see differences, vary the seed or a setting that the "
+        "model uses."
+    )
+    return [note]
 
 
-def _omitted_note(found: FoundBatch) -> list[str]:
-    cut = any(len(item.prompt) > LONGEST_PROMPT for item in found.items)
-    more = found.recorded - len(found.items)
-    return [
-        *([_CUT] if cut else []),
-        *([f"{more} more images are not listed; find_images finds them."] if more > 0 else []),
-    ]
+def _cut_note(found: FoundBatch) -> list[str]:
+    return [_CUT] if any(len(item.prompt) > LONGEST_PROMPT for item in found.items) else []
 
 
 def _settings(

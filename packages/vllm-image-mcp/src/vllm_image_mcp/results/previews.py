@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from typing import Final, Literal
 
 from mcp.types import Annotations, ImageContent
 from vllm_image_core.errors import BadPicture, ImageError
+from vllm_image_core.imaging.captions import Described, differing_captions
+from vllm_image_core.imaging.grid_axes import grid_axes
 from vllm_image_core.imaging.picture import Picture
-from vllm_image_core.imaging.preview import Axis, contact_sheet, preview, xy_grid
-from vllm_image_core.text import one_line
+from vllm_image_core.imaging.preview import contact_sheet, preview, xy_grid
 
 _logger = logging.getLogger(__name__)
 
@@ -28,10 +28,6 @@ _LEAST_BYTES: Final = 8_000
 
 _MOST_FILE_BYTES: Final = 67_108_864
 """Larger files are not opened for a preview."""
-
-_CAPTION: Final = 60
-_MOST_COLUMNS: Final = 6
-"""A single row of more images would show too little of each."""
 
 
 Limits = Mapping[PreviewSize, tuple[int, int]]
@@ -74,7 +70,7 @@ def one_picture(path: Path) -> Drawing:
 
 
 def sheet(places: Sequence[SheetEntry]) -> Drawing:
-    """A numbered contact sheet, or a labelled grid if the images differ only in one or two parameters."""
+    """A numbered contact sheet, or a labelled grid if the images combine up to three settings."""
     if len(places) == 1 and (path := places[0].path):
         return one_picture(path)
     return Drawing(lambda side, most: _many(places, side, most), _SHEET)
@@ -101,8 +97,11 @@ async def draw_preview(drawing: Drawing, size: PreviewSize, *, room: int) -> Ima
 
 def _many(places: Sequence[SheetEntry], side: int, most: int) -> Picture:
     pictures = [_read_if_there(place.path) for place in places]
-    if axes := _axes(places):
-        return xy_grid(pictures, x=axes[0], y=axes[1], longest_side=side, max_bytes=most, format=_FORMAT)
+    if axes := grid_axes([{"prompt": place.prompt, **place.parameters} for place in places]):
+        x, y, *z = axes
+        return xy_grid(
+            pictures, x=x, y=y, z=z[0] if z else None, longest_side=side, max_bytes=most, format=_FORMAT
+        )
     return contact_sheet(
         pictures,
         captions=_captions(places),
@@ -130,49 +129,4 @@ def _read_if_there(path: Path | None) -> Picture | None:
 
 def _captions(places: Sequence[SheetEntry]) -> list[str]:
     """The captions that distinguish the cells: prompts, or the differing parameters of one prompt."""
-    if len({place.prompt for place in places}) > 1:
-        return [one_line(place.prompt, limit=_CAPTION) for place in places]
-    names = _differing(places)
-    return [
-        ", ".join(f"{name} {_label(place.parameters[name])}" for name in names if name in place.parameters)
-        for place in places
-    ]
-
-
-def _differing(places: Sequence[SheetEntry]) -> list[str]:
-    names = dict.fromkeys(name for place in places for name in place.parameters)
-    return [name for name in names if len({place.parameters.get(name) for place in places}) > 1]
-
-
-def _axes(places: Sequence[SheetEntry]) -> tuple[Axis, Axis] | None:
-    """The columns and rows of a grid, if the entries form one: the same prompt, row by row."""
-    names = _differing(places)
-    if len({place.prompt for place in places}) > 1 or not 1 <= len(names) <= 2:  # noqa: PLR2004 - two axes
-        return None
-    if any(name not in place.parameters for name in names for place in places):
-        return None
-    if len(names) == 1:
-        values = _values(names[0], places)
-        if len(values) != len(places) or len(values) > _MOST_COLUMNS:
-            return None
-        return _axis(names[0], values), Axis(name="", values=[one_line(places[0].prompt, limit=_CAPTION)])
-    first, second = (place.parameters for place in places[:2])
-    across = next((name for name in names if first[name] != second[name]), names[0])
-    down = next(name for name in names if name != across)
-    columns, rows = _values(across, places), _values(down, places)
-    cells = [(place.parameters[down], place.parameters[across]) for place in places]
-    if cells != list(itertools.product(rows, columns)):
-        return None
-    return _axis(across, columns), _axis(down, rows)
-
-
-def _values(name: str, places: Sequence[SheetEntry]) -> list[Value]:
-    return list(dict.fromkeys(place.parameters[name] for place in places))
-
-
-def _axis(name: str, values: Sequence[Value]) -> Axis:
-    return Axis(name=name, values=[_label(value) for value in values])
-
-
-def _label(value: Value) -> str:
-    return f"{value:g}" if isinstance(value, float) else one_line(str(value), limit=_CAPTION)
+    return differing_captions([Described(place.prompt, place.parameters) for place in places])

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from vllm_image_core.requests.fields import PLAIN_FIELDS
 
 BatchStatus = Literal[
-    "success", "partial", "failed", "cancelled", "running", "paused", "interrupted", "stopped"
+    "success", "partial", "failed", "cancelled", "running", "paused", "interrupted", "stopped", "dry_run"
 ]
 StatusAsText = Annotated[BatchStatus, WithJsonSchema({"type": "string"})]
 """The same without the list of values, which the schema of batch_generate already has."""

@@ -40,7 +40,7 @@ _ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "sweep": ("grid", "parameter_sweep", "matrix"),
         "num_images": ("image_count", "images"),
         _SEVERAL: (
-            *("n", "num_images", "count", "batch_size", "num_outputs", "number_of_images", "n_images"),
+            *("n", "num_images", "batch_size", "count", "num_outputs", "number_of_images", "n_images"),
             *("num_samples", "n_samples", "samples", "batch_count", "num_images_per_prompt", "n_iter"),
         ),
         "batch_id": ("batch", "batch_ids", "job_id"),
@@ -83,8 +83,7 @@ _HINTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         _SEVERAL: {
             "generate_image": "It generates one image; use batch_generate for several",
             "edit_image": "It generates one image; call it once for each, with a different seed",
-            "batch_generate": "It generates one image per prompt; for several images of one prompt, use "
-            'sweep, such as {"seed": [1, 2]}',
+            "batch_generate": "Use count",
             "estimate_generation": "Use num_images",
         },
     }
@@ -93,7 +92,7 @@ _HINTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 _SHAPING: Final = frozenset(
     {
         *(each.name for tool in TOOLS for each in fields_shown_in(tool)),
-        *("prompts", "seeds", "sweep", "max_concurrent", "num_images"),
+        *("prompts", "seeds", "count", "sweep", "zip", "wildcards", "max_concurrent", "num_images"),
     }
 )
 """Parameters that shape the image: one that another tool has was meant, and is not a host's field."""

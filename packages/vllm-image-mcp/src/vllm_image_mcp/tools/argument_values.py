@@ -22,11 +22,14 @@ _LONGEST_NUMBER: Final = 40
 """Characters; no parameter takes a longer number."""
 _LARGEST_EXPONENT: Final = 40
 
-_SWEPT: Final[Mapping[str, str]] = {
+_KINDS: Final[Mapping[str, str]] = {
     "seeds": "integer",
+    "count": "integer",
+    "zip": "boolean",
+    "wildcards": "boolean",
     **{name: each.kind for each in REQUEST_FIELDS for name in (each.name, *each.short.split())},
 }
-"""The types of swept values, whose schema says only that they are numbers or text."""
+"""The types of swept values, and of the settings of one prompt, whose schemas do not say them."""
 
 _DEFAULTS: Final[Mapping[str, frozenset[str]]] = {
     "max_concurrent": frozenset({"auto"}),
@@ -34,6 +37,7 @@ _DEFAULTS: Final[Mapping[str, frozenset[str]]] = {
 }
 """Words by which the documentation calls a parameter's default."""
 
+_OBJECT: Final = {"type": "object"}
 _MOST_SEEDS: Final = 2**32
 
 Schema = Mapping[str, Any]
@@ -64,17 +68,29 @@ def draw_random_seeds(arguments: Mapping[str, object]) -> tuple[dict[str, object
     drawn = dict(arguments)
     if _is_random(drawn.get("seed")):
         del drawn["seed"]
-    seeds, sweep = drawn.get("seeds"), drawn.get("sweep")
+    seeds, sweep, prompts = drawn.get("seeds"), drawn.get("sweep"), drawn.get("prompts")
     if isinstance(seeds, list):
         drawn["seeds"] = _draw(cast("list[object]", seeds))
     if isinstance(sweep, dict):
-        drawn["sweep"] = {
-            name: _draw(cast("list[object]", values))
-            if name in _SEEDS and isinstance(values, list)
-            else values
-            for name, values in cast("dict[object, object]", sweep).items()
-        }
+        drawn["sweep"] = _with_drawn_seeds(cast("dict[object, object]", sweep))
+    if isinstance(prompts, list):
+        drawn["prompts"] = [
+            _with_drawn_seeds(cast("dict[object, object]", each)) if isinstance(each, dict) else each
+            for each in cast("list[object]", prompts)
+        ]
     return drawn, drawn != dict(arguments)
+
+
+def _with_drawn_seeds(values: dict[object, object]) -> dict[object, object]:
+    """Draw the seeds of a sweep, and of one prompt."""
+    drawn = {
+        name: _draw(cast("list[object]", value)) if name in _SEEDS and isinstance(value, list) else value
+        for name, value in values.items()
+        if not (name in _SEEDS and _is_random(value))
+    }
+    if isinstance(sweep := drawn.get("sweep"), dict):
+        drawn["sweep"] = _with_drawn_seeds(cast("dict[object, object]", sweep))
+    return drawn
 
 
 def _draw(seeds: list[object]) -> list[object]:
@@ -97,11 +113,22 @@ def _convert(name: str, value: object, schema: Schema) -> object:
     match schema.get("type"):
         case "array":
             items = cast("Schema", schema.get("items", {}))
-            return _list(value, items.get("type"))
+            return _list(value, "prompt" if _OBJECT in items.get("anyOf", ()) else items.get("type"))
         case "object":
             return _sweep(value) if name == "sweep" else _from_json(value)
         case kind:
             return _scalar(value, kind)
+
+
+def _prompt(value: object) -> object:
+    """Convert the settings of one prompt that is an object, or text that is one as JSON."""
+    settings = _from_json(value) if isinstance(value, str) and value.lstrip().startswith("{") else value
+    if not isinstance(settings, dict):
+        return value
+    return {
+        name: _sweep(each) if name == "sweep" else _scalar(each, _KINDS.get(str(name)))
+        for name, each in cast("dict[object, object]", settings).items()
+    }
 
 
 def _scalar(value: object, kind: object) -> object:
@@ -112,6 +139,8 @@ def _scalar(value: object, kind: object) -> object:
             return _number(value)
         case "boolean":
             return _boolean(value)
+        case "prompt":
+            return _prompt(value)
         case _:
             return value
 
@@ -151,7 +180,7 @@ def _sweep(value: object) -> object:
     if not isinstance(sweep, dict):
         return value
     return {
-        name: _list(values, _SWEPT.get(str(name)))
+        name: _list(values, _KINDS.get(str(name)))
         for name, values in cast("dict[object, object]", sweep).items()
     }
 

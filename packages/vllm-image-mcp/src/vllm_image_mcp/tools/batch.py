@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final, Unpack
 
@@ -11,7 +10,7 @@ from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver import Context, Resolve
 from mcp.types import CallToolResult
 from vllm_image_core.errors import ImageError
-from vllm_image_core.requests.fields import RequestValues, without_rare_fields
+from vllm_image_core.requests.fields import RequestValues
 
 from vllm_image_mcp.jobs.wait_limits import answer_deadline
 from vllm_image_mcp.results.tool_reply import reply, with_notes
@@ -21,13 +20,17 @@ from vllm_image_mcp.tools.checks import check_switch
 from vllm_image_mcp.tools.consent import Consent, consent
 from vllm_image_mcp.tools.parameters import (
     BatchId,
+    Count,
+    DryRun,
     MaxConcurrent,
     MaxWait,
     Prompts,
     Resume,
     Seeds,
     Sweep,
+    UseWildcards,
     Wait,
+    Zip,
     with_fields_of,
 )
 
@@ -41,7 +44,10 @@ if TYPE_CHECKING:
     from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
 
 MOST_LISTED: Final = 20
-"""Images of a batch in one result, and finished batches in one list; batches started here are no larger."""
+"""Images of a batch in one result, and finished batches in one list."""
+
+_MOST_DRAWN: Final = 100
+"""Images on one contact sheet: more would be too small."""
 
 _MOST_BATCHES: Final = 1_000
 _CUT_OFF: Final = frozenset({"interrupted"})
@@ -66,25 +72,40 @@ async def batch_generate(
     agreed: Annotated[ElicitationResult[Consent], Resolve(consent)],
     prompts: Prompts,
     seeds: Seeds = None,
+    count: Count = None,
     sweep: Sweep = None,
+    zip: Zip = None,  # noqa: A002 - the grammar's own name, and keyword-only
+    wildcards: UseWildcards = None,
+    dry_run: DryRun = None,
     max_concurrent: MaxConcurrent = None,
     max_wait: MaxWait = None,
     **values: Unpack[RequestValues],
 ) -> Annotated[CallToolResult, BatchResult]:
-    """Generate up to 20 images concurrently: one per prompt, or one prompt with a sweep of settings.
+    """Generate several images at once: up to 20 prompts and variations of them, 1,000 images in all.
 
-    Returns each image's path and seed, and a contact sheet numbered by index (a labelled grid for a sweep).
+    Returns each path and seed, and a contact sheet numbered by index, or a labelled grid.
     One failure does not stop the others. After max_wait the rest goes on: get_batch waits for it by
     batch_id, cancel_batch stops it.
     """
-    from vllm_image_core.requests.image_request import ImageRequest  # noqa: PLC0415 - the server starts without it
+    from vllm_image_mcp.tools.expansion import expand_prompts  # noqa: PLC0415 - the server starts without it
 
-    from vllm_image_mcp.tools.sweeps import expand_requests  # noqa: PLC0415 - likewise
-
-    shared = ImageRequest(prompt="", **without_rare_fields(values))
+    state = ctx.request_context.lifespan_context
+    estimate_only = check_switch("dry_run", dry_run, default=False)
+    requests = expand_prompts(
+        state,
+        prompts,
+        seeds=seeds,
+        count=count,
+        sweep=sweep,
+        pairing=zip,
+        wildcards=wildcards,
+        values=values,
+    )
+    if estimate_only:
+        return await _forecast_reply(state, requests)
     return await generate_many(
         ctx,
-        expand_requests(prompts, seeds, sweep, shared=shared, draw_seed=lambda: secrets.randbelow(2**32)),
+        requests,
         agreed=agreed.action == "accept" and agreed.data.go_on,
         max_concurrent=max_concurrent,
         max_wait=max_wait,
@@ -183,14 +204,27 @@ async def _batch_reply(state: State, batch_id: str, *, failing: bool = False) ->
     from vllm_image_mcp.results import batch_results  # noqa: PLC0415 - the server starts without it
     from vllm_image_mcp.results.previews import sheet  # noqa: PLC0415 - likewise
 
-    result = await _batch_result(state, await state.studio.find_batch(batch_id, limit=MOST_LISTED))
+    found = await state.studio.find_batch(batch_id, limit=_MOST_DRAWN)
+    result = await _batch_result(state, found)
+    shown = batch_results.first_images(result, total=found.recorded, most=MOST_LISTED)
     return await reply(
-        result,
+        shown,
         state.settings,
-        links=batch_results.links_of(result),
+        links=batch_results.links_of(shown),
         drawing=sheet(batch_results.sheet_entries(result)) if result.images_generated else None,
         is_error=failing and result.status == "failed",
     )
+
+
+async def _forecast_reply(state: State, requests: Sequence[ImageRequest]) -> CallToolResult:
+    """The reply to a dry run: what a batch would take, and its first images."""
+    from vllm_image_mcp.results.batch_results import batch_forecast  # noqa: PLC0415 - the server starts without it
+
+    expected = await state.studio.batch(requests).forecast()
+    result = batch_forecast(
+        expected, requests[:MOST_LISTED], notes=state.notes, folder=state.studio.output_dir
+    )
+    return await reply(result, state.settings)
 
 
 async def _batch_result(state: State, found: FoundBatch) -> BatchResult:

@@ -3,8 +3,6 @@
 Each function raises `InvalidRequest` for an argument that cannot be used.
 """
 
-from collections.abc import Sequence
-
 from vllm_image_core import checks
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.text import brief
@@ -18,10 +16,8 @@ MOST_FOUND = 20
 """Maximum images in one result of find_images: more would be too small on its contact sheet."""
 
 
-def prompts_with_seeds(
-    prompts: Sequence[str], seeds: Sequence[int] | None
-) -> tuple[Sequence[str], Sequence[int | None]]:
-    """The 1 to 20 prompts, and a seed or None for each."""
+def check_prompts(prompts: object, seeds: object) -> None:
+    """Check that there are 1 to 20 prompts, and that both are lists; a host may send anything."""
     count = _count(prompts, "prompts")
     if not 1 <= count <= MOST_PROMPTS:
         raise InvalidRequest(
@@ -31,17 +27,8 @@ def prompts_with_seeds(
             allowed=f"a list of 1 to {MOST_PROMPTS} prompts",
             next_step="Split longer lists into several calls of batch_generate." if count else None,
         )
-    if seeds is None:
-        return prompts, [None] * count
-    if _count(seeds, "seeds") != count:
-        raise InvalidRequest(
-            f"seeds has {len(seeds)} entries for {count} prompts. "
-            "Use one seed for each prompt, or no seeds at all.",
-            parameter="seeds",
-            value=len(seeds),
-            allowed="one seed for each prompt, or no seeds at all",
-        )
-    return prompts, seeds
+    if seeds is not None:
+        _count(seeds, "seeds")
 
 
 def check_switch(parameter: str, given: object, *, default: bool) -> bool:

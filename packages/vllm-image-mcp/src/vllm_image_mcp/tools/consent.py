@@ -1,14 +1,15 @@
 """Ask the user before a batch that will take longer than --confirm-over allows."""
 
-import math
-from typing import Final, cast
+from typing import Any, Final, Unpack
 
 from mcp.server.mcpserver import Context, Elicit
 from pydantic import BaseModel, Field
 from vllm_image_core.errors import ImageError, InvalidRequest
+from vllm_image_core.requests.fields import RequestValues
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_mcp.state import State
+from vllm_image_mcp.tools.parameters import with_fields_of
 
 _STEPS: Final = (1, 2, 5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1_200, 1_800, 2_700, 3_600)
 """Rounded times in seconds: the question has to read the same when it is asked again."""
@@ -20,14 +21,18 @@ class Consent(BaseModel):
     go_on: bool = Field(default=True, description="Generate these images.")
 
 
+@with_fields_of("batch_generate")
 async def consent(
     ctx: Context[State],
     *,
-    prompts: object,
-    sweep: object,
-    width: int | None,
-    height: int | None,
-    num_inference_steps: int | None,
+    prompts: Any,  # noqa: ANN401 - checked by `expand_prompts`, as all arguments
+    seeds: Any,  # noqa: ANN401 - likewise
+    count: Any,  # noqa: ANN401 - likewise
+    sweep: Any,  # noqa: ANN401 - likewise
+    zip: Any,  # noqa: A002, ANN401 - likewise
+    wildcards: Any,  # noqa: ANN401 - likewise
+    dry_run: Any,  # noqa: ANN401 - likewise
+    **values: Unpack[RequestValues],
 ) -> Elicit[Consent] | Consent:
     """Ask the user if the batch is estimated to take longer than ``--confirm-over``; otherwise agree.
 
@@ -35,41 +40,51 @@ async def consent(
     """
     state = ctx.request_context.lifespan_context
     limit = state.settings.confirm_over
-    count = _image_count(prompts, sweep)
-    if limit is None or not count:
+    if limit is None or dry_run:
         return Consent()
+    from vllm_image_core.storage.disk_space import format_size  # noqa: PLC0415 - the server starts without it
+
+    from vllm_image_mcp.tools.expansion import expand_prompts  # noqa: PLC0415 - likewise
+
     try:
-        estimate = await state.studio.estimate(
-            num_images=count, width=width, height=height, num_inference_steps=num_inference_steps
+        requests = expand_prompts(
+            state,
+            prompts,
+            seeds=seeds,
+            count=count,
+            sweep=sweep,
+            pairing=zip,
+            wildcards=wildcards,
+            values=values,
         )
+        expected = await state.studio.batch(requests).forecast()
     except (ImageError, OmniError):
         return Consent()  # the call itself reports the error
-    if estimate.total_seconds <= limit:
+    if expected.eta.seconds is None or expected.eta.seconds <= limit:
         return Consent()
-    about = _format_seconds(estimate.total_seconds)
+    about = _format_seconds(expected.eta.seconds)
     if not _can_ask(ctx):
         allowed = f"a batch that is estimated to take at most {limit:g} s"
         raise InvalidRequest(
-            f"These {count} images will take about {about}, over the limit of {limit:g} s set by "
+            f"These {expected.images} images will take about {about}, over the limit of {limit:g} s set by "
             "--confirm-over, and this host cannot ask its user.",
             parameter="prompts",
-            value=count,
+            value=expected.images,
             allowed=allowed,
             next_step=f"Ask the user; then request fewer or smaller images, or fewer steps: {allowed}.",
         )
-    return Elicit(f"{count} images will take about {about} on the GPU. Generate them?", Consent)
+    disk = format_size(expected.bytes)
+    return Elicit(
+        f"{expected.images} images will take about {about} on the GPU and up to {disk} of disk space. "
+        "Generate them?",
+        Consent,
+    )
 
 
 def _can_ask(ctx: Context[State]) -> bool:
     capabilities = ctx.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
-
-
-def _image_count(prompts: object, sweep: object) -> int:
-    """How many images a call asks for; 0 if that is unclear, in which case the call itself reports why."""
-    lists = [prompts, *(cast("dict[str, object]", sweep).values() if isinstance(sweep, dict) else ())]
-    return math.prod(len(cast("list[object]", each)) if isinstance(each, list) else 0 for each in lists)
 
 
 def _format_seconds(seconds: float) -> str:

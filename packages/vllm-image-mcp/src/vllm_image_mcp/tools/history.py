@@ -13,6 +13,7 @@ from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.checks import check_limit
 from vllm_image_mcp.tools.parameters import (
     USUALLY_FOUND,
+    FindBatch,
     FindLimit,
     FindModel,
     FindOffset,
@@ -31,6 +32,7 @@ async def find_images(
     seed: FindSeed = None,
     since: Since = None,
     until: Until = None,
+    batch_id: FindBatch = None,
     limit: FindLimit = USUALLY_FOUND,
     offset: FindOffset = 0,
 ) -> Annotated[CallToolResult, FoundImages]:
@@ -56,6 +58,7 @@ async def find_images(
         seed=seed,
         since=start_of("since", since),
         until=end_of("until", until),
+        batch=batch_id,
         limit=check_limit(limit),
         offset=0 if offset is None else offset,
         on_progress=report,
@@ -63,7 +66,8 @@ async def find_images(
     await asyncio.gather(*reports)
     result = await asyncio.to_thread(found_images.found_images, page, folder=folder)
     if not result.images:
-        given = {"text": text, "model": model, "seed": seed, "since": since, "until": until}
+        terms = {"text": text, "model": model, "seed": seed, "since": since, "until": until}
+        given = {**terms, "batch_id": batch_id}
         note = found_images.no_match_note(given, offset=offset or 0, folder=folder)
         result = result.model_copy(update={"notes": [note]})
     return await reply(

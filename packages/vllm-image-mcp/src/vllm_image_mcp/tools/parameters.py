@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, SkipValidation, WithJsonSchema
 from vllm_image_core.requests.fields import (
-    SWEPT,
     Surface,
     field_named,
     fields_shown_in,
@@ -37,13 +36,17 @@ def with_fields_of(tool: Surface) -> Callable[[_Tool], _Tool]:
     )
 
 
+_Prompt = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})]
 Prompt = Annotated[
     SkipValidation[str],
     Field(description=field_named("prompt").description, json_schema_extra={"minLength": 1}),
 ]
 Prompts = Annotated[
-    SkipValidation[list[str]],
-    Field(description="One text prompt per image.", json_schema_extra={"minItems": 1, "maxItems": 20}),
+    SkipValidation[list[_Prompt]],
+    Field(
+        description='Text, or objects: {"prompt": "a fox", "size": "512x768", "filename": "fox"}.',
+        json_schema_extra={"minItems": 1, "maxItems": 20},
+    ),
 ]
 Width = Annotated[SkipValidation[int | None], _described("width")]
 Height = Annotated[SkipValidation[int | None], _described("height")]
@@ -51,14 +54,18 @@ NumInferenceSteps = Annotated[SkipValidation[int | None], _described("num_infere
 Seeds = Annotated[
     SkipValidation[list[int] | None], Field(description="One per prompt. Default: random per image.")
 ]
-_Value = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})]
+Count = Annotated[SkipValidation[int | None], Field(description="Images per prompt, with other seeds.")]
 Sweep = Annotated[
-    SkipValidation[dict[str, list[_Value]] | None],
+    SkipValidation[dict[str, list[Any]] | None],
+    WithJsonSchema({"type": "object"}),
     Field(
-        description=f"Compare settings for one prompt: values for one or two of {', '.join(SWEPT)}, such as "
-        '{"num_inference_steps": [4, 8], "seed": [1, 2]}.'
+        description="Per prompt, all combinations of up to 3 parameters or words to replace: "
+        '{"seed": [1, 2], "size": ["512x512", "768x512"], "red": ["red", "blue"]}.'
     ),
 ]
+Zip = Annotated[SkipValidation[bool | None], Field(description="Pair swept values.")]
+UseWildcards = Annotated[SkipValidation[bool | None], Field(description="Expand {red|blue} and __file__.")]
+DryRun = Annotated[SkipValidation[bool | None], Field(description="Only estimate time and disk.")]
 MaxConcurrent = Annotated[
     SkipValidation[int | None], Field(description="Images generated at once. Default: by GPU memory.")
 ]
@@ -77,5 +84,6 @@ FindModel = Annotated[SkipValidation[str | None], Field(description="The model's
 FindSeed = Annotated[SkipValidation[int | None], Field(description="The exact seed.")]
 Since = Annotated[SkipValidation[str | None], Field(description="A date or time, such as 2026-11-23.")]
 Until = Annotated[SkipValidation[str | None], Field(description="Likewise; a date is inclusive.")]
+FindBatch = Annotated[SkipValidation[str | None], Field(description="Of this batch.")]
 FindLimit = Annotated[SkipValidation[int | None], Field(description="1 to 20.")]
 FindOffset = Annotated[SkipValidation[int | None], Field(description="next_offset of the previous result.")]
