@@ -39,7 +39,7 @@ async def measured(jobs: int, folder: Path) -> dict[str, tuple[float, float]]:
         sample = replace(await studio.generate("a red fox", width=64, height=64), seconds=0.0)
         first: list[float] = []
 
-        async def made(_: Generator, _job: Job, record: Record) -> object:
+        async def made(_: Generator, _job: Job, record: Record, **_on_start: object) -> object:
             first.append(time.monotonic()) if not first else None
             await asyncio.sleep(0)
             record(sample)

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
@@ -238,7 +239,7 @@ async def _serve(server: ImageServer, state: State) -> Shutdown:
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@with_settings
+@partial(with_settings, serves_mcp=True)
 def main(settings: Settings) -> None:
     """Serve MCP on stdin and stdout for an MCP host; for commands, use ``vllm-image-mcp``."""
     start_logging(settings)

@@ -19,7 +19,6 @@ from vllm_image_core.provenance.recipe import KEYWORD, find_recipe
 from vllm_image_core.requests.fields import REQUEST_FIELDS, OutputFormat, PlainFields, plain_values
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.limits import MAX_SEED, MIN_SEED
-from vllm_image_core.storage.edit_inputs import recall_edit
 from vllm_image_core.storage.folder import Folder
 
 Facts = Mapping[str, object]
@@ -123,6 +122,8 @@ class Record(Displayed, PlainFields):
         if self.prompt is None:
             return None
         if self.operation == "edit":
+            from vllm_image_core.storage.edit_inputs import recall_edit  # noqa: PLC0415 - no search needs it
+
             edit = recall_edit(self.path)
             return edit and replace(edit, tag=self.tag, output_format=self.output_format)
         return ImageRequest(

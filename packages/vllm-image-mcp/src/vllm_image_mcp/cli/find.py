@@ -30,7 +30,7 @@ _INTERNAL: Final = frozenset(("path", "modified_ns", "key"))
 
 @click.command(cls=GroupedOptions)
 @click.argument("words", nargs=-1)
-@click.option("--model", metavar="NAME", help="The model's exact name.")
+@click.option("--with-model", metavar="NAME", help="The model's exact name.")
 @click.option("--seed", type=int, help="The image's seed.")
 @click.option("--since", metavar="DATE", help="Generated on or after this day, or at or after this time.")
 @click.option("--until", metavar="DATE", help="Generated on or before this day, or before this time.")
@@ -51,6 +51,7 @@ def find(
     settings: Settings,
     words: tuple[str, ...],
     *,
+    with_model: str | None,
     since: str | None,
     until: str | None,
     quiet: bool,
@@ -70,6 +71,7 @@ def find(
         page = Index(folder.path).find(
             Query(
                 text=" ".join(words) or None,
+                model=with_model,
                 since=start_of("since", since),
                 until=end_of("until", until),
                 **terms,
