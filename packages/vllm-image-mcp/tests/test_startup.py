@@ -95,9 +95,9 @@ def test_on_windows_a_folder_that_cannot_exist_ends_the_start_and_a_missing_driv
 ) -> None:
     monkeypatch.setattr(sys, "platform", "win32")  # emulated
     check_output_folder(Settings())
-    check_output_folder(Settings(output_dir=Path("images")))
+    check_output_folder(Settings.from_arguments(output_dir=Path("images")))
     with pytest.raises(click.ClickException, match="ends with a dot or a space"):
-        check_output_folder(Settings(output_dir=Path("images. ")))
+        check_output_folder(Settings.from_arguments(output_dir=Path("images. ")))
     with caplog.at_level(logging.WARNING):
-        check_output_folder(Settings(output_dir=Path("Q:/images")))
+        check_output_folder(Settings.from_arguments(output_dir=Path("Q:/images")))
     assert "is not there, so images cannot be saved in Q:" in caplog.text
