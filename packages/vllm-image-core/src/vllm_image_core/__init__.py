@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         PoisonRequest,
         RecordedFailure,
         UnknownBatch,
+        VerdictsUnavailable,
     )
     from vllm_image_core.estimation.backlog import Eta
     from vllm_image_core.estimation.estimator import Estimate
@@ -162,6 +163,7 @@ __all__ = [
     "Studio",
     "UnknownBatch",
     "Variations",
+    "VerdictsUnavailable",
     "recall",
     "resolve",
 ]

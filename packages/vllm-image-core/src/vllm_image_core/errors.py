@@ -142,6 +142,10 @@ class IndexUnavailable(DatabaseUnavailable):
     """The folder's index cannot be read or written; the images themselves are not affected."""
 
 
+class VerdictsUnavailable(DatabaseUnavailable):
+    """The file of verdicts cannot be read or written; the images themselves are not affected."""
+
+
 class JournalUnavailable(DatabaseUnavailable):
     """The journal of the folder's batches cannot be read or written; no batch continues without it."""
 

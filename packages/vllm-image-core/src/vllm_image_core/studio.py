@@ -52,8 +52,13 @@ from vllm_image_core.storage.edit_inputs import find_inputs
 from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.query import Query
+from vllm_image_core.storage.record import Record
+from vllm_image_core.storage.verdicts import BIN, Verdict, Verdicts
 from vllm_image_core.studio_views import ImageGrid, StudioViews
 from vllm_image_core.text import brief
+
+ImageFile = GeneratedImage | Record | Path | str
+"""An image in the output folder: a generated or found one, its path, or its file name."""
 
 _WILDCARDS = "wildcards"
 """The folder of wildcard files, in the output folder unless another is given."""
@@ -153,6 +158,7 @@ class Studio(StudioViews):
             if wildcards_dir is None
             else _folder("wildcards_dir", wildcards_dir)
         )
+        self._verdicts = Verdicts(self._library.root)
         self._draw_seed = draw_seed
         self._timer = timer
         profiles = registry or Registry.builtin()
@@ -523,6 +529,8 @@ class Studio(StudioViews):
         until: datetime | None = None,
         batch: str | None = None,
         tag: str | None = None,
+        kept: bool = False,
+        stars: int | None = None,
         limit: int = 50,
         offset: int = 0,
         on_progress: Callable[[int, int], object] | None = None,
@@ -540,6 +548,8 @@ class Studio(StudioViews):
             until: Generated before this time.
             batch: A batch's id.
             tag: The exact tag.
+            kept: Only images that were kept; see ``rate``. Rejected images are never found.
+            stars: Only images with at least so many stars, 1 to 5.
             limit: Maximum number of images, 1 to 1,000.
             offset: Number of newest images to skip; the previous page's ``next_offset``.
             on_progress: Called with the number of files that have been read and the number of all, while a
@@ -548,7 +558,9 @@ class Studio(StudioViews):
         Raises:
             InvalidRequest: A value cannot be searched for.
             IndexUnavailable: The folder's index cannot be read or written.
+            VerdictsUnavailable: The folder's file of verdicts cannot be read.
         """
+        names = await asyncio.to_thread(self._rated_names, kept=kept, stars=stars)
         query = Query(
             text=text,
             model=model,
@@ -559,12 +571,85 @@ class Studio(StudioViews):
             until=until,
             batch=batch,
             tag=tag,
+            names=names,
             limit=limit,
             offset=offset,
         )
         loop = asyncio.get_running_loop()
         report = on_progress and functools.partial(loop.call_soon_threadsafe, on_progress)
         return await asyncio.to_thread(self._library.find, query, on_progress=report)
+
+    async def rate(
+        self,
+        images: str | Sequence[ImageFile],
+        *,
+        indexes: Sequence[int] = (),
+        verdict: Verdict | None = None,
+        stars: int | None = None,
+    ) -> tuple[Path, ...]:
+        """Keep, reject or rate images, and return where their files are afterwards.
+
+        A rejected image is moved into the folder "rejected" in ``output_dir``, and "clear" or "keep" moves it
+        back. Nothing is deleted, and a resumed batch does not generate a rejected image again.
+
+        Args:
+            images: Images of this folder: generated or found ones, paths or file names; or a batch's id.
+            indexes: With a batch's id, the positions of its images, from 0, as on its contact sheet.
+            verdict: "keep", "reject", or "clear" to take back either.
+            stars: 1 to 5.
+
+        Raises:
+            InvalidRequest: An image is not in this folder, or a value is not valid; nothing was done.
+            UnknownBatch: This folder has no batch with that id.
+            CannotSave: A file cannot be moved.
+            VerdictsUnavailable: The folder's file of verdicts cannot be written.
+        """
+        if isinstance(images, str):
+            found = await self.find_batch(images, limit=1 + max(indexes, default=0))
+            paths = {item.position: item.path for item in found.items}
+            files: list[ImageFile] = [paths.get(index) or f"{images} {index}" for index in indexes]
+        else:
+            files = [*images]
+        names = [_name_in(self.output_dir, each) for each in files]
+        return await asyncio.to_thread(self._verdicts.decide, names, verdict=verdict, stars=stars)
+
+    async def keep_best(
+        self,
+        batch: ImageBatch,
+        score: Callable[[GeneratedImage], float],
+        *,
+        most: int,
+        reject_others: bool = False,
+    ) -> tuple[GeneratedImage, ...]:
+        """Keep the images of a batch with the highest scores, and return them, the best first.
+
+        Waits for the batch to end; it starts it if necessary.
+
+        Args:
+            batch: The batch.
+            score: Called with each image in a thread, one after another; a higher number is better.
+            most: How many to keep.
+            reject_others: Whether to reject the others; see ``rate``.
+        """
+        await batch.wait()
+        images = await asyncio.to_thread(lambda: [*batch.images.values()])
+        scores = await asyncio.to_thread(lambda: [score(image) for image in images])
+        order = sorted(range(len(images)), key=lambda place: -scores[place])
+        ranked = [images[place] for place in order]
+        best, others = ranked[:most], ranked[most:]
+        if best:
+            await self.rate(best, verdict="keep")
+        if others and reject_others:
+            await self.rate(others, verdict="reject")
+        return tuple(best)
+
+    def _rated_names(self, *, kept: bool, stars: int | None) -> frozenset[str] | None:
+        if not kept and stars is None:
+            return None
+        if stars is None:
+            return self._verdicts.kept()
+        rated = self._verdicts.rated(stars)
+        return rated & self._verdicts.kept() if kept else rated
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that matches it."""
@@ -637,6 +722,13 @@ def _folder(parameter: str, given: Path | str) -> Path:
             allowed="a folder",
             next_step="Write the path itself.",
         ) from error
+
+
+def _name_in(folder: Path, image: ImageFile) -> str:
+    """Return the name of an image's file in a folder or in its bin; a full path for any other."""
+    path = Path(image.path if isinstance(image, (GeneratedImage, Record)) else image)
+    there = path.parent in (folder, folder / BIN, Path())
+    return path.name if there else str(path)
 
 
 def _recall(file: Path | str | bytes, folder: Path) -> RecalledRequest:

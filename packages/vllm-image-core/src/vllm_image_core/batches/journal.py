@@ -21,6 +21,7 @@ from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.owner import is_dead, this_process
 from vllm_image_core.storage.processes import is_same_start
 from vllm_image_core.storage.record import EPOCH
+from vllm_image_core.storage.verdicts import current_path
 from vllm_image_core.text import one_line
 
 __all__ = ["Journal"]
@@ -257,7 +258,7 @@ def _report(item: BatchItem, batch_row: BatchRow, root: Path) -> ItemReport:
         state=states[item.state],
         prompt=item.request.prompt,
         seed=item.request.seed,
-        path=root / file if isinstance(file, str) else None,
+        path=current_path(root / file) if isinstance(file, str) else None,
         seconds=seconds if isinstance(seconds, (int, float)) else None,
         reused=outcome.get("reused") is True,
         server=_text(outcome.get("server")),

@@ -17,6 +17,7 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
 from vllm_image_core.storage.record import facts_in
+from vllm_image_core.storage.verdicts import current_path
 from vllm_image_core.text import one_line
 
 __all__ = ["as_row", "is_valid_image", "read_image"]
@@ -42,7 +43,7 @@ def read_image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImag
         RecordedFailure: Its file was removed, or is no longer an image.
     """
     outcome = item.outcome
-    path = root / str(outcome.get("file"))
+    path = current_path(root / str(outcome.get("file")))
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES)

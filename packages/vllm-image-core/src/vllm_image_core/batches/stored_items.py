@@ -15,6 +15,7 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest, Task
 from vllm_image_core.storage.input_store import inputs_as_json, recorded_inputs
 from vllm_image_core.storage.record import Record
+from vllm_image_core.storage.verdicts import current_path
 from vllm_image_core.text import message_of
 
 __all__ = [
@@ -184,7 +185,7 @@ def is_complete(outcome: StoredOutcome, root: Path) -> bool:
     """Whether an image's file exists with its recorded size; files appear complete or not at all."""
     file = outcome.get("file")
     try:
-        return isinstance(file, str) and (root / file).lstat().st_size == outcome.get("bytes")
+        return isinstance(file, str) and current_path(root / file).lstat().st_size == outcome.get("bytes")
     except OSError:
         return False
 

@@ -10,6 +10,7 @@ from vllm_image_core.blocking.batch import BlockingBatch
 from vllm_image_core.blocking.loop_thread import LoopThread
 from vllm_image_core.blocking.methods import Attribute, Blocking, forwarded, same_parameters, waiting
 from vllm_image_core.fleet.server import ServerReport
+from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.studio import Studio
 from vllm_image_core.studio_views import ImageGrid
 
@@ -66,6 +67,7 @@ class BlockingStudio(Blocking[Studio]):
     cancel_batch = waiting(Studio.cancel_batch)
 
     find = waiting(Studio.find)
+    rate = waiting(Studio.rate)
     preview = waiting(Studio.preview)
     contact_sheet = waiting(Studio.contact_sheet)
     xy_grid = waiting(Studio.xy_grid)
@@ -95,6 +97,11 @@ class BlockingStudio(Blocking[Studio]):
     def draw_grid(self, batch: BlockingBatch, **limits: Any) -> ImageGrid:  # noqa: ANN401 - likewise
         """Draw the images of a batch in a grid."""
         return self._loop.wait_for(self._wrapped.draw_grid(batch._wrapped, **limits))  # noqa: SLF001 - its own
+
+    @same_parameters(Studio.keep_best)
+    def keep_best(self, batch: BlockingBatch, *args: Any, **kwargs: Any) -> tuple[GeneratedImage, ...]:  # noqa: ANN401 - likewise
+        """Keep the images of a batch with the highest scores."""
+        return self._loop.wait_for(self._wrapped.keep_best(batch._wrapped, *args, **kwargs))  # noqa: SLF001 - its own
 
     def _start(self, batch: ImageBatch) -> BlockingBatch:
         self._loop.wait_for(_started(batch))

@@ -1,5 +1,6 @@
 """Check a search for images, and turn it into an SQL condition on the index."""
 
+import json
 import math
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -41,6 +42,7 @@ class Query:
     until: datetime | None = None
     batch: str | None = None
     tag: str | None = None
+    names: frozenset[str] | None = None
     limit: int = 50
     offset: int = 0
 
@@ -68,6 +70,9 @@ class Query:
                 parts.append(f"{name} = ?")
                 # Strings are stored without lone surrogates.
                 values.append(value.encode("utf-8", "replace").decode() if isinstance(value, str) else value)
+        if self.names is not None:
+            parts.append("name IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(sorted(self.names)))
         if self.since is not None:
             parts.append("created >= ?")
             values.append(math.floor(_seconds(self.since)))

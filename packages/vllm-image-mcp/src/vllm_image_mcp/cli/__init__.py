@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "health": "Check whether the server can generate images.",
     "init": "Add this server to the configuration of an MCP host.",
     "models": "List the known models, or show one with its sources.",
+    "rate": "Keep or reject images, and print where they are afterwards.",
     "recall": "Read from an image file how it was made.",
     "resume": "Generate the missing images of an interrupted batch.",
     "sweep": "Generate variations of one or several prompts: --count 4, or --sweep guidance_scale=3,4,5.",

@@ -1,0 +1,53 @@
+"""The `rate` command: keep, reject or rate images, by file name or by their numbers in a batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import click
+from vllm_image_core.text import path_text
+
+from vllm_image_mcp.cli import shared_options
+from vllm_image_mcp.cli.command import with_state
+from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import echo
+from vllm_image_mcp.options import GroupedOptions
+
+if TYPE_CHECKING:
+    from vllm_image_core.storage.verdicts import Verdict
+
+    from vllm_image_mcp.state import State
+
+
+@click.command(cls=GroupedOptions)
+@click.argument("verdict", type=click.Choice(["keep", "reject", "clear", "stars"]))
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...|BATCH NUMBER...")
+@click.option("--stars", type=int, metavar="1-5", help="Stars to give, from 1 to 5.")
+@shared_options.as_json
+@with_state
+async def rate(
+    state: State, verdict: str, images: tuple[str, ...], *, stars: int | None, as_json: bool
+) -> int:
+    """Keep or reject images, and print where they are afterwards.
+
+    Name the images by their files, or by a batch's id and their numbers on its contact sheet, counted from 0:
+    rate keep batch_3bed 2 5. Rejected images are moved to the folder "rejected" in the output folder; `clear`
+    takes a verdict back. Use `stars` with --stars to rate images only.
+    """
+    state.check_folder()
+    decided = None if verdict == "stars" else cast("Verdict", verdict)
+    first, *numbers = images
+    if first.startswith("batch_"):
+        if not numbers or not all(number.isdecimal() for number in numbers):
+            raise click.BadParameter("Give the numbers of the batch's images, such as 2 5.")
+        indexes = [int(number) for number in numbers]
+        paths = await state.studio.rate(first, indexes=indexes, verdict=decided, stars=stars)
+    else:
+        paths = await state.studio.rate(list(images), verdict=decided, stars=stars)
+    for path in paths:
+        echo(
+            json_line({"path": path_text(path), "verdict": decided, "stars": stars})
+            if as_json
+            else path_text(path)
+        )
+    return 0

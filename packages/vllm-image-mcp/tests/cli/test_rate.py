@@ -1,0 +1,30 @@
+"""The command `rate`: images are kept and rejected by file name or number."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import Result
+
+RunIn = Callable[..., Result]
+
+
+def test_images_of_a_batch_are_kept_and_rejected_by_number(
+    run_in: RunIn, finished_batch: str, tmp_path: Path
+) -> None:
+    kept = run_in("rate", "keep", finished_batch, "1", "--stars", "5", "--json")
+    assert kept.exit_code == 0, kept.stderr
+    assert (json.loads(kept.stdout)["verdict"], json.loads(kept.stdout)["stars"]) == ("keep", 5)
+    rejected = run_in("rate", "reject", finished_batch, "0")
+    moved = Path(rejected.stdout.strip())
+    assert moved.parent == tmp_path / "made" / "rejected"
+    assert moved.exists()
+    back = run_in("rate", "clear", moved.name)
+    assert Path(back.stdout.strip()) == tmp_path / "made" / moved.name
+
+
+def test_a_batch_needs_numbers_and_a_name_has_to_be_there(run_in: RunIn, finished_batch: str) -> None:
+    assert "Give the numbers of the batch's images" in run_in("rate", "keep", finished_batch).stderr
+    result = run_in("rate", "reject", finished_batch, "7")
+    assert result.exit_code == 1
+    assert "There is no image" in result.stderr
