@@ -1,5 +1,6 @@
 """Fixtures that the tests of the whole share: a vLLM-Omni server, and a listener before it."""
 
+import email
 import importlib.util
 import json
 import os
@@ -13,8 +14,10 @@ from types import ModuleType
 from typing import Any, Final
 
 import pytest
+from vllm_omni_client.simulator import SimulatorSettings
 from vllm_omni_client.simulator.http.serving import serve_in_thread
 
+SIMULATED_LORA: Final = "/loras/ink"
 KLEIN: Final = "black-forest-labs/FLUX.2-klein-4B"
 
 
@@ -25,8 +28,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def simulator_url() -> Iterator[str]:
-    """A simulated server on a port."""
-    with serve_in_thread() as url:
+    """A simulated server on a port, with one LoRA."""
+    with serve_in_thread(SimulatorSettings(lora_paths=(SIMULATED_LORA,))) as url:
         yield url
 
 
@@ -85,7 +88,7 @@ class Listener(ThreadingHTTPServer):
 
     Attributes:
         url: Where it listens.
-        requests: The bodies of the generations, as the server received them.
+        requests: The bodies of the generations and the forms of the edits, as the server received them.
     """
 
     def __init__(self, server_url: str) -> None:
@@ -106,14 +109,15 @@ class _Handing(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        self._listener.requests.append(json.loads(body))
-        self._hand_on(body)
+        kind = self.headers["content-type"]
+        self._listener.requests.append(json.loads(body) if "json" in kind else _form(kind, body))
+        self._hand_on(body, kind)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
         """Write nothing."""
 
-    def _hand_on(self, body: bytes | None) -> None:
-        headers = {"content-type": "application/json"} if body else {}
+    def _hand_on(self, body: bytes | None, kind: str = "") -> None:
+        headers = {"content-type": kind} if body else {}
         request = urllib.request.Request(self._listener.server_url + self.path, data=body, headers=headers)  # noqa: S310 - loopback, or what OMNI_URL says
         with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310 - likewise
             content = reply.read()
@@ -121,6 +125,18 @@ class _Handing(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+
+def _form(kind: str, body: bytes) -> dict[str, Any]:
+    """The fields of a form that are no files."""
+    parts = email.message_from_bytes(b"content-type: " + kind.encode() + b"\r\n\r\n" + body).walk()
+    texts = [part for part in parts if not part.is_multipart() and part.get_filename() is None]
+    contents = [(part, part.get_payload(decode=True)) for part in texts]
+    return {
+        str(part.get_param("name", header="content-disposition")): content.decode()
+        for part, content in contents
+        if isinstance(content, bytes)
+    }
 
 
 @pytest.fixture

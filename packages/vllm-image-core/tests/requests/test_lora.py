@@ -44,6 +44,7 @@ def test_what_names_no_lora_is_refused(value: object) -> None:
         Lora(name="ink", path="/loras/ink", scale=0.5, int_id=3),
         {"name": "ink", "path": "/loras/ink", "scale": 0.5},
         {"path": "/loras/ink", "scale": 0.5},
+        ["/loras/ink:0.5"],
         "/loras/ink:0.5",
     ],
 )
@@ -68,3 +69,8 @@ def test_an_unknown_name_is_refused_with_the_names_that_are_known() -> None:
         "lora: 'wash' is not a path on the server, and the profile of black-forest-labs/FLUX.2-klein-4B "
         "has no LoRA with this name. LoRAs of this profile: Ink."
     )
+
+
+def test_several_loras_are_refused_since_the_server_takes_one() -> None:
+    with pytest.raises(InvalidRequest, match="vLLM-Omni takes one per request"):
+        limits.check("lora", ["/loras/ink", "/loras/wash:0.5"])

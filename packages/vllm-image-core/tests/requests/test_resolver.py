@@ -344,3 +344,14 @@ def test_i06_what_the_server_would_refuse_is_refused_here_with_the_bounds(
         parameter,
         "an integer from 1 to 200" if parameter == "num_inference_steps" else "a number from 0 to 20",
     )
+
+
+def test_a_transparent_background_is_refused_with_the_models_that_make_layers() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        resolve(request(background="Transparent"), KLEIN, draw_seed=lambda: 1, known=REGISTRY)
+    assert caught.value.message == (
+        "black-forest-labs/FLUX.2-klein-4B makes opaque images. Models that split an image into transparent "
+        "layers: Qwen/Qwen-Image-Layered."
+    )
+    assert resolved(background="opaque").background is None
+    assert "a kind of background" in refused(background="blue").message

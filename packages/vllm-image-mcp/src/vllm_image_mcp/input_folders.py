@@ -1,4 +1,4 @@
-"""Read input images by name, only from the output folder and from folders that the user allowed.
+"""Read input images by name, from the output folder and from folders that the user or the host allowed.
 
 A name comes from a model, which may have read it anywhere, so it is untrusted. A file is opened component by
 component, each relative to the one before and none of them a symbolic link: nothing can be swapped in between
@@ -18,7 +18,8 @@ from urllib.parse import unquote
 
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.file_url import path_in_url
-from vllm_image_core.requests.input_picture import InputPicture, read_input_file
+from vllm_image_core.requests.data_url import is_data_url
+from vllm_image_core.requests.input_picture import InputPicture, read_input, read_input_file
 from vllm_image_core.storage.filename import PICTURE_EXTENSIONS
 from vllm_image_core.text import LONGEST_PATH, brief, one_line
 
@@ -26,9 +27,10 @@ _OURS: Final = "image://"
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")
 """A scheme has two letters or more; one is a drive of Windows."""
 
-_DATA: Final = re.compile(r"\s*(?:(?i:data:)|(?:iVBORw0KGgo|/9j/|UklGR)[A-Za-z0-9+/\s]{48,}={0,2}\s*\Z)")
-"""A data URL, or the base64 of a PNG, JPEG or WebP."""
+_DATA: Final = re.compile(r"\s*(?:iVBORw0KGgo|/9j/|UklGR)[A-Za-z0-9+/\s]{48,}={0,2}\s*\Z")
+"""The base64 of a PNG, JPEG or WebP, without what makes it a data: URL."""
 _FILE: Final = re.compile(r"file:", re.IGNORECASE)
+_NAME_OF_DATA: Final = "image data"
 _SHOWN_OF_DATA: Final = 40
 """Number of characters of image data that a message shows: enough to recognize it."""
 
@@ -63,7 +65,7 @@ class InputFolders:
 
     Args:
         output_dir: The output folder, absolute; relative paths and plain names are looked up here first.
-        allowed: Further folders that the user allowed.
+        allowed: Further folders that the user allowed, with all folders below them.
     """
 
     def __init__(self, output_dir: Path, allowed: Sequence[Path] = ()) -> None:
@@ -71,6 +73,34 @@ class InputFolders:
         for each in allowed:
             with suppress(FileNotFoundError):  # a relative folder is gone if the working folder was removed
                 self._folders.append(Path(os.path.abspath(each)))  # noqa: PTH100 - Path.absolute() keeps ".."
+        self._agreed: set[Path] = set()
+        self._declined: set[Path] = set()
+
+    def allow(self, folder: Path) -> None:
+        """Allow a folder with all folders below it, as the host's roots are."""
+        if folder not in self._folders:
+            self._folders.append(folder)
+
+    def remember(self, folder: Path, *, agreed: bool) -> None:
+        """Remember what the user said about the images right in one folder, not in those below it."""
+        (self._agreed if agreed else self._declined).add(folder)
+
+    def outside(self, given: object) -> Path | None:
+        """Return the folder of a path that may not be read yet and that the user was not asked about.
+
+        None for whatever is not an absolute path outside of all folders. Links are followed, so that the user
+        is asked about the folder itself.
+        """
+        if not isinstance(given, str) or is_data_url(given):
+            return None
+        try:
+            path = self._path(given, "images")
+        except InvalidRequest:
+            return None
+        if not path.is_absolute() or any(True for _ in self._candidates(path)):
+            return None
+        folder = _real_folder(path)
+        return None if folder in self._declined else folder
 
     def name(self, given: object) -> "NamedImage":
         """Wrap a name, to be read later, once the model is known to support edits.
@@ -88,6 +118,8 @@ class InputFolders:
             InvalidRequest: The name is a URL or leads outside the folders, or the file does not exist or is
                 not an image.
         """
+        if isinstance(given, str) and is_data_url(given):
+            return read_input(given, parameter=parameter)
         path = self._path(given, parameter)
         for folder, parts in self._candidates(path):
             try:
@@ -102,10 +134,14 @@ class InputFolders:
                 raise self._refusal(given, parameter, refused) from error
         outside = path.is_absolute() and not any(True for _ in self._candidates(path))
         missing = "it is outside the folders that may be read" if outside else "the file does not exist"
+        if outside and _real_folder(path) in self._declined:
+            missing = "the user does not want images from this folder to be read"
         raise self._refusal(given, parameter, missing)
 
     def name_of(self, given: object) -> str:
         """Return the image's file name; if the extension was omitted, with the one that exists."""
+        if isinstance(given, str) and is_data_url(given):
+            return _NAME_OF_DATA
         path = self._path(given, "images")
         candidates = self._candidates(path)
         there = (parts[-1] for folder, parts in candidates if os.path.isfile(folder.joinpath(*parts)))  # noqa: PTH113 - a Path raises where it may not look
@@ -119,7 +155,7 @@ class InputFolders:
             raise self._refusal(
                 one_line(given, limit=_SHOWN_OF_DATA),
                 parameter,
-                "it is image data, and this tool reads only files",
+                "it is bare image data; write it as data:image/png;base64,... or give a file",
             )
         if _FILE.match(name):
             name = self._path_of_address(name, parameter)
@@ -161,6 +197,8 @@ class InputFolders:
             yield from ((root, path.relative_to(root).parts) for root in within)
             if not within:
                 yield from ((folder, path.relative_to(same).parts) for same in _same_folders(path, folder))
+        if (folder := _real_folder(path)) in self._agreed:
+            yield folder, (path.name,)
 
     def _refusal(self, given: object, parameter: str, reason: str) -> InvalidRequest:
         value = one_line(given, limit=LONGEST_PATH) if isinstance(given, str) else None
@@ -175,6 +213,11 @@ class InputFolders:
             next_step="Use the file_path of an image generated here, or ask the user to copy the file there "
             "or to start this server with --allow-dir for its folder.",
         )
+
+
+def _real_folder(path: PurePath) -> Path:
+    """Return the folder of a path, with links on the way to it followed."""
+    return Path(os.path.realpath(path.parent))
 
 
 def _same_folders(path: PurePath, folder: Path) -> Generator[PurePath]:

@@ -59,6 +59,21 @@ def test_every_option_of_an_edit_reaches_the_server(omni: "OmniServer", tmp_path
     assert "size   64x64" in resized.stdout
 
 
+def test_boxes_polygons_and_a_ratio_are_written_at_the_shell(
+    omni: "OmniServer", tmp_path: Path, photo: Path
+) -> None:
+    areas = ("--mask-box", "0,0,0.25,1; 96,0,128,96", "--mask-polygon", "40,0 60,0 50,20")
+    boxed = run(omni, tmp_path / "out", "a moon", str(photo), *areas, "--mask-feather", "2")
+    assert boxed.exit_code == 0, boxed.output
+    with Image.open(io.BytesIO(omni.requests[0]["mask_image"][0])) as mask:
+        assert (mask.size, mask.getbbox()) == ((128, 96), (0, 0, 128, 96))
+    wide = run(omni, tmp_path / "out", "a forest", str(photo), "--outpaint", "16:9")
+    assert wide.exit_code == 0, wide.output
+    assert "size   176x96" in wide.stdout
+    larger = run(omni, tmp_path / "out", "a fox", str(photo), "--upscale", "2")
+    assert "Models that do: Tongyi-MAI/Z-Image-Turbo" in larger.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -167,7 +182,7 @@ def test_an_edit_of_a_server_that_is_away_or_refuses_is_told_at_once_and_not_mad
 
 
 @pytest.mark.parametrize(
-    "address", ["https://Example.com//a.png", "HTTP://10.0.0.1/x?y=1", "data:image/png;base64,AA//BB"]
+    "address", ["https://Example.com//a.png", "HTTP://10.0.0.1/x?y=1", "data:text/plain;base64,AA//BB"]
 )
 @pytest.mark.parametrize("option", [(), ("--mask",), ("--reference-image",)])
 def test_an_address_is_refused_as_it_was_typed(

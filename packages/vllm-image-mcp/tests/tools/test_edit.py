@@ -137,7 +137,7 @@ async def test_a_model_that_edits_nothing_says_so_and_which_could(
 
 ELSEWHERE = (
     *("../outside.png", "/etc/passwd", "link.png", "linked/secret.png", "gone.png", "sub"),
-    *("https://example.org/fox.png", "file:///etc/passwd", "data:image/png;base64,AAAA"),
+    *("https://example.org/fox.png", "file:///etc/passwd"),
 )
 
 
@@ -257,3 +257,30 @@ async def test_an_image_is_outpainted_and_enlarged_where_the_model_can(
     used = large["parameters_used"]
     assert (used["width"], used["height"]) == (256, 192)
     assert omni.requests[-1]["strength"] == "0.3"
+
+
+@pytest.mark.parametrize(
+    "asked", [{"background": "transparent"}, {"transparent": True}, {"transparent_background": "true"}]
+)
+@pytest.mark.parametrize("tool", ["generate_image", "edit_image"])
+async def test_transparency_is_refused_with_the_models_that_have_it(
+    connect: Connect, omni: "OmniServer", tool: str, asked: dict[str, Any]
+) -> None:
+    async with connect() as client:
+        await fox(client)
+        images = {"images": ["fox"]} if tool == "edit_image" else {}
+        result = await client.call_tool(tool, {"prompt": "a fox", **images, **asked})
+    assert result.is_error
+    assert "Models that split an image into transparent layers: Qwen/Qwen-Image-Layered" in words(result)
+    assert len(omni.requests) == 1
+
+
+async def test_a_layered_model_is_reached_by_the_tool(connect: Connect, omni: "OmniServer") -> None:
+    async with connect() as client:
+        await fox(client)
+    omni.runs("Qwen/Qwen-Image-Layered")
+    async with connect() as client:
+        asked = {"layers": 3, "background": "transparent", "extra_params": {"resolution": 640}}
+        await told(client, prompt="a fox on a meadow", images=["fox"], **asked)
+    sent = omni.requests[-1]
+    assert (sent["layers"], sent["resolution"], sent["background"]) == ("3", "640", "transparent")

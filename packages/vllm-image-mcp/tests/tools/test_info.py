@@ -48,6 +48,7 @@ async def test_model_info_is_the_plans_for_klein(connect: Connect) -> None:
         },
         "prompting": Registry.builtin().find("FLUX.2-klein-4B").profile.prompting,
         "licence": None,
+        "loras": [],
         "notes": [],
     }
 

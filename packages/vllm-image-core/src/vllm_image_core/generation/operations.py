@@ -37,7 +37,7 @@ def resolve_operation(
     """
     if isinstance(request, EditRequest):
         return resolve_edit(request, profile, draw_seed=draw_seed, known=registry)
-    return resolve(request, profile, draw_seed=draw_seed)
+    return resolve(request, profile, draw_seed=draw_seed, known=registry)
 
 
 async def send(fleet: Fleet, job: ResolvedJob, *, cost: float | None = None) -> ImageGenerationReply:

@@ -284,6 +284,7 @@ def resolve_edit(
     Raises:
         InvalidRequest: A value cannot be used; the error says what is allowed, and which models support it.
     """
+    known = tuple(known)
     check_edit_support(request, profile, known)
     preparation = read_preparation(request)
     inputs, rules = Inputs.of(request), profile.edit_rules
@@ -311,6 +312,7 @@ def resolve_edit(
         profile,
         draw_seed=draw_seed,
         input_images=len(inputs.images),
+        known=known,
     )
     base = _with_server_guidance(base, request.guidance_scale, profile)
     strength, strength_notes = _choose_strength(request, profile, base.num_inference_steps, has_mask=has_mask)

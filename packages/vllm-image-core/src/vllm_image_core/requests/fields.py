@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_type_hints
+from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from vllm_image_core.models.quality import Quality
 
@@ -23,6 +23,8 @@ SystemPrompt = Literal["dynamic", "en_vanilla", "en_recaption", "en_think_recapt
 
 AreaLists = list[list[float]]
 """Boxes or polygons, each as its numbers."""
+
+Background = Literal["auto", "opaque", "transparent"]
 
 JsonMapping = Mapping[str, Any]
 """A JSON object."""
@@ -73,6 +75,7 @@ class PlainFields:
     sys_type: str | None = None
     system_prompt: str | None = None
     use_system_prompt: SystemPrompt | None = None
+    background: Background | None = None
 
 
 class RequestValues(TypedDict, total=False):
@@ -99,6 +102,7 @@ class RequestValues(TypedDict, total=False):
     sys_type: str | None
     system_prompt: str | None
     use_system_prompt: SystemPrompt | None
+    background: Background | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +155,7 @@ class RequestField:
     @property
     def choices(self) -> tuple[str, ...]:
         """The values of a choice."""
-        return get_args(self.type)
+        return get_args(self.type) if get_origin(self.type) is Literal else ()
 
     @property
     def bounds(self) -> Bounds:
@@ -305,6 +309,8 @@ REQUEST_FIELDS: Final = (
         wire="system_prompt", shown_in=_COMMANDS, indexed=True),
     RequestField("use_system_prompt", SystemPrompt, "", "HunyuanImage-3.0: which system prompt to use.",
         wire="use_system_prompt", noun="a system prompt", shown_in=_GENERATES, indexed=True),
+    RequestField("background", Background, "", "Whether it may be transparent; few models can do that.",
+        wire="background", noun="a kind of background", shown_in=_COMMANDS, indexed=True),
 )
 # fmt: on
 """Every field that a caller can set, in the order in which tools and batch files list them."""

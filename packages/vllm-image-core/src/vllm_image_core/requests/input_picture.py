@@ -13,6 +13,7 @@ from vllm_image_core.errors import BadPicture, InvalidRequest
 from vllm_image_core.file_url import path_in_url
 from vllm_image_core.imaging.picture import MAX_PIXELS, Picture
 from vllm_image_core.imaging.sniffing import kind_of, picture_format
+from vllm_image_core.requests.data_url import MOST_DATA_BYTES, decode_data_url, is_data_url
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.text import LONGEST_PATH, brief, one_line
 
@@ -38,7 +39,7 @@ class InputSource(Protocol):
 InputImage: TypeAlias = Union[
     str, os.PathLike[str], bytes, Picture, GeneratedImage, InputSource, "Image.Image"
 ]
-"""An image to start from: a path, a file:// URL, a file's content, one of our images, or a Pillow image."""
+"""An image to start from: a path, a file:// or data: URL, bytes, one of our images, or a Pillow image."""
 
 MOST_INPUT_BYTES: Final = 104_857_600
 """100 MiB: the most that the client uploads, 4096x8192 pixels uncompressed."""
@@ -46,8 +47,11 @@ MOST_INPUT_BYTES: Final = 104_857_600
 _ALLOWED: Final = (
     f"a PNG, JPEG or WebP of at most {MOST_INPUT_BYTES // 2**20} MiB and {MAX_PIXELS / 1e6:.1f} megapixels"
 )
-_ADDRESSES: Final = ("http:", "https:", "data:", "ftp:")
+_ADDRESSES: Final = ("http:", "https:", "ftp:")
 _FILE: Final = "file:"
+_SHOWN_OF_DATA: Final = 40
+"""How many characters of a data: URL a message shows: enough to recognize it."""
+
 _HEAD_BYTES: Final = 4_096
 _READING: Final[int] = (
     os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -135,6 +139,8 @@ def as_sequence(images: object) -> Sequence[object]:
 def _from_path(path: object, parameter: str) -> InputPicture:
     if not isinstance(path, str):
         raise _refusal(parameter, None, "is a bytes path; pass a str path")
+    if is_data_url(path):
+        return _from_data_url(path, parameter)
     if path.lower().startswith(_ADDRESSES):
         raise InvalidRequest(
             f"{parameter}: '{one_line(path)}' is a URL. URLs are not fetched: the server would do so without "
@@ -160,6 +166,20 @@ def _from_path(path: object, parameter: str) -> InputPicture:
             f"cannot be read: {one_line(reason)}",
             next_step="Check the path, and whether this program may read the file.",
         ) from error
+
+
+def _from_data_url(url: str, parameter: str) -> InputPicture:
+    try:
+        data = decode_data_url(url)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"{parameter}: '{one_line(url, limit=_SHOWN_OF_DATA)}' cannot be used: {error}.",
+            parameter=parameter,
+            value=url[:_SHOWN_OF_DATA],
+            allowed=f"a data: URL of at most {MOST_DATA_BYTES // 1_000_000} MB of PNG, JPEG or WebP",
+            next_step="Save the image as a file, and give its path.",
+        ) from error
+    return _check(data, name=None, parameter=parameter)
 
 
 def _check(data: bytes, *, name: str | None, parameter: str) -> InputPicture:

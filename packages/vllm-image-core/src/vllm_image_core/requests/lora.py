@@ -2,10 +2,10 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from vllm_image_core.checks import invalid_value
 from vllm_image_core.errors import InvalidRequest
@@ -87,6 +87,11 @@ def as_lora_text(value: object) -> object:
     """Return a LoRA that is an object with name, path and scale as text, and any other value as it is."""
     if isinstance(value, str):
         return value
+    if isinstance(value, list | tuple):
+        several = cast("Sequence[object]", value)
+        if len(several) == 1:
+            return as_lora_text(several[0])
+        raise invalid_value("lora", several, "is not one LoRA, and vLLM-Omni takes one per request", ALLOWED)
     from vllm_omni_client.models import Lora  # noqa: PLC0415 - slow to import
 
     fields = value.model_dump() if isinstance(value, Lora) else value

@@ -165,7 +165,12 @@ class ResolvedRequest(PlainFields):
 
 
 def resolve(
-    request: ImageRequest, profile: Profile, *, draw_seed: Callable[[], int], input_images: int = 0
+    request: ImageRequest,
+    profile: Profile,
+    *,
+    draw_seed: Callable[[], int],
+    input_images: int = 0,
+    known: Iterable[Profile] = (),
 ) -> ResolvedRequest:
     """Check a request and fill in what the caller left to the model.
 
@@ -177,6 +182,7 @@ def resolve(
         profile: The model's profile, or the fallback.
         draw_seed: Called once if the request has no seed and is otherwise valid; returns 0 to 4294967295.
         input_images: How many images come with the request, to be edited or combined.
+        known: All profiles, to name models that could do what this one cannot.
 
     Raises:
         InvalidRequest: A value cannot be used; the error says what is allowed.
@@ -190,6 +196,7 @@ def resolve(
     steps = _steps(request.num_inference_steps, profile, preset)
     guidance = choose_guidance(request.guidance_scale, profile, preset)
     negative, negative_notes = choose_negative_prompt(request.negative_prompt, profile, guided=guidance.runs)
+    _check_background(request.background, profile, known)
     plain, plain_notes = _plain(request, profile, edits=input_images > 0)
     return ResolvedRequest(
         model=profile.model,
@@ -236,6 +243,23 @@ def _plain(
         Note(parameter=name, message=f"{name} was dropped: {kind} have no field for it.") for name in dropped
     )
     return {name: value for name, value in values.items() if name not in dropped}, tuple(notes)
+
+
+def _check_background(background: object, profile: Profile, known: Iterable[Profile]) -> None:
+    """Refuse a transparent background if the model does not make layers; the server would ignore it."""
+    if background is None or limits.check("background", background) != "transparent":
+        return
+    if profile.edit_rules.default_layers is not None:
+        return
+    able = [each.model for each in known if each.edit_rules.default_layers is not None]
+    raise InvalidRequest(
+        f"{profile.model} makes opaque images. Models that split an image into transparent layers: "
+        f"{', '.join(able) or 'none of the known models'}.",
+        parameter="background",
+        value=background,
+        allowed="auto or opaque with this model",
+        next_step="Leave background out, or edit an image with layers on a server with one of these models.",
+    )
 
 
 def _check_extra_params(extra: Mapping[str, Any], profile: Profile) -> None:

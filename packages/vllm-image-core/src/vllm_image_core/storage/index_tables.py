@@ -25,7 +25,7 @@ _ADDED: Final = tuple(each for each in PLAIN_FIELDS if each.indexed)
 _FOURTH: Final = (
     *("lora TEXT", "flow_shift REAL", "extra_params TEXT", "guidance_scale_2 REAL"),
     *("output_compression INTEGER", "generator_device TEXT", "bot_task TEXT", "sys_type TEXT"),
-    *("system_prompt TEXT", "use_system_prompt TEXT"),
+    *("system_prompt TEXT", "use_system_prompt TEXT", "background TEXT"),
 )
 """The columns that the fourth migration adds."""
 _WRITTEN_OUT: Final = frozenset(each.partition(" ")[0] for each in _FOURTH)

@@ -150,6 +150,7 @@ def model_info(model: ServedModel) -> ModelInfo:
         tasks=Tasks(text_to_image=profile.text_to_image, edit=edit if profile.max_input_images else None),
         prompting=profile.prompting,
         licence=profile.licence,
+        loras=list(profile.loras),
         notes=[*_edits_only(profile), *_warnings(model)],
     )
 

@@ -263,6 +263,7 @@ class ModelInfo(Result):
     ]
     prompting: str | None = None
     licence: str | None = None
+    loras: list[str] = []
     notes: list[str] = []
 
 

@@ -97,6 +97,11 @@ _SHAPING: Final = frozenset(
 )
 """Parameters that shape the image: one that another tool has was meant, and is not a host's field."""
 
+_TRANSPARENCY: Final = frozenset(
+    {"transparent", "transparency", "transparentbackground", "backgroundtransparent", "alpha", "rgba"}
+)
+"""Switches by which other programs ask for a transparent background."""
+
 _WRAPPERS: Final = frozenset(
     {
         *("kwargs", "args", "arguments", "params", "parameters", "input", "inputs", "options", "settings"),
@@ -153,19 +158,28 @@ def sort_names(tool: str, arguments: Mapping[str, object], tools: Mapping[str, S
     own = {name: value for name, value in arguments.items() if name in known}
     rare_names = RARE_EDIT_NAMES if tool == "edit_image" else RARE_NAMES
     rare = {name: arguments[name] for name in rare_names & arguments.keys()}
+    asks_for_transparency = [name for name in arguments if _asks_for_transparency(name, arguments[name])]
+    if asks_for_transparency:
+        rare["background"] = "transparent"
     if rare and "extra_params" in known:
         own["extra_params"] = {**_as_object(own.get("extra_params")), **rare}
     given = {name for name, value in own.items() if value not in (None, "")}
     hints = {
         name: _hint(tool, name, value, given, tools)
         for name, value in arguments.items()
-        if name not in known and not ("extra_params" in own and name in rare_names)
+        if name not in known
+        and not ("extra_params" in own and (name in rare_names or name in asks_for_transparency))
     }
     return SortedNames(
         own=own,
         slips={name: hint for name, hint in hints.items() if hint is not None},
         ignored=tuple(name for name, hint in hints.items() if hint is None),
     )
+
+
+def _asks_for_transparency(name: str, value: object) -> bool:
+    """Whether an argument asks for a transparent background, as other programs spell it."""
+    return _plain(name) in _TRANSPARENCY and str(value).strip().casefold() in {"true", "1", "transparent"}
 
 
 def note_on_ignored(tool: str, names: Iterable[str]) -> str:

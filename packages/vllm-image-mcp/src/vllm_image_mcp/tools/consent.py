@@ -63,7 +63,7 @@ async def consent(
     if expected.eta.seconds is None or expected.eta.seconds <= limit:
         return Consent()
     about = _format_seconds(expected.eta.seconds)
-    if not _can_ask(ctx):
+    if not can_ask(ctx):
         allowed = f"a batch that is estimated to take at most {limit:g} s"
         raise InvalidRequest(
             f"These {expected.images} images will take about {about}, over the limit of {limit:g} s set by "
@@ -81,7 +81,8 @@ async def consent(
     )
 
 
-def _can_ask(ctx: Context[State]) -> bool:
+def can_ask(ctx: Context[State]) -> bool:
+    """Whether the host can ask its user to fill in a form."""
     capabilities = ctx.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)

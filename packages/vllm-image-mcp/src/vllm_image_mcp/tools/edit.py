@@ -2,7 +2,8 @@
 
 from typing import Annotated, Final, Unpack, cast
 
-from mcp.server.mcpserver import Context
+from mcp.server.elicitation import ElicitationResult
+from mcp.server.mcpserver import Context, Resolve
 from mcp.types import CallToolResult
 from pydantic import Field, SkipValidation
 from vllm_image_core.errors import InvalidRequest
@@ -15,6 +16,7 @@ from vllm_image_core.requests.fields import (
 
 from vllm_image_mcp.results.tool_results import EditResult
 from vllm_image_mcp.state import State
+from vllm_image_mcp.tools.folder_consent import FolderConsent, folder_consent, remember_answer
 from vllm_image_mcp.tools.generate import generate_one
 from vllm_image_mcp.tools.parameters import MaxWait, with_fields_of
 
@@ -42,6 +44,7 @@ Reference = Annotated[
 async def edit_image(
     ctx: Context[State],
     *,
+    agreed: Annotated[ElicitationResult[FolderConsent], Resolve(folder_consent)],
     prompt: EditPrompt,
     images: Images,
     mask: Mask = None,
@@ -56,6 +59,9 @@ async def edit_image(
     """
     from vllm_image_core.requests.edit_request import EditRequest  # noqa: PLC0415 - the server starts without it
 
+    if agreed.action != "cancel":
+        may_read = agreed.action == "accept" and agreed.data.allow
+        remember_answer(ctx, images, mask, reference_image, agreed=may_read)
     folders = ctx.request_context.lifespan_context.input_folders
     request = EditRequest(
         prompt=prompt,

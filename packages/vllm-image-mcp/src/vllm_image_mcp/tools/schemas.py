@@ -25,10 +25,9 @@ def short_input(schema: Mapping[str, Any]) -> Schema:
 def short_output(schema: Mapping[str, Any]) -> Schema:
     """A tool's result schema with definitions inlined, and without titles, defaults and class docstrings.
 
-    Nested objects do not list their required keys: whoever reads a result sees what it has.
+    Required keys are not listed: whoever reads a result sees what it has.
     """
-    short = _result(schema, cast("Mapping[str, Schema]", schema.get("$defs", {})))
-    return {**short, "required": schema["required"]} if "required" in schema else short
+    return _result(schema, cast("Mapping[str, Schema]", schema.get("$defs", {})))
 
 
 def _parameter(schema: Schema) -> Schema:

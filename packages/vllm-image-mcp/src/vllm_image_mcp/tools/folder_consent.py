@@ -1,0 +1,90 @@
+"""Ask the user before images are read from a folder that nobody has allowed yet, once for each folder."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Final, cast
+
+from mcp.server.mcpserver import Context, Elicit, ListRoots, Resolve
+from mcp.types import ListRootsResult
+from pydantic import BaseModel, Field
+from vllm_image_core.file_url import path_in_url
+from vllm_image_core.text import LONGEST_PATH, one_line
+
+from vllm_image_mcp.state import State
+from vllm_image_mcp.tools.consent import can_ask
+
+_LEGACY_BEFORE: Final = "2026-07-28"
+"""Hosts of this version of the protocol and later have no roots."""
+
+_MOST_ROOTS: Final = 50
+
+
+class FolderConsent(BaseModel):
+    """The user's answer."""
+
+    allow: bool = Field(default=True, description="Let images in this folder be read.")
+
+
+async def offered_roots(
+    ctx: Context[State], *, images: object, mask: object, reference_image: object
+) -> ListRoots | ListRootsResult:
+    """Ask a host that has roots for them, if an image lies outside of the folders that may be read."""
+    capabilities = ctx.client_capabilities
+    has_roots = capabilities is not None and capabilities.roots is not None
+    is_legacy = (ctx.protocol_version or "") < _LEGACY_BEFORE
+    if has_roots and is_legacy and _folders_outside(ctx, images, mask, reference_image):
+        return ListRoots()
+    return ListRootsResult(roots=[])
+
+
+async def folder_consent(
+    ctx: Context[State],
+    *,
+    images: object,
+    mask: object,
+    reference_image: object,
+    roots: Annotated[ListRootsResult, Resolve(offered_roots)],
+) -> Elicit[FolderConsent] | FolderConsent:
+    """Ask about all folders of a call that may not be read yet; agree if there are none.
+
+    If the host cannot ask, nothing more is allowed, and reading the image is refused.
+    """
+    folders = ctx.request_context.lifespan_context.input_folders
+    for root in roots.roots[:_MOST_ROOTS]:
+        if (path := _root_path(str(root.uri))) is not None:
+            folders.allow(path)
+    asked = _folders_outside(ctx, images, mask, reference_image)
+    if not asked or not can_ask(ctx):
+        return FolderConsent(allow=False)
+    named = " and ".join(one_line(str(folder), limit=LONGEST_PATH) for folder in asked)
+    return Elicit(f"May edit_image read images in {named}? This counts until the server ends.", FolderConsent)
+
+
+def remember_answer(
+    ctx: Context[State], images: object, mask: object, reference_image: object, *, agreed: bool
+) -> None:
+    """Remember the user's answer on the folders that they were asked about."""
+    if can_ask(ctx):
+        folders = ctx.request_context.lifespan_context.input_folders
+        for folder in _folders_outside(ctx, images, mask, reference_image):
+            folders.remember(folder, agreed=agreed)
+
+
+def _folders_outside(ctx: Context[State], *given: object) -> tuple[Path, ...]:
+    """Return the folders of a call's images that may not be read yet."""
+    folders = ctx.request_context.lifespan_context.input_folders
+    found = (folders.outside(name) for each in given for name in _names(each))
+    return tuple(dict.fromkeys(folder for folder in found if folder is not None))
+
+
+def _names(given: object) -> Iterable[object]:
+    return cast("list[object]", given) if isinstance(given, list) else (given,)
+
+
+def _root_path(uri: str) -> Path | None:
+    """Return the folder of a root; None if it is not a folder here, or is the whole disk."""
+    try:
+        path = Path(path_in_url(uri))
+    except ValueError:
+        return None
+    return path if path.is_absolute() and path != Path(path.anchor) else None

@@ -1,0 +1,257 @@
+"""Each parameter of the SDK goes through all doors: SDK, Python, tools, shell and batch files.
+
+What a server receives is compared through a listener in front of it, a simulated server and vLLM-Omni itself.
+"""
+
+import asyncio
+import inspect
+import io
+import json
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from click.testing import CliRunner
+from mcp import Client
+from PIL import Image
+from vllm_image_core import Studio
+from vllm_image_core.requests.fields import (
+    RARE_EDIT_NAMES,
+    REQUEST_FIELDS,
+    field_named,
+    fields_shown_in,
+)
+from vllm_image_mcp.batch_file.reader import rows
+from vllm_image_mcp.cli import main as command_line
+from vllm_image_mcp.server import build_server
+from vllm_image_mcp.settings import Settings
+from vllm_omni_client import AsyncOmniClient
+from vllm_omni_client.edits import ImageEditRequest
+from vllm_omni_client.models import ImageGenerationRequest
+
+if TYPE_CHECKING:
+    from conftest import Listener
+
+Values = Mapping[str, Any]
+Door = Callable[[str, Path, Values], Awaitable[None]]
+
+EXCEPTIONS: Final[Mapping[str, str]] = {
+    "model": "the studio asks each server for the model that it has",
+    "n": "one image per request, so that each has its seed, its progress and its own end",
+    "size": "width, height and aspect_ratio, which are checked by the model",
+    "response_format": "the client chooses what saves bandwidth",
+    "user": "the server does not use it",
+    "true_cfg_scale": "guidance_scale, which is sent in the field that the model reads",
+    "return_stage_metrics": "timings for benchmarks; it shapes no image",
+    "vae_use_slicing": "the server takes it and does not use it",
+    "vae_use_tiling": "the server takes it and does not use it",
+}
+"""Fields of the SDK without a parameter of their own elsewhere, and why."""
+
+SDK: Final = {*ImageGenerationRequest.model_fields, *ImageEditRequest.model_fields}
+BY_WIRE: Final = {each.wire: each for each in REQUEST_FIELDS if each.wire}
+SMALL: Final[Values] = {"width": 64, "height": 64, "num_inference_steps": 2, "seed": 7}
+GENERATION: Final[Values] = {
+    "output_format": "webp",
+    "output_compression": 80,
+    "flow_shift": 3.0,
+    "extra_params": {"cfg_interval": [0.4, 1.0]},
+    "generator_device": "cpu",
+    "bot_task": "think",
+    "system_prompt": "Paint.",
+    "use_system_prompt": "custom",
+}
+EDIT: Final[Values] = {
+    "output_format": "webp",
+    "output_compression": 80,
+    "guidance_scale_2": 2.0,
+    "generator_device": "cpu",
+    "bot_task": "think",
+    "sys_type": "en_unified",
+    "system_prompt": "Paint.",
+    "background": "opaque",
+}
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(file, "PNG")
+    return file.getvalue()
+
+
+def test_no_parameter_of_the_sdk_is_unknown_elsewhere() -> None:
+    assert SDK - BY_WIRE.keys() == EXCEPTIONS.keys()
+
+
+@pytest.mark.parametrize("wire", sorted(SDK - EXCEPTIONS.keys()))
+def test_a_parameter_of_the_sdk_is_one_of_python_the_tools_and_the_shell(wire: str) -> None:
+    field = BY_WIRE[wire]
+    edits = wire in ImageEditRequest.model_fields
+    method = Studio.edit if edits else Studio.generate
+    assert field.name in inspect.signature(method).parameters
+    tool, command = ("edit_image", "edit") if edits else ("generate_image", "generate")
+    assert field in fields_shown_in(tool) or field.name in RARE_EDIT_NAMES
+    assert field in fields_shown_in(command) or field.name == "prompt"
+    if not field.of_edits:
+        values = {field.name: 1, "prompt": "a fox"}
+        [row] = rows(io.BytesIO(json.dumps(values).encode()), "jsonl")
+        assert row.refusal is None
+
+
+async def generate_with_sdk(url: str, folder: Path, values: Values) -> None:
+    async with AsyncOmniClient(url) as client:
+        await client.generate_image(
+            ImageGenerationRequest(prompt="a fox", size="64x64", num_inference_steps=2, seed=7, **values)
+        )
+
+
+async def generate_with_studio(url: str, folder: Path, values: Values) -> None:
+    async with Studio(url, output_dir=folder) as studio:
+        await studio.generate("a fox", **SMALL, **values)
+
+
+async def generate_with_tool(url: str, folder: Path, values: Values) -> None:
+    await call(url, folder, "generate_image", values)
+
+
+async def generate_with_shell(url: str, folder: Path, values: Values) -> None:
+    await run(url, folder, "generate", "a fox", *options({**SMALL, **values}))
+
+
+async def generate_with_batch_file(url: str, folder: Path, values: Values) -> None:
+    file = folder / "foxes.jsonl"
+    file.write_text(json.dumps({"prompt": "a fox", **SMALL, **values}))
+    await run(url, folder, "batch", str(file))
+
+
+async def edit_with_sdk(url: str, folder: Path, values: Values) -> None:
+    async with AsyncOmniClient(url) as client:
+        await client.edit_image(
+            ImageEditRequest(prompt="a fox", size="64x64", num_inference_steps=2, seed=7, **values), png()
+        )
+
+
+async def edit_with_studio(url: str, folder: Path, values: Values) -> None:
+    async with Studio(url, output_dir=folder) as studio:
+        await studio.edit("a fox", png(), **SMALL, **values)
+
+
+async def edit_with_tool(url: str, folder: Path, values: Values) -> None:
+    (folder / "teal.png").write_bytes(png())
+    await call(url, folder, "edit_image", values, images=["teal.png"])
+
+
+async def edit_with_shell(url: str, folder: Path, values: Values) -> None:
+    (folder / "teal.png").write_bytes(png())
+    await run(url, folder, "edit", "a fox", str(folder / "teal.png"), *options({**SMALL, **values}))
+
+
+async def call(url: str, folder: Path, tool: str, values: Values, **more: object) -> None:
+    rare = {name: value for name, value in values.items() if name in RARE_EDIT_NAMES}
+    shown = {name: value for name, value in values.items() if name not in rare}
+    shown["extra_params"] = {**values.get("extra_params", {}), **rare}
+    settings = Settings.from_arguments(vllm_url=url, output_dir=folder)
+    async with Client(build_server(settings)) as client:
+        result = await client.call_tool(tool, {"prompt": "a fox", **SMALL, **shown, **more})
+    assert not result.is_error, result.content
+
+
+async def run(url: str, folder: Path, command: str, *arguments: str) -> None:
+    where = ("--vllm-url", url, "--output-dir", str(folder))
+    done = await asyncio.to_thread(CliRunner().invoke, command_line, [command, *where, *arguments])
+    assert done.exit_code == 0, done.output
+
+
+def options(values: Values) -> list[str]:
+    given = ((field_named(name), value) for name, value in values.items())
+    return [
+        text
+        for field, value in given
+        for text in (
+            field.option or f"--{field.name.replace('_', '-')}",
+            json.dumps(value) if isinstance(value, dict) else str(value),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        generate_with_sdk,
+        generate_with_studio,
+        generate_with_tool,
+        generate_with_shell,
+        generate_with_batch_file,
+    ],
+)
+async def test_the_server_receives_what_a_generation_was_told(
+    listener: "Listener", tmp_path: Path, door: Door
+) -> None:
+    await door(listener.url, tmp_path, GENERATION)
+    [sent] = listener.requests
+    assert {name: sent[name] for name in GENERATION} == GENERATION
+
+
+@pytest.mark.parametrize("door", [edit_with_sdk, edit_with_studio, edit_with_tool, edit_with_shell])
+async def test_the_server_receives_what_an_edit_was_told(
+    listener: "Listener", tmp_path: Path, door: Door
+) -> None:
+    await door(listener.url, tmp_path, EDIT)
+    [sent] = listener.requests
+    assert {name: sent[name] for name in EDIT} == {name: str(value) for name, value in EDIT.items()}
+
+
+@pytest.fixture
+def lora_path(omni_url: str, simulator_url: str, tmp_path: Path) -> str:
+    """The path of a LoRA that the server can load: a tiny one for the tiny model."""
+    if omni_url == simulator_url:
+        return "/loras/ink"
+    folder = tmp_path / "ink"
+    folder.mkdir()
+    layers = {f"transformer_blocks.0.attn.{name}": 32 for name in ("to_q", "to_k", "to_v")}
+    header: dict[str, Any] = {}
+    weights = b""
+    for layer, side in layers.items():
+        for part, shape in (("lora_A", [8, side]), ("lora_B", [side, 8])):
+            numbers = [(place * 37 % 17 - 8) / 4 for place in range(8 * side)]
+            data = struct.pack(f"<{len(numbers)}f", *numbers)
+            offsets = [len(weights), len(weights) + len(data)]
+            header[f"base_model.model.transformer.{layer}.{part}.weight"] = {
+                "dtype": "F32",
+                "shape": shape,
+                "data_offsets": offsets,
+            }
+            weights += data
+    text = json.dumps(header).encode()
+    (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + weights)
+    config = {"peft_type": "LORA", "r": 8, "lora_alpha": 8, "target_modules": ["to_q", "to_k", "to_v"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+async def test_a_lora_at_two_strengths_gives_two_images(
+    listener: "Listener", lora_path: str, tmp_path: Path
+) -> None:
+    async with Studio(listener.url, output_dir=tmp_path / "out") as studio:
+        plain = await studio.generate("a fox", **SMALL)
+        inks = [await studio.generate("a fox", **SMALL, lora=f"{lora_path}:{scale}") for scale in (0.4, 0.8)]
+        again = await studio.generate("a fox", **SMALL, fresh=True)
+        recalled = await studio.recall(inks[1].path)
+    sent = [request.get("lora") for request in listener.requests]
+    named = {"name": "ink", "path": lora_path}
+    assert sent == [None, {**named, "scale": 0.4}, {**named, "scale": 0.8}, None]
+    assert recalled.request.lora == f"ink={lora_path}:0.8"
+    assert again.picture.pil().tobytes() == plain.picture.pil().tobytes()
+    if lora_path != "/loras/ink":
+        assert len({image.picture.pil().tobytes() for image in (plain, *inks)}) == 3
+
+
+async def test_a_box_is_edited_and_an_image_extended(listener: "Listener", tmp_path: Path) -> None:
+    async with Studio(listener.url, output_dir=tmp_path) as studio:
+        boxed = await studio.edit("a moon", png(), mask_box=[0.5, 0, 1, 1], num_inference_steps=2, seed=7)
+        wide = await studio.edit("a forest", png(), outpaint="2:1", num_inference_steps=2, seed=7)
+    assert (boxed.picture.size.width, boxed.picture.size.height) == (64, 64)
+    assert (wide.picture.size.width, wide.picture.size.height) == (128, 64)
+    assert [request["strength"] for request in listener.requests] == ["1.0", "1.0"]
