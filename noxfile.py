@@ -23,6 +23,15 @@ PACKAGES = ("vllm-omni-client", "vllm-image-core", "vllm-image-mcp")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 # Coverage is measured at both ends of the matrix: it costs time, and the lines are the same between them.
 MEASURED = (PYTHONS[0], PYTHONS[-1])
+# What runs on every system: neither the benchmarks nor the recipe for the real server.
+PORTABLE = (
+    "packages",
+    "examples",
+    "conftest.py",
+    *map(str, ROOT.glob("tests/test_*.py")),
+    "tests/docs",
+    "tests/laws",
+)
 TEST_TOOLS = ("hypothesis", "pytest", "pytest-xdist", "respx", "trustme")
 PYTEST = ("pytest", "-q", "-n", "auto")
 
@@ -59,6 +68,8 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
     session.run("codespell")
+    session.run("zizmor", "--offline", "--quiet", ".github")
+    session.run("hadolint", "Dockerfile")
 
 
 @nox.session(tags=["quick"])
@@ -66,7 +77,7 @@ def types(session: nox.Session) -> None:
     sync(session, "dev")
     session.run("pyright")
     for system in ("Windows", "Darwin"):
-        session.run("pyright", "--pythonplatform", system)
+        session.run("pyright", "--pythonplatform", system, *PORTABLE)
     for package in PACKAGES:
         session.run("pyright", "--verifytypes", package.replace("-", "_"), "--ignoreexternal")
 
@@ -209,6 +220,14 @@ def installed_real_server(session: nox.Session) -> bool:
     folder = session.cache_dir / "real-server"
     session.run("python", RECIPE, str(folder), success_codes=range(256))
     return (folder / "recipe").is_file()
+
+
+@nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """The distributions of a release, and a rehearsal: published to a local index, installed from there."""
+    sync(session, "release")
+    session.run("uvx", "cffconvert==2.0.0", "--validate", external=True)
+    session.run("pytest", "-q", "tests/release", *session.posargs)
 
 
 @nox.session(default=False)

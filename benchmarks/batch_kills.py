@@ -14,7 +14,6 @@ import json
 import multiprocessing
 import os
 import random
-import sys
 import tempfile
 import threading
 import time
@@ -33,9 +32,6 @@ from vllm_image_core.storage.record import facts_in
 from vllm_image_core.studio import Studio
 from vllm_omni_client.simulator import SimulatorSettings, create_app
 from vllm_omni_client.simulator.http.serving import base_url, create_server, open_listener
-
-if sys.platform == "win32":
-    raise SystemExit("This benchmark reads what only Unix systems measure.")
 
 KILLS = 200
 REQUESTS = 24

@@ -25,9 +25,6 @@ from typing import Any
 
 from vllm_omni_client.simulator.http.serving import serve_in_thread
 
-if sys.platform == "win32":
-    raise SystemExit("This benchmark reads what only Unix systems measure.")
-
 GOAL_MS = 3.0
 """CPU time of one tool call in addition to the studio's own."""
 GOAL_RATIO = 1.15

@@ -12,7 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import CodeType
 
 import click
@@ -28,12 +28,15 @@ DEADLINE_SECONDS = 60.0
 UNLABELLED = ""  # commands, one a line
 RUN_OR_PARSED = frozenset({"python", "console", UNLABELLED, "json", "toml"})
 NOT_RUN = {
+    "powershell": "the shell of Windows; its commands are the same as in the console blocks",
     "mermaid": "a diagram; GitHub draws it",
     "text": "shows a layout or a message; there is nothing to run",
 }
+HOSTS = frozenset({"claude", "codex", "gemini"})
+"""The user's MCP hosts; what they would start is checked as a command, and an address is not."""
 NO_COMMANDS_OF_OURS = {
-    "claude": "the user's MCP host; what it would start is checked as a command",
     "cd": "a step in the user's shell",
+    "gemini": "the user's MCP host, likewise",
     "git": "fetches the repository",
     "pip": "installs from the network",
     "uv": "installs from the network",
@@ -230,6 +233,7 @@ def environment_names() -> set[str]:
 
 def assert_the_arguments_are_known(command: list[str]) -> None:
     program = ["uvx", "vllm-image-mcp"], ["python", "-P", "-m", "vllm_image_mcp.server"], ["vllm-image-mcp"]
+    command = [PureWindowsPath(command[0]).stem, *command[1:]]  # it may be given with its folder
     rest = next((command[len(start) :] for start in program if command[: len(start)] == start), None)
     assert rest is not None, f"not a command of ours: {command}"
     with click.Context(command_line, **command_line.context_settings) as context:
@@ -248,8 +252,10 @@ def test_the_commands_of_a_page_print_what_the_page_says(
             assert_the_sessions_exist(command, root)
         elif program in RUN_UNTIL_STOPPED:
             assert_the_options_exist(command)
-        elif program == "claude":
-            assert_the_arguments_are_known(shlex.split(command.partition(" -- ")[2]))
+        elif program in HOSTS:
+            _, is_started, started = command.partition(" -- ")
+            if is_started:
+                assert_the_arguments_are_known(shlex.split(started))
         elif program not in NO_COMMANDS_OF_OURS:
             printed = output_of(command, environment, tmp_path)
             assert not step.printed or told(printed) == told(step.printed)

@@ -150,6 +150,12 @@ VALUES = {
     "confirm_over": "60",
     "resume": "1",
     "log_level": "info",
+    "transport": "http",
+    "host": "localhost",
+    "port": "8000",
+    "allowed_host": "images.example.com",
+    "token": "sesame",
+    "token_file": "key.txt",
     "api_key_file": "key.txt",
     "config": "config.toml",
 }

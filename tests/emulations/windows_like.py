@@ -10,7 +10,9 @@ all other cases is not known here; only a Windows runner tells.
 import ast
 import asyncio
 import errno
+import hashlib
 import importlib.abc
+import marshal
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +24,8 @@ from typing import NoReturn
 PACKAGES = ("vllm_omni_client", "vllm_image_core", "vllm_image_mcp")
 VALUES = {("sys", "platform"): "win32", ("os", "name"): "nt"}
 MISSING = frozenset({"O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "geteuid", "getuid"})
+CACHE = Path(__file__).parent / "__pycache__"
+VERSION = Path(__file__).read_bytes()
 UNIX_MODULES = frozenset({"fcntl", "pwd", "resource", "uvloop"})
 
 
@@ -56,8 +60,17 @@ def _refusal(node: ast.AST) -> ast.AST:
 class _Loader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
-        tree = ast.fix_missing_locations(_AsOnWindows().visit(ast.parse(self.get_data(path))))
-        return compile(tree, path, "exec", dont_inherit=True)
+        source = self.get_data(path)
+        key = hashlib.sha256(b"\0".join((path.encode(), source, VERSION, sys.version.encode()))).hexdigest()
+        compiled = CACHE / f"{key}.windows"
+        try:
+            return marshal.loads(compiled.read_bytes())  # noqa: S302 - written below
+        except (OSError, ValueError, EOFError):
+            tree = ast.fix_missing_locations(_AsOnWindows().visit(ast.parse(source)))
+            code = compile(tree, path, "exec", dont_inherit=True)
+            CACHE.mkdir(exist_ok=True)
+            compiled.write_bytes(marshal.dumps(code))
+            return code
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -92,13 +105,17 @@ def _refuse_if_open(*paths: Path) -> None:
 
 
 def _patch_calls() -> None:
-    rename, replace, unlink, remove = os.rename, os.replace, os.unlink, os.remove
+    link, rename, replace, unlink, remove = os.link, os.rename, os.replace, os.unlink, os.remove
 
     def rename_if_free(source: str, target: str, **options: int | None) -> None:
         _refuse_if_open(Path(source))
-        if os.path.lexists(target):
+        if not Path(source).is_dir():
+            link(source, target, follow_symlinks=False)  # in one step, and never in the place of another
+            unlink(source)
+        elif os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, "The file already exists", str(source))
-        rename(source, target, **options)
+        else:
+            rename(source, target, **options)
 
     def replace_if_closed(source: str, target: str, **options: int | None) -> None:
         _refuse_if_open(Path(source), Path(target))
@@ -127,7 +144,10 @@ def _no_handlers(*_: object) -> NoReturn:
 
 def emulate() -> None:
     """Emulate Windows in this process; its packages must not have been imported yet."""
-    if any(isinstance(each, _Finder) for each in sys.meta_path):
+    found = [each for each in sys.meta_path if isinstance(each, _Finder)]
+    if found:  # others, such as pytest's, may have come before it
+        sys.meta_path.remove(found[0])
+        sys.meta_path.insert(0, found[0])
         return
     sys.meta_path.insert(0, _Finder())
     _patch_calls()

@@ -17,8 +17,10 @@ LIBRARIES = (
 )
 
 
+windows_like.emulate()  # before pytest's own importer, which compiles the packages of plugins
+
+
 def pytest_configure() -> None:
-    windows_like.emulate()
     for name in LIBRARIES:
         importlib.import_module(name)
 

@@ -23,6 +23,7 @@ from vllm_image_mcp.tools.registration import TOOLS
 
 HERE = Path(__file__).parent
 DEADLINE_SECONDS = 180.0
+MACHINES = {"x86_64": "x64", "AMD64": "x64", "arm64": "arm64", "aarch64": "arm64"}
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 
 collect_ignore_glob = [] if "HOSTS_PACKAGES" in os.environ else ["test_*.py"]
@@ -83,6 +84,14 @@ def node(packages: Path) -> Node:
     folder = Path(executable.ROOT_DIR)
     program = folder / "node.exe" if sys.platform == "win32" else folder / "bin" / "node"
     return Node(program=program, packages=packages)
+
+
+@pytest.fixture(scope="session")
+def claude(packages: Path) -> Path:
+    """The program of Claude Code."""
+    system, machine = sys.platform, MACHINES[platform.machine()]
+    folder = packages / "node_modules" / "@anthropic-ai" / f"claude-code-{system}-{machine}"
+    return folder / ("claude.exe" if system == "win32" else "claude")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,8 @@
 import base64
 import json
 import os
-import platform
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +18,6 @@ if TYPE_CHECKING:
 
 DEADLINE_SECONDS = 180.0
 NAME = "images"
-SYSTEMS = {"linux": "linux", "darwin": "darwin", "win32": "win32"}
-MACHINES = {"x86_64": "x64", "AMD64": "x64", "arm64": "arm64", "aarch64": "arm64"}
-
-
-@pytest.fixture(scope="session")
-def claude(packages: Path) -> Path:
-    system, machine = SYSTEMS[sys.platform], MACHINES[platform.machine()]
-    folder = packages / "node_modules" / "@anthropic-ai" / f"claude-code-{system}-{machine}"
-    return folder / ("claude.exe" if system == "win32" else "claude")
 
 
 def step(tool: str, **arguments: object) -> dict[str, object]:

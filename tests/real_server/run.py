@@ -21,9 +21,6 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-if sys.platform == "win32":
-    raise SystemExit("vLLM-Omni runs on Linux.")
-
 HERE = Path(__file__).parent
 INTERPRETER = "python3.11"
 KEY = "open-sesame"

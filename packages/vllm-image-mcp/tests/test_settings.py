@@ -34,6 +34,12 @@ def test_the_defaults_are_the_plans() -> None:
         "resume": False,
         "log_level": "WARNING",
         "api_key_file": None,
+        "transport": "stdio",
+        "host": "127.0.0.1",
+        "port": 8765,
+        "allowed_host": None,
+        "token": None,
+        "token_file": None,
         "config": None,
     }
 
@@ -65,6 +71,12 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "RESUME": "1",
         "LOG_LEVEL": "debug",
         "API_KEY_FILE": str(key),
+        "TRANSPORT": "http",
+        "HOST": "0.0.0.0",
+        "PORT": "80",
+        "ALLOWED_HOST": "a.example.com, b.example.com",
+        "TOKEN": "open",
+        "TOKEN_FILE": str(key),
         "CONFIG": str(file),
     }
     for name, value in environment.items():
@@ -93,6 +105,12 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "resume": True,
         "log_level": "DEBUG",
         "api_key_file": key,
+        "transport": "http",
+        "host": "0.0.0.0",
+        "port": 80,
+        "allowed_host": ("a.example.com", "b.example.com"),
+        "token": SecretStr("open"),
+        "token_file": key,
         "config": file,
     }
 

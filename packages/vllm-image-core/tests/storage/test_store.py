@@ -28,6 +28,8 @@ from vllm_image_core.storage.temporary_names import temporary_name
 
 NOON = datetime(2026, 2, 18, 14, 30, 22)  # noqa: DTZ001 - file names carry local time
 PROMPT = "a red fox in the snow"
+PLACES = "rename" if sys.platform == "win32" else "link"
+"""The call that gives a file its final name."""
 NAME = "img_20260218_143022_b9c4c4"
 DEADLINE_SECONDS = 60
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's links, limits and signals")
@@ -472,8 +474,8 @@ def test_where_there_are_no_hard_links_a_failure_leaves_nothing_either(
         ("write", errno.ENOSPC, "Free some space"),
         ("fsync", errno.EIO, "Choose another output folder"),
         ("fsync", errno.EDQUOT, "quota"),
-        ("link", errno.ENOSPC, "Free some space"),
-        ("link", errno.EIO, "Choose another output folder"),
+        (PLACES, errno.ENOSPC, "Free some space"),
+        (PLACES, errno.EIO, "Choose another output folder"),
         ("open", errno.EMFILE, "Too many files are open"),
         ("open", errno.EROFS, "read-only"),
         ("open", errno.EACCES, "can write"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import importlib
 import logging
 import signal
 import sys
@@ -35,7 +36,7 @@ from vllm_image_mcp.resources.resources import ResourceServer, add_resources
 from vllm_image_mcp.resources.subscriptions import Subscriptions
 from vllm_image_mcp.results.tool_reply import with_notes
 from vllm_image_mcp.settings import Settings
-from vllm_image_mcp.shutdown import Shutdown, handle_signals
+from vllm_image_mcp.shutdown import DRAIN_SECONDS, Shutdown, handle_signals
 from vllm_image_mcp.startup import check_output_folder, check_profiles, start_logging
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.arguments import Signature, fit
@@ -65,6 +66,9 @@ class ImageServer(PromptServer, ResourceServer):
 
     _signatures: Mapping[str, Signature] = MappingProxyType({})
     """The parameters of each tool by its name, filled at the first call."""
+
+    drain_limit_seconds: float = _AT_THE_END_SECONDS
+    """How long images in progress may take once no host is connected any longer."""
 
     _host: StdioHost | None = None
     """The host that is served over pipes."""
@@ -129,7 +133,7 @@ class ImageServer(PromptServer, ResourceServer):
     def drain_seconds(self) -> float:
         """How long images in progress may still take when the connection has ended."""
         passed = self._host.seconds_since_end_of_input if self._host else 0.0
-        return max(0.0, _AT_THE_END_SECONDS - passed)
+        return max(0.0, self.drain_limit_seconds - passed)
 
     async def _all_signatures(self) -> Mapping[str, Signature]:
         if not self._signatures:
@@ -204,6 +208,58 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def serve(settings: Settings) -> None:
+    """Serve MCP over the transport of the settings until the host or a signal ends it."""
+    if settings.transport == "http":
+        serve_http(settings)
+    else:
+        serve_stdio(settings)
+
+
+def serve_http(settings: Settings) -> None:
+    """Serve MCP over Streamable HTTP until a signal arrives; images in progress then have ten seconds.
+
+    Raises:
+        click.UsageError: The address would be open to others without protection.
+    """
+    import uvicorn  # noqa: PLC0415 - stdio needs no HTTP server
+
+    from vllm_image_mcp.transport.http import MCP_PATH, Binding, UnsafeBinding, http_app  # noqa: PLC0415 - likewise
+
+    try:
+        binding = Binding(
+            host=settings.host,
+            port=settings.port,
+            allowed_hosts=settings.allowed_host or (),
+            token=settings.bearer_token,
+        )
+    except UnsafeBinding as error:
+        raise click.UsageError(f"{error}.") from error
+    state = State(settings, wired=True)
+    server = _server_of(state)
+    server.drain_limit_seconds = DRAIN_SECONDS
+    for module in modules_needed(demo=settings.demo):
+        importlib.import_module(module)
+    config = uvicorn.Config(
+        http_app(server, binding),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        http="h11",  # httptools keeps spaces after a header's value, which HTTP says to ignore
+        timeout_graceful_shutdown=1,
+    )
+    listener = config.bind_socket()
+    listener.listen(config.backlog)  # from now on, clients can connect
+    host, port = listener.getsockname()[:2]
+    at = f"[{host}]" if ":" in host else host
+    sys.stderr.write(f"Serving MCP at http://{at}:{port}{MCP_PATH}. Press Ctrl-C to stop.\n")
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def serve_stdio(settings: Settings) -> None:
     """Serve MCP over stdin and stdout until stdin ends or a signal arrives.
 
     After the first signal, images in progress have some seconds to finish, as at a shell; the second stops

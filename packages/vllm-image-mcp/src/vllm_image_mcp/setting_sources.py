@@ -12,7 +12,12 @@ from vllm_image_core.text import brief
 from vllm_image_mcp.setting_values import clean_path
 
 _FILE: Final = Path("vllm-image-mcp", "config.toml")
-_ALTERNATIVES: Final = {"api_key": "api_key_file", "api_key_file": "api_key"}
+_ALTERNATIVES: Final = {
+    "api_key": "api_key_file",
+    "api_key_file": "api_key",
+    "token": "token_file",
+    "token_file": "token",
+}
 """Settings that give the same thing: the source that is read last decides which one counts."""
 
 

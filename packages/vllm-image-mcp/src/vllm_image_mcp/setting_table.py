@@ -13,6 +13,7 @@ from vllm_image_mcp.setting_values import (
     clean_file,
     clean_folders,
     clean_headers,
+    clean_host_names,
     clean_key,
     clean_key_file,
     clean_path,
@@ -189,6 +190,41 @@ class SettingTable:
         LogLevel, Setting("Log level: DEBUG, INFO, WARNING or ERROR.", "LEVEL", clean_upper)
     ] = "WARNING"
 
+    transport: Annotated[
+        Literal["stdio", "http"],
+        Setting("How hosts connect: stdio, or http for Streamable HTTP.", "KIND", mcp_only=True),
+    ] = "stdio"
+    host: Annotated[str, Setting("Address to listen at, with --transport http.", "HOST", mcp_only=True)] = (
+        "127.0.0.1"
+    )
+    port: Annotated[
+        int, Setting("Port to listen at; 0 for any.", "PORT", mcp_only=True, at_least=0, at_most=65_535)
+    ] = 8765
+    allowed_host: Annotated[
+        tuple[str, ...] | None,
+        Setting(
+            "Name under which clients may address the server; can be repeated.",
+            "NAME",
+            clean_host_names,
+            repeatable=True,
+            mcp_only=True,
+        ),
+    ] = None
+    """In the environment, separated by commas."""
+    token: Annotated[
+        Any,
+        Setting(
+            "Bearer token that clients must send; prefer VLLM_IMAGE_TOKEN.",
+            "TOKEN",
+            clean_key,
+            secret=True,
+            mcp_only=True,
+        ),
+    ]
+    token_file: Annotated[
+        Path | None,
+        Setting("File with the bearer token, instead of --token.", "FILE", clean_key_file, mcp_only=True),
+    ] = None
     config: Annotated[
         Path | None,
         Setting("Settings file in TOML, instead of the one in your home folder.", "FILE", clean_path),

@@ -22,6 +22,7 @@ _IN_A_PATH: Final = re.compile(rf"{_BRACED}|{_NAMED}|(?:(?<=^)|(?<=[/\\]))\$[A-Z
 _IN_AN_ADDRESS: Final = re.compile(rf"{_BRACED}|{_NAMED}|\$[A-Za-z_]\w*|<[^<>]*>")
 _IN_A_HEADER: Final = re.compile(rf"{_BRACED}|{_NAMED}|^<[^<>]*>$")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 _WHOLE: Final = re.compile(rf"(?:{_BRACED}|{_NAMED}|\$[A-Za-z_]\w*|<[^<>]+>)", re.DOTALL)
 _UNFILLED_KEY: Final = re.compile(
     r"(?:sk-)?(?:your.*(?:key|token|secret).*|change[-_ ]?(?:me|this)|\.{3,}|…|x{3,}|\*{3,})", re.IGNORECASE
@@ -103,6 +104,16 @@ def read_key(file: Path) -> str:
     if not key:
         raise ValueError(f"{brief(str(file))} is empty. Write the key into it")
     return key
+
+
+def clean_host_names(value: str | Sequence[str]) -> tuple[str, ...] | None:
+    """Return the host names that a setting means, one text with commas or several; None for none."""
+    given = value.split(",") if isinstance(value, str) else value
+    names = tuple(clean_text(each) for each in given if each.strip())
+    for name in names:
+        if not _HOST_NAME.fullmatch(name):
+            raise ValueError(f'{brief(name)} is not the name of a host, such as "images.example.com"')
+    return names or None
 
 
 def clean_headers(value: str | Sequence[object]) -> tuple[object, ...] | None:

@@ -30,6 +30,7 @@ class Settings(SettingTable, BaseModel):
 
     api_key: Annotated[SecretStr | None, _TABLE["api_key"]] = None
     header: Annotated[tuple[tuple[str, SecretStr], ...] | None, _TABLE["header"]] = None
+    token: Annotated[SecretStr | None, _TABLE["token"]] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -57,6 +58,13 @@ class Settings(SettingTable, BaseModel):
         if self.api_key is None and self.api_key_file is not None:
             return SecretStr(read_key(self.api_key_file))
         return self.api_key
+
+    @property
+    def bearer_token(self) -> SecretStr | None:
+        """The token that clients must send over HTTP, wherever it was given."""
+        if self.token is None and self.token_file is not None:
+            return SecretStr(read_key(self.token_file))
+        return self.token
 
     @property
     def vllm_urls(self) -> tuple[str, ...]:

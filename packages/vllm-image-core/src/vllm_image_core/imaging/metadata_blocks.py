@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from vllm_image_core.imaging import exif, xmp
 from vllm_image_core.imaging.exif_text import utf_text
@@ -18,8 +18,7 @@ _COMFYUI: Final = ("prompt", "workflow")
 """In ComfyUI's WebP files the JSON texts are in EXIF's first directory, each after its name and a colon."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A chunk's place in a PNG or WebP: its first byte, the length of its content, and the end behind it."""
 
     kind: bytes

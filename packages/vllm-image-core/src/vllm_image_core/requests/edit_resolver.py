@@ -23,7 +23,7 @@ from vllm_image_core.requests.edit_preparation import (
 from vllm_image_core.requests.edit_receipt import edit_receipt
 from vllm_image_core.requests.edit_request import MOST_INPUTS, EditRequest, Inputs
 from vllm_image_core.requests.edit_size import choose_edit_size, size_of_resolution
-from vllm_image_core.requests.fields import PLAIN_FIELDS
+from vllm_image_core.requests.fields import edit_fields
 from vllm_image_core.requests.guidance import EXTRA
 from vllm_image_core.requests.image_request import ImageRequest, Task
 from vllm_image_core.requests.input_picture import InputPicture
@@ -239,9 +239,7 @@ class ResolvedEdit(ResolvedRequest):
 
     def to_edit(self) -> ImageEditRequest:
         """Return the edit request for the server, without images; `to_wire` gives the generation request."""
-        values = self._shared_wire_values() | self._plain_wire_values(
-            each for each in PLAIN_FIELDS if each.in_edits
-        )
+        values = self._shared_wire_values() | self._plain_wire_values(edit_fields())
         if self.resolution is not None:
             del values["size"]
         return ImageEditRequest(

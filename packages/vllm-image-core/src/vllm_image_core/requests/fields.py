@@ -196,6 +196,18 @@ class RequestField:
 
 
 @functools.cache
+def generation_fields() -> tuple[RequestField, ...]:
+    """Return the plain fields that the server takes for images that are generated from text."""
+    return tuple(each for each in PLAIN_FIELDS if each.in_generations)
+
+
+@functools.cache
+def edit_fields() -> tuple[RequestField, ...]:
+    """Return the plain fields that the server takes for edits."""
+    return tuple(each for each in PLAIN_FIELDS if each.in_edits)
+
+
+@functools.cache
 def _wire_schemas() -> Mapping[str, Mapping[str, Any]]:
     """The JSON schema of each field that either request type of the client has."""
     from vllm_omni_client.edits import ImageEditRequest  # noqa: PLC0415 - slow to import

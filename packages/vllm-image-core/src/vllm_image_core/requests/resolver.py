@@ -19,6 +19,7 @@ from vllm_image_core.requests.fields import (
     OutputFormat,
     PlainFields,
     RequestField,
+    generation_fields,
     plain_values,
 )
 from vllm_image_core.requests.guidance import choose_guidance, choose_negative_prompt
@@ -117,9 +118,7 @@ class ResolvedRequest(PlainFields):
 
     def to_wire(self) -> ImageGenerationRequest:
         """Return the request for the server: one image, with steps, guidance and seed."""
-        values = self._shared_wire_values() | self._plain_wire_values(
-            each for each in PLAIN_FIELDS if each.in_generations
-        )
+        values = self._shared_wire_values() | self._plain_wire_values(generation_fields())
         values["extra_params"] = {**self._guidance_in_extra_params(), **(self.extra_params or {})} or None
         return ImageGenerationRequest(**values)
 

@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from vllm_image_core.errors import CannotSave
 from vllm_image_core.storage.filename import FORBIDDEN, RESERVED
-from vllm_image_core.text import LONGEST_PATH, one_line
+from vllm_image_core.text import one_line
 
 _MOST_CHARACTERS: Final = 259
 """MAX_PATH without the NUL at its end."""
 _ROOM: Final = 92
 r"""What our longest file needs below the folder: `\.vllm-image\inputs\` and a hash with an extension."""
+_SHOWN: Final = 300
+"""Characters of a path that a message shows."""
 _LONG_PATHS: Final = (r"SYSTEM\CurrentControlSet\Control\FileSystem", "LongPathsEnabled")
 
 
@@ -41,8 +43,8 @@ def check_drive(folder: Path) -> None:
     is_share = anchor.startswith(("\\\\", "//"))
     name = f"The network folder {anchor}" if is_share else f"The drive {anchor}"
     raise CannotSave(
-        f"{one_line(name, limit=LONGEST_PATH)} is not there, so images cannot be saved in "
-        f"{one_line(str(folder), limit=LONGEST_PATH)}.",
+        f"{one_line(name, limit=_SHOWN)} is not there, so images cannot be saved in "
+        f"{one_line(str(folder), limit=_SHOWN)}.",
         next_step="Connect it, or choose another output folder.",
     )
 
@@ -52,7 +54,7 @@ def _check_names(folder: Path) -> None:
     for name in path.parts[1:] if path.anchor else path.parts:
         if (reason := _reason_against(name)) is not None:
             raise CannotSave(
-                f"Images cannot be saved in {one_line(str(folder), limit=LONGEST_PATH)}: the name "
+                f"Images cannot be saved in {one_line(str(folder), limit=_SHOWN)}: the name "
                 f"'{one_line(name)}' {reason}.",
                 next_step="Choose another output folder.",
             )
@@ -76,7 +78,7 @@ def _check_length(folder: Path) -> None:
         return
     raise CannotSave(
         f"The path of the output folder has {length} characters: "
-        f"{one_line(str(folder), limit=LONGEST_PATH)}. This Windows allows {_MOST_CHARACTERS} for each file, "
+        f"{one_line(str(folder), limit=_SHOWN)}. This Windows allows {_MOST_CHARACTERS} for each file, "
         f"and the files in the folder need up to {_ROOM} of them.",
         next_step=f"Choose a folder with at most {most} characters, or let Windows use long paths: set "
         f"{_LONG_PATHS[1]} to 1 in the registry under HKEY_LOCAL_MACHINE\\{_LONG_PATHS[0]}, and restart.",

@@ -16,7 +16,7 @@ from vllm_image_mcp.options import GivenOptions, GroupedOptions, with_options
 
 
 @click.command(cls=GroupedOptions)
-@click.argument("host", type=click.Choice(sorted(HOSTS)))
+@click.argument("mcp_host", metavar="HOST", type=click.Choice(sorted(HOSTS)))
 @click.option("--name", default="vllm-image", show_default=True, help="Name of the server in the host.")
 @click.option(
     "--from", "source", metavar="SOURCE", help="What `uvx` installs and runs: a folder, a wheel or a Git URL."
@@ -25,14 +25,14 @@ from vllm_image_mcp.options import GivenOptions, GroupedOptions, with_options
 @click.option("--yes", is_flag=True, help="Make the change without asking.")
 @partial(with_options, serves_mcp=True)
 def init(
-    given: GivenOptions, host: str, *, name: str, source: str | None, print_only: bool, yes: bool
+    given: GivenOptions, mcp_host: str, *, name: str, source: str | None, print_only: bool, yes: bool
 ) -> None:
     """Add this server to the configuration of an MCP host.
 
     The host starts the server with the options that you give here, or that the environment sets. You see the
     change before it is made; a copy of a file that is changed stays next to it.
     """
-    chosen, folders = HOSTS[host], UserFolders.of_this_user(os.environ)
+    chosen, folders = HOSTS[mcp_host], UserFolders.of_this_user(os.environ)
     try:
         launch = _launch(given, chosen, folders, source)
         if print_only:

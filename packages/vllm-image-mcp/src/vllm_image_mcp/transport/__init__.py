@@ -1,1 +1,1 @@
-"""The stdio transport: read a host's lines as messages and write the replies."""
+"""Connect hosts: over stdin and stdout, or over HTTP."""

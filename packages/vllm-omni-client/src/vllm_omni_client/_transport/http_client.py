@@ -1,7 +1,7 @@
 """Open httpx clients with the right proxy, TLS context and connection limits, and without cookies."""
 
 import ssl
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -14,6 +14,7 @@ import httpx
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.proxy import proxy_for
 from vllm_omni_client._transport.connection_stack import ConnectionStack
+from vllm_omni_client._transport.large_reads import LargeReadTransport
 from vllm_omni_client._transport.loopback import LoopbackTransport
 from vllm_omni_client.errors import InvalidParameter
 
@@ -30,12 +31,18 @@ def open_async_http(
 
 
 def _open_stack(connection: ConnectionSettings) -> ConnectionStack:
-    # A pool itself has no limit, so that no request ever waits in it: image requests wait for a slot.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=1, keepalive_expiry=_IDLE_SECONDS)
     network = _network(connection)
-    if network["verify"] is True:
-        network["verify"] = httpx.create_ssl_context()  # once for all: it reads the CA certificates
-    open_one = partial(httpx.AsyncHTTPTransport, limits=limits, **network)
+    # Once for all connections: it reads the CA certificates.
+    verify = httpx.create_ssl_context(network["verify"])
+    open_one: Callable[[], httpx.AsyncBaseTransport] = partial(
+        LargeReadTransport, verify=verify, idle_seconds=_IDLE_SECONDS
+    )
+    if (proxy := network["proxy"]) is not None:
+        # A pool itself has no limit, so that no request ever waits in it: image requests wait for a slot.
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=1, keepalive_expiry=_IDLE_SECONDS
+        )
+        open_one = partial(httpx.AsyncHTTPTransport, limits=limits, verify=verify, proxy=proxy)
     return ConnectionStack(
         open_one(), open_one, most_idle=connection.max_connections, idle_seconds=_IDLE_SECONDS
     )
