@@ -117,7 +117,7 @@ def test_a_picture_is_drawn(ask: Ask, generations: respx.Route) -> None:
     generations.mock(PICTURE)
     assert ask("generate_image", SEEDED) == DRAWN
     sent = generations.calls.last.request
-    assert sent.content == b'{"prompt":"a red fox","n":1,"seed":7}'
+    assert sent.content == b'{"prompt":"a red fox","n":1,"response_format":"b64_json","seed":7}'
     assert sent.headers["content-type"] == "application/json"
     assert sent.headers["accept-encoding"] == "identity"
     assert sent.headers["user-agent"].startswith("vllm-omni-client/")
@@ -161,8 +161,9 @@ def test_health_is_true_or_false_and_asked_once(
     assert health.call_count == 1
 
 
-def test_health_that_is_neither_is_an_error(ask: Ask, health: respx.Route) -> None:
+def test_health_that_is_neither_is_an_error(ask: Ask, health: respx.Route, models: respx.Route) -> None:
     health.respond(404, json={"detail": "Not Found"})
+    models.respond(404, json={"detail": "Not Found"})
     assert failure(ask, "health_check").message == "the server answered 404: Not Found"
     assert health.call_count == 1
 

@@ -139,7 +139,7 @@ def test_an_answer_in_json_goes_to_the_file_too_with_its_metrics(
     assert saved.path.read_bytes() == PNG
     assert saved.metrics
     assert saved.metrics.peak_memory_mib == 5.0
-    assert "response_format" not in server.sent()
+    assert server.sent()["response_format"] == "b64_json"
 
 
 NO_PICTURES = {

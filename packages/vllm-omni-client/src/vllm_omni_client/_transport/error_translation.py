@@ -7,6 +7,7 @@ import httpx
 
 from vllm_omni_client._protocol.connect_errors import first_message, unreachable_reason
 from vllm_omni_client._protocol.connection_trace import ConnectionTrace
+from vllm_omni_client._transport.loopback import LOOPBACK_HOSTS
 from vllm_omni_client.errors import ConnectionLost, OmniError, RequestTimeout, ServerUnreachable
 
 
@@ -56,5 +57,9 @@ def _unreachable(error: httpx.HTTPError, base_url: str, trace: ConnectionTrace) 
 
 def _is_another(peer: tuple[str, int] | None, base_url: str) -> bool:
     """Say whether a connection is being opened to another place than the server, which is a proxy."""
+    if peer is None:
+        return False
     server = httpx.URL(base_url)
-    return peer is not None and peer != (server.raw_host.decode(), server.port or peer[1])
+    name, port = server.raw_host.decode(), server.port or peer[1]
+    hosts = LOOPBACK_HOSTS if name in LOOPBACK_HOSTS else (name,)
+    return not (peer[0] in hosts and peer[1] == port)

@@ -4,6 +4,7 @@ Windows takes two seconds to notice that nothing listens on ::1, the first addre
 servers listen on IPv4 only. The asyncio client tries both at once.
 """
 
+from contextlib import suppress
 from typing import Final
 
 import httpx
@@ -11,6 +12,8 @@ import httpx
 _NAME: Final = "localhost"
 _IPV4: Final = "127.0.0.1"
 _IPV6: Final = "::1"
+LOOPBACK_HOSTS: Final = (_NAME, _IPV4, _IPV6)
+"""The names and addresses of this machine, between which a connection may choose."""
 
 
 class LoopbackTransport(httpx.BaseTransport):
@@ -24,11 +27,10 @@ class LoopbackTransport(httpx.BaseTransport):
             return self._transport.handle_request(request)
         try:
             return self._transport.handle_request(_to(_IPV4, request))
-        except httpx.ConnectError as error:  # nothing was sent
-            try:
+        except httpx.ConnectError:  # nothing was sent
+            with suppress(httpx.ConnectError):
                 return self._transport.handle_request(_to(_IPV6, request))
-            except httpx.ConnectError:
-                raise error from None
+            raise
 
     def close(self) -> None:
         self._transport.close()
