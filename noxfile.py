@@ -168,6 +168,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def notebooks(session: nox.Session) -> None:
+    """Execute the notebooks, or those that are named, and keep their outputs."""
+    sync(session, "docs")
+    session.run("python", "notebooks/execute.py", *session.posargs)
+
+
+@nox.session(default=False)
 def lowest(session: nox.Session) -> None:
     """The oldest versions that the packages say they work with."""
     editable = [f"--editable=packages/{package}" for package in PACKAGES]

@@ -3,8 +3,9 @@
 import json
 import posixpath
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -67,9 +68,27 @@ def _markdown(source: Path) -> str:
         return text
     if source.suffix == ".py":
         return f"# {source.name}\n\n```python\n{text}```\n"
-    cells = json.loads(text)["cells"]
-    parts = ("".join(cell["source"]) for cell in cells)
-    return "\n\n".join(
-        part if cell["cell_type"] == "markdown" else f"```python\n{part}\n```"
-        for cell, part in zip(cells, parts, strict=True)
-    )
+    return "\n\n".join(part for cell in json.loads(text)["cells"] for part in _parts(cell))
+
+
+def _parts(cell: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the source of a notebook's cell, and what it shows: HTML, an image, or text."""
+    source = "".join(cell["source"])
+    if cell["cell_type"] == "markdown":
+        yield source
+        return
+    yield f"```python\n{source}\n```"
+    for output in cell["outputs"]:
+        data = output.get("data", {})
+        image = next((kind for kind in data if kind.startswith("image/")), None)
+        if "text/html" in data:
+            yield f"<div>{_on_one_line(data['text/html'])}</div>"
+        elif image is not None:
+            yield f'<img alt="" src="data:{image};base64,{_on_one_line(data[image])}">'
+        else:
+            yield f"```text\n{''.join(output.get('text') or data.get('text/plain', '')).rstrip()}\n```"
+
+
+def _on_one_line(lines: str | Sequence[str]) -> str:
+    """Join the lines of an output; a blank line in HTML would be read as the end of it."""
+    return "".join(lines).replace("\n", " " if "<" in lines[0] else "")

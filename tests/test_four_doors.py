@@ -17,13 +17,13 @@ from click.testing import CliRunner
 from mcp import Client
 from PIL import Image
 from vllm_image_core import Studio
+from vllm_image_core.batch_file.reader import rows
 from vllm_image_core.requests.fields import (
     RARE_EDIT_NAMES,
     REQUEST_FIELDS,
     field_named,
     fields_shown_in,
 )
-from vllm_image_mcp.batch_file.reader import rows
 from vllm_image_mcp.cli import main as command_line
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings

@@ -50,6 +50,13 @@ def server_url() -> Generator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def second_server_url() -> Generator[str]:
+    """Another simulated server in a thread."""
+    with serve_in_thread() as url:
+        yield url
+
+
 @pytest.fixture
 def environment(server_url: str) -> Mapping[str, str]:
     """For processes: our own commands, the simulated server, and none of the user's own settings."""

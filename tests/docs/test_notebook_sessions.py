@@ -34,6 +34,23 @@ def plain(lines: list[str]) -> list[str]:
     return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(lines)).split("\n")
 
 
+def test_values_show_themselves_as_html_and_as_a_few_lines(run: Run) -> None:
+    _, *outputs = run(
+        "import os\nfrom vllm_image_core import Studio\nstudio = Studio(os.environ['VLLM_IMAGE_URL'])",
+        "studio",
+        "await studio.health()",
+        "await studio.estimate()",
+        'await studio.generate("a fox", width=64, height=64)',
+        "await studio.find()",
+        "await studio.model()",
+        "studio.servers",
+    )
+    for [output] in outputs:
+        assert output.data["text/html"].startswith("<div")
+        assert 1 < len(output.data["text/plain"].splitlines()) <= MOST_LINES
+        assert "(" not in output.data["text/plain"].split()[0]
+
+
 def test_a_dead_server_is_an_error_of_a_few_lines_with_its_next_step(run: Run) -> None:
     outputs = run(
         'from vllm_image_core import ImageRequest, Studio\nstudio = Studio("http://127.0.0.1:9")',

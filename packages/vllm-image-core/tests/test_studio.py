@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from drawing_server import NOON, DownServer, Server, png, studio_of
@@ -16,6 +17,9 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio
 from vllm_omni_client.errors import BadReply
 from vllm_omni_client.models import ImageGenerationRequest
+
+if TYPE_CHECKING:
+    from conftest import BatchServer
 
 
 async def test_a_folder_may_begin_with_the_home_folder(
@@ -40,6 +44,21 @@ async def test_a_notebook_shows_the_picture(tmp_path: Path) -> None:
     shown = image._repr_html_()
     assert '<img src="data:image/webp;base64,' in shown
     assert all(text in shown for text in (image.path.name, f"seed {image.seed}", 'alt="a red fox"'))
+
+
+async def test_an_interrupted_image_is_explained_in_a_line(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    batch_server.gate.clear()
+    async with batch_server.studio(tmp_path) as studio:
+        generating = asyncio.create_task(studio.generate("a red fox", width=64, height=64))
+        await batch_server.came(1)
+        generating.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await generating
+    assert caught.value.__dict__["_render_traceback_"]() == [
+        "Interrupted: the image was cancelled. The server may still finish it."
+    ]
 
 
 async def test_the_seed_minus_one_asks_for_a_random_one(tmp_path: Path) -> None:
@@ -315,7 +334,7 @@ async def test_a_grid_has_labelled_axes_and_the_files_of_its_images(tmp_path: Pa
         ("prompt", ["fox", "owl"]),
     ]
     assert len({*grid.paths}) == 8
-    assert grid._repr_jpeg_() == grid.picture.bytes
+    assert "<img " in grid._repr_html_()
     with pytest.raises(InvalidRequest, match="257 images in all"):
         await studio.grid("a red fox", count=257)
 

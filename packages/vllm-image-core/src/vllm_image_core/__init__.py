@@ -29,6 +29,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from vllm_image_core.batch_file.frame_rows import DataFrame
+    from vllm_image_core.batch_file.request_rows import RefusedRow
     from vllm_image_core.batches.events import Event, EventKind, EventStream
     from vllm_image_core.batches.forecast import BatchForecast
     from vllm_image_core.batches.handle import ImageBatch
@@ -101,6 +103,7 @@ __all__ = [
     "BlockingBatch",
     "BlockingStudio",
     "CannotSave",
+    "DataFrame",
     "DatabaseUnavailable",
     "Done",
     "EditRequest",
@@ -150,6 +153,7 @@ __all__ = [
     "Receipt",
     "Record",
     "RecordedFailure",
+    "RefusedRow",
     "Registry",
     "RequestState",
     "RequestValues",
@@ -169,6 +173,8 @@ __all__ = [
 ]
 
 _NAMES: Final = {
+    "batch_file.frame_rows": ("DataFrame",),
+    "batch_file.request_rows": ("RefusedRow",),
     "batches.events": ("Event", "EventKind", "EventStream"),
     "batches.handle": ("ImageBatch",),
     "batches.forecast": ("BatchForecast",),

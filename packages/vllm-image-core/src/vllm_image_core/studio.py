@@ -15,11 +15,14 @@ from typing import Literal, Self, TypedDict, Unpack, cast
 from pydantic import SecretStr
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_core.batch_file.frame_rows import DataFrame
+from vllm_image_core.batch_file.request_rows import RequestRows, is_row_source
 from vllm_image_core.batches.batches import Batches
 from vllm_image_core.batches.concurrency import ConcurrencyChooser
 from vllm_image_core.batches.context import OUTAGE_SECONDS, BatchContext
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.journal import Journal
+from vllm_image_core.batches.notebook_cell import explained
 from vllm_image_core.batches.summary import BatchList, BatchSummary, FoundBatch
 from vllm_image_core.display.card import Card
 from vllm_image_core.errors import InvalidRequest
@@ -55,7 +58,7 @@ from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Record
 from vllm_image_core.storage.verdicts import BIN, Verdict, Verdicts
 from vllm_image_core.studio_views import ImageGrid, StudioViews
-from vllm_image_core.text import brief
+from vllm_image_core.text import brief, folder_text
 
 ImageFile = GeneratedImage | Record | Path | str
 """An image in the output folder: a generated or found one, its path, or its file name."""
@@ -66,6 +69,7 @@ _WILDCARDS = "wildcards"
 _GROUP_SECONDS = 0.25
 """For how long entries of the index and measurements may wait to be written together."""
 
+_INTERRUPTED = "Interrupted: the image was cancelled. The server may still finish it."
 _RETRIES = 2
 """Retries on a studio's only server, when repeating a request is safe."""
 
@@ -235,7 +239,7 @@ class Studio(StudioViews):
 
     def _card(self) -> Card:
         servers = ", ".join(f"{each.url} ({each.model or 'not asked yet'})" for each in self.servers)
-        return Card(title=f"Studio on {servers}", facts={"folder": self.output_dir})
+        return Card(title=f"Studio on {servers}", facts={"folder": folder_text(self.output_dir)})
 
     @property
     def output_dir(self) -> Path:
@@ -343,9 +347,10 @@ class Studio(StudioViews):
 
     async def make(self, request: ImageRequest, *, fresh: bool = False) -> GeneratedImage:
         """Generate the image of a request and save it; raises what ``generate`` raises."""
-        job = await self._generator.check(request, fresh=fresh)
-        await asyncio.to_thread(self._library.check_writable, pixels=job.resolved.pixels)
-        return await self._generator.generate(job)
+        with explained(lambda: [_INTERRUPTED]):
+            job = await self._generator.check(request, fresh=fresh)
+            await asyncio.to_thread(self._library.check_writable, pixels=job.resolved.pixels)
+            return await self._generator.generate(job)
 
     async def recall(self, file: Path | str | bytes) -> RecalledRequest:
         """Read the parameters in an image file; ``make(recalled.request)`` generates the image again.
@@ -361,7 +366,7 @@ class Studio(StudioViews):
     @with_named_parameters()
     def batch(
         self,
-        requests: Prompts,
+        requests: Prompts | Path | DataFrame,
         *,
         count: int | None = None,
         seeds: Sequence[int] | None = None,
@@ -379,7 +384,9 @@ class Studio(StudioViews):
             requests: A prompt or a list of prompts: text, requests, or objects with the fields of a request
                 and ``size``, ``count``, ``sweep``, ``zip`` or ``wildcards``. A list is checked and recorded
                 completely before the first request is sent. Or an iterator of any length, async or not,
-                which is recorded ahead of the requests that are sent.
+                which is recorded ahead of the requests that are sent. Or the path of a .txt, .csv, .tsv,
+                .jsonl or .parquet file, or a data frame of pandas, Polars or PyArrow, whose columns are these
+                fields; ``ImageBatch.refused`` lists the rows that cannot be used.
             count: Images for each prompt, with seeds of their own: seed, seed + 1 and so on if one is given.
             seeds: One for each prompt in a list.
             sweep: Lists of values by parameter, ``size``, or words of the prompt: an image for each
@@ -398,8 +405,13 @@ class Studio(StudioViews):
                 images.
         """
         variations = Variations(count=count, sweep=sweep, zip=zip, wildcards=wildcards)
+        expansion = self.expansion(variations, ImageRequest(prompt="", **values))
+        if is_row_source(requests) and seeds is None:
+            source = RequestRows(requests, expansion.of_prompt)
+        else:
+            source = expansion.requests(cast("Prompts", requests), seeds=seeds)
         return self._batches.new(
-            self.expansion(variations, ImageRequest(prompt="", **values)).requests(requests, seeds=seeds),
+            source,
             max_concurrent=max_concurrent,
             fresh=fresh,
             recorded_first=recorded_first,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from vllm_image_core.batches.summary import FoundBatch
-from vllm_image_core.display.card import Displayed
+from vllm_image_core.display.card import Card, Displayed
+from vllm_image_core.display.thumbnails import Thumbnail
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.files import read_image_file
 from vllm_image_core.imaging import preview
@@ -76,7 +77,7 @@ def _unreadable(message: str) -> BadPicture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageGrid:
+class ImageGrid(Displayed):
     """The images of a batch, drawn in a grid. A notebook displays it automatically.
 
     Attributes:
@@ -91,8 +92,16 @@ class ImageGrid:
     paths: tuple[Path | None, ...]
     batch_id: str
 
-    def _repr_jpeg_(self) -> bytes | None:
-        return self.picture.bytes if self.picture.format == "jpeg" else None
+    def _card(self) -> Card:
+        return Card(
+            title=f"{len(self.paths)} images of {self.batch_id}",
+            images=(Thumbnail(self.picture, "the images of the batch in a grid"),),
+            side=_GRID_SIDE,
+        )
+
+
+_GRID_SIDE: Final = 960
+"""The longest side of a grid in a notebook, in CSS pixels."""
 
 
 def _captions(image_sources: Sequence[ImageSource | None]) -> list[str] | None:

@@ -1,6 +1,7 @@
 """Make untrusted text safe to show in a message: on one line, printable and of limited length."""
 
 from numbers import Integral, Real
+from pathlib import Path
 
 from vllm_omni_client.errors import OmniError
 
@@ -33,6 +34,14 @@ def one_line(text: str, *, limit: int = LONGEST_SHOWN) -> str:
 def path_text(path: object) -> str:
     """Return a path as JSON and a terminal can show it: bytes of a name that are not text are escaped."""
     return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def folder_text(folder: Path) -> str:
+    """Return a folder as people write it, with ~ for their home folder."""
+    try:
+        return str(Path("~", folder.relative_to(Path.home())))
+    except (ValueError, RuntimeError):  # elsewhere, or nobody's home
+        return str(folder)
 
 
 def sentences(*texts: str) -> str:

@@ -12,7 +12,7 @@ from vllm_image_core.errors import MissingPackage
 from vllm_omni_client.errors import BadReply
 
 if TYPE_CHECKING:
-    from vllm_image_core.batches.frames import FrameBackend
+    from vllm_image_core.frames import FrameBackend
 
     from conftest import BatchServer
 

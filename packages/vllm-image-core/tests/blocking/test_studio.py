@@ -40,7 +40,7 @@ def test_it_has_the_methods_of_a_studio_and_closes_without_await() -> None:
 
 @pytest.mark.parametrize(("kind", "source"), [(BlockingStudio, Studio), (BlockingBatch, ImageBatch)])
 def test_each_method_has_the_parameters_and_the_help_of_its_source(kind: type, source: type) -> None:
-    own = {"results", "events", "close", "id"}
+    own = {"draw_grid", "results", "events", "close", "id"}
     for name in public_names(kind) - own:
         derived, given = getattr(kind, name, None), getattr(source, name)
         if inspect.isfunction(given):
@@ -147,7 +147,9 @@ def test_an_interrupt_cancels_a_single_image(studio: BlockingStudio, batch_serve
     with pytest.raises(KeyboardInterrupt) as caught:
         studio.generate("a red fox")
     thread.join()
-    assert caught.value.__dict__["_render_traceback_"]()[0].startswith("Interrupted: the call was cancelled.")
+    assert caught.value.__dict__["_render_traceback_"]()[0].startswith(
+        "Interrupted: the image was cancelled."
+    )
     assert batch_server.at_once == 0
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from vllm_image_core.batch_file.request_rows import RequestRows
 from vllm_image_core.batches.concurrency import Concurrency, ConcurrencyChooser
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Events
@@ -55,7 +56,7 @@ class Batches:
         self._closed = False
 
     def new(
-        self, requests: Source, *, max_concurrent: int | None, fresh: bool, recorded_first: bool
+        self, requests: Source | RequestRows, *, max_concurrent: int | None, fresh: bool, recorded_first: bool
     ) -> ImageBatch:
         """Create a batch; it starts when it is awaited, entered or read."""
         name = batch_id(secrets.randbits(128))
@@ -161,7 +162,7 @@ class Batches:
     async def _begin_new(
         self,
         name: BatchId,
-        requests: Source,
+        requests: Source | RequestRows,
         events: Events,
         *,
         requested: int | None,
@@ -169,6 +170,9 @@ class Batches:
         first: bool,
     ) -> StartedBatch:
         self._check_open()
+        rows = requests if isinstance(requests, RequestRows) else None
+        if isinstance(requests, RequestRows):
+            requests, first = await requests.begin(self._context.generator.check), True
         check_source(requests)
         concurrency = await self._concurrency.for_new(requested)
         context = self._context
@@ -190,7 +194,13 @@ class Batches:
         run.begin(requests if drawn is None else None, recorded_first=first)
         if first:
             await run.recorded.wait()
-        return StartedBatch(states=states, run=run, concurrency=concurrency.number, requests=drawn or ())
+        return StartedBatch(
+            states=states,
+            run=run,
+            concurrency=concurrency.number,
+            requests=drawn or (),
+            refused=rows.refused if rows else (),
+        )
 
     async def _draw_seeds(self, requests: Sequence[ImageRequest], jobs: CheckedJobs) -> SeededRequests:
         """Check all requests against the loaded model, and draw their seeds."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vllm_image_core.batch_file.request_rows import RequestRows
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.ingest import CheckedJobs, Source, check_requests
 from vllm_image_core.errors import InvalidRequest
@@ -34,7 +35,7 @@ class BatchForecast:
         return f"{self.images} {noun}, {time} ({basis}), up to {format_size(self.bytes)} of disk space"
 
 
-async def forecast(context: BatchContext, source: Source) -> BatchForecast:
+async def forecast(context: BatchContext, source: Source | RequestRows) -> BatchForecast:
     """Check the requests of a batch and estimate it; nothing is sent or recorded.
 
     Raises:

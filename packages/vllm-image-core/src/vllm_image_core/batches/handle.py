@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_core.batch_file.request_rows import RefusedRow
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Event, Events, EventStream
 from vllm_image_core.batches.forecast import BatchForecast
@@ -25,9 +26,11 @@ from vllm_image_core.errors import BatchMoved, ImageError, InvalidRequest
 from vllm_image_core.estimation.backlog import Eta
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.text import folder_text
 
 __all__ = ["ImageBatch", "StartedBatch"]
 
+_REFUSED_SHOWN: Final = 5
 _SHOWN: Final = 8
 """How many of its latest images a batch shows."""
 
@@ -50,12 +53,14 @@ class StartedBatch:
         run: The running batch; None if it was cancelled before.
         concurrency: How many images are generated at the same time.
         requests: All requests, with their seeds drawn, if they were given as a list.
+        refused: The rows of a file or a data frame that cannot be used.
     """
 
     states: ItemStates
     run: BatchRun | None
     concurrency: int
     requests: Sequence[ImageRequest] = ()
+    refused: Sequence[RefusedRow] = ()
 
 
 Begin = Callable[[Events], Awaitable[StartedBatch]]
@@ -158,6 +163,11 @@ class ImageBatch(Displayed):
     def requests(self) -> Sequence[ImageRequest]:
         """The requests with their seeds, if they were given as a list; empty before the batch starts."""
         return self._started.requests if self._started else ()
+
+    @property
+    def refused(self) -> Sequence[RefusedRow]:
+        """The rows of a file or a data frame that cannot be used; the others are generated."""
+        return tuple(self._started.refused) if self._started else ()
 
     @property
     def concurrency(self) -> int:
@@ -350,11 +360,15 @@ class ImageBatch(Displayed):
                 "time": time_text(self.seconds) if self.seconds else None,
                 "time left": None if is_over or self._started is None else str(self.eta).replace(" left", ""),
                 "cause": self.cause,
-                "folder": self.output_dir,
+                "folder": folder_text(self.output_dir),
             },
-            notes=(_NEXT[state],),
+            notes=(*self._refused_notes(), _NEXT[state]),
             images=[Thumbnail(self.images[place].path, f"image {place}") for place in latest],
         )
+
+    def _refused_notes(self) -> Iterator[str]:
+        if self.refused:
+            yield f"Refused {len(self.refused):,}: {' '.join(map(str, self.refused[:_REFUSED_SHOWN]))}"
 
     @property
     def _running(self) -> BatchRun | None:
@@ -397,7 +411,9 @@ class ImageBatch(Displayed):
 
     def _take(self, started: StartedBatch) -> None:
         before = self._started
-        self._started = replace(started, requests=before.requests) if before else started
+        self._started = (
+            replace(started, requests=before.requests, refused=before.refused) if before else started
+        )
         self._reader = OutcomeReader(self._context, self.id, started.states, started.run)
         if started.run is None:  # it was cancelled before
             self._events.emit("ended")

@@ -11,6 +11,7 @@ from vllm_image_core.batches.worker_pool import Done, Failed
 from vllm_image_core.display.card import Card, Cell, time_text
 from vllm_image_core.display.thumbnails import Thumbnail
 from vllm_image_core.errors import MissingPackage
+from vllm_image_core.text import folder_text
 
 if TYPE_CHECKING:
     from vllm_image_core.batches.handle import ImageBatch
@@ -81,7 +82,7 @@ class LiveView:
                 "time": time_text(batch.seconds),
                 "time left": None if batch.over else str(batch.eta).replace(" left", ""),
                 "cause": batch.cause,
-                "folder": batch.output_dir,
+                "folder": folder_text(batch.output_dir),
             },
             columns=_COLUMNS,
             rows=list(self._rows.values()),

@@ -9,8 +9,8 @@ from vllm_image_core.display.card import Card, Displayed
 from vllm_image_core.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from vllm_image_core.batches.frames import FrameBackend
     from vllm_image_core.batches.handle import ImageBatch
+    from vllm_image_core.frames import FrameBackend
 
 __all__ = ["Results"]
 
@@ -67,7 +67,7 @@ class Results(Displayed):
         Raises:
             MissingPackage: That library, or narwhals, is not installed.
         """
-        from vllm_image_core.batches.frames import frame  # noqa: PLC0415 - for callers with data frames alone
+        from vllm_image_core.frames import frame  # noqa: PLC0415 - for callers with data frames alone
 
         rows = [] if self._batch.concurrency == 0 else self._outcomes().rows()
         return frame(rows, backend)

@@ -1,14 +1,14 @@
 """BlockingBatch: the batch of a blocking studio; it starts at once, and is read in a plain loop."""
 
 from collections.abc import Callable, Iterator
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from vllm_image_core.batches.events import Event
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.item_states import ImageOutcome
 from vllm_image_core.batches.results import Results
 from vllm_image_core.blocking.loop_thread import LoopThread
-from vllm_image_core.blocking.methods import Attribute, Blocking, forwarded, waiting
+from vllm_image_core.blocking.methods import Attribute, Blocking, forwarded, same_parameters, waiting
 
 __all__ = ["BlockingBatch"]
 
@@ -48,24 +48,25 @@ class BlockingBatch(Blocking[ImageBatch]):
 
     def results(self) -> "BlockingResults":
         """All outcomes in the order of the requests, to iterate over or as a data frame; waits for each."""
-        return BlockingResults(self._wrapped.results(), self._loop)
+        return BlockingResults(self._wrapped.results(), self._loop, wait=self.wait)
 
     def events(self) -> Iterator[Event]:
         """Yield the events from now on, until the batch is over."""
         return self._iterate(self._loop.call(self._wrapped.events))
 
     show = waiting(ImageBatch.show)
-    forecast = waiting(ImageBatch.forecast)
     wait = waiting(ImageBatch.wait)
     cancel = waiting(ImageBatch.cancel)
     close = waiting(ImageBatch.close)
     drain = waiting(ImageBatch.drain)
+    forecast = waiting(ImageBatch.forecast)
     retry_failed = waiting(ImageBatch.retry_failed)
     state = forwarded(ImageBatch.state)
     outcome = forwarded(ImageBatch.outcome)
     listen = forwarded(ImageBatch.listen)
 
     output_dir = _read("output_dir", lambda batch: batch.output_dir)
+    refused = _read("refused", lambda batch: batch.refused)
     requests = _read("requests", lambda batch: batch.requests)
     concurrency = _read("concurrency", lambda batch: batch.concurrency)
     progress = _read("progress", lambda batch: batch.progress)
@@ -85,10 +86,24 @@ class BlockingBatch(Blocking[ImageBatch]):
 
 
 class BlockingResults(Blocking[Results]):
-    """All outcomes of a batch in the order of its requests, including those from before it was resumed."""
+    """All outcomes of a batch in the order of its requests, including those from before it was resumed.
+
+    Args:
+        wrapped: The asynchronous results.
+        loop: Their event loop.
+        wait: Waits until the batch is over.
+    """
+
+    def __init__(self, wrapped: Results, loop: LoopThread, *, wait: Callable[[], bool]) -> None:
+        super().__init__(wrapped, loop)
+        self._wait = wait
 
     def __iter__(self) -> Iterator[ImageOutcome]:
         """Yield the outcomes, and wait for each."""
         return self._iterate(aiter(self._wrapped))
 
-    to_frame = forwarded(Results.to_frame)
+    @same_parameters(Results.to_frame)
+    def to_frame(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - those of `Results.to_frame`
+        """Wait for the batch, and return a data frame."""
+        self._wait()
+        return self._wrapped.to_frame(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -50,7 +51,8 @@ class BlockingStudio(Blocking[Studio]):
 
     def close(self) -> None:
         """Stop the running batches, which can be resumed later, and close the connections to the servers."""
-        self._closing()
+        if self._closing.detach():
+            self._loop.close(self._wrapped.aclose())
 
     server_url: Attribute[Studio, str] = _read("server_url", lambda studio: studio.server_url)
     servers: Attribute[Studio, tuple[ServerReport, ...]] = _read("servers", lambda studio: studio.servers)
@@ -113,4 +115,6 @@ async def _started(batch: ImageBatch) -> None:
 
 
 def _close(loop: LoopThread, studio: Studio) -> None:
-    loop.close(studio.aclose())
+    """Close a studio that nobody has any more."""
+    with suppress(RuntimeError):  # at the end of the program, asyncio can start no more threads
+        loop.close(studio.aclose())

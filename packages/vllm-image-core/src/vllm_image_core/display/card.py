@@ -136,6 +136,11 @@ class Displayed:
 
     __slots__ = ()
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # IPython prefers the repr of a dataclass to a method that the class only inherits.
+        cls._repr_pretty_ = cls._repr_pretty_
+
     @abstractmethod
     def _card(self) -> Card:
         """Describe the value."""

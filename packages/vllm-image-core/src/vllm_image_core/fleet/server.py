@@ -58,6 +58,14 @@ class ServerReport:
     note: str
 
 
+_STATES: Final = {
+    "closed": "in use",
+    "open": "left out",
+    "trial": "on trial",
+    "unknown": "not asked yet",
+}
+
+
 class ServerList(Displayed, tuple[ServerReport, ...]):
     """Reports on servers, shown as a table."""
 
@@ -70,7 +78,7 @@ class ServerList(Displayed, tuple[ServerReport, ...]):
             rows=[
                 (
                     each.url,
-                    each.state,
+                    _STATES[each.state],
                     each.model,
                     each.in_progress,
                     each.done,

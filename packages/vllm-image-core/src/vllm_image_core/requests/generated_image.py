@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vllm_image_core.display.card import Card, Displayed, time_text
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.requests.receipt import Receipt
+from vllm_image_core.text import folder_text
 
 if TYPE_CHECKING:
     from vllm_image_core.requests.resolver import ResolvedRequest
@@ -55,7 +56,7 @@ class GeneratedImage(Displayed):
                 "seed": self.seed,
                 "steps": self.request.num_inference_steps,
                 "time": "reused" if self.reused else time_text(self.seconds),
-                "folder": self.path.parent,
+                "folder": folder_text(self.path.parent),
             },
             notes=self.notes,
             images=(Thumbnail(self.picture, self.request.prompt),),

@@ -20,6 +20,7 @@ from vllm_image_core.requests.fields import REQUEST_FIELDS, OutputFormat, PlainF
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.limits import MAX_SEED, MIN_SEED
 from vllm_image_core.storage.folder import Folder
+from vllm_image_core.text import folder_text
 
 Facts = Mapping[str, object]
 """How an image was made, under the names used in its file; untrusted."""
@@ -107,7 +108,7 @@ class Record(Displayed, PlainFields):
                 "seed": self.seed,
                 "steps": self.num_inference_steps,
                 "time": time_text(self.seconds),
-                "folder": self.path.parent,
+                "folder": folder_text(self.path.parent),
             },
             images=(Thumbnail(self.path, self.prompt or self.path.name),),
             side=LARGE,

@@ -7,28 +7,17 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any, BinaryIO, Final, Literal, cast, get_args
 
-from vllm_image_core.requests.expansion import PROMPT_FIELDS
-from vllm_image_core.requests.fields import REQUEST_FIELDS, SHORT_NAMES
+from vllm_image_core.batch_file.columns import COLUMNS, column_named, refusal_of_column
+from vllm_image_core.batch_file.csv_records import csv_records
+from vllm_image_core.batch_file.json_values import BadJson, JsonValue, json_values, object_of
+from vllm_image_core.batch_file.text_lines import NOT_UTF8, NotText, TextLine, TextLines
 from vllm_image_core.text import brief, one_line
-
-from vllm_image_mcp.batch_file.csv_records import csv_records
-from vllm_image_mcp.batch_file.json_values import BadJson, JsonValue, json_values, object_of
-from vllm_image_mcp.batch_file.text_lines import NOT_UTF8, NotText, TextLine, TextLines
 
 __all__ = ["FORMATS", "NOT_UTF8", "FileFormat", "Row", "UnreadableFile", "format_of", "rows"]
 
 FileFormat = Literal["text", "csv", "jsonl"]
 FORMATS: Final[tuple[str, ...]] = get_args(FileFormat)
 
-_COLUMNS: Final = {
-    **{each.name: each.kind for each in REQUEST_FIELDS if each.name in PROMPT_FIELDS},
-    "size": "text",
-    "count": "integer",
-    "sweep": "object",
-    "zip": "boolean",
-    "wildcards": "boolean",
-}
-_NAMES: Final = tuple(_COLUMNS)
 _FAULTS: Final = {
     "integer": "is not an integer",
     "number": "is not a number",
@@ -39,7 +28,7 @@ _BOOLEANS: Final = {"true": True, "false": False}
 _SEPARATORS: Final = (",", ";", "\t", "|")
 """Separators of a CSV file; in some locales, spreadsheets write semicolons and decimal commas."""
 
-_UNNAMED: Final = ("", "unnamed: 0")
+_UNNAMED: Final = ("", "unnamed:_0")
 """Names that pandas gives the index column when a table is written and read again."""
 
 _MOST_JSON: Final = 64 * 2**20
@@ -98,7 +87,7 @@ def rows(file: BinaryIO, kind: FileFormat) -> Iterator[Row]:
 
 def _texts(lines: TextLines) -> Iterator[Row]:
     if lines.beginning.partition("\n")[0].rstrip() in {"[", "{", "[{"}:
-        raise UnreadableFile("it is JSON, not one prompt per line; use --format jsonl")
+        raise UnreadableFile("it is JSON, not one prompt per line; read it as jsonl")
     for line in lines:
         if line.refusal:
             yield Row(line.number, {}, line.refusal)
@@ -114,7 +103,7 @@ def _refusal_of_prompt(prompt: str) -> str | None:
         json.loads(prompt)
     except (ValueError, RecursionError):
         return None
-    return "It is JSON, not a prompt; use --format jsonl."
+    return "It is JSON, not a prompt; read it as jsonl."
 
 
 def _objects(lines: TextLines) -> Iterator[Row]:
@@ -159,9 +148,9 @@ def _object(found: JsonValue) -> Row:
     for name, value in given.items():
         if value is None:
             continue
-        if _name(name) in values:
-            return Row(found.line, {}, f"It sets {_name(name)} twice, under two names.")
-        values[_name(name)] = value
+        if column_named(name) in values:
+            return Row(found.line, {}, f"It sets {column_named(name)} twice, under two names.")
+        values[column_named(name)] = value
     return _check(found.line, values)
 
 
@@ -213,14 +202,14 @@ def _cells_of(top: TextLine, separator: str) -> Sequence[str]:
 
 def _header(cells: Sequence[str]) -> Sequence[str]:
     """Return the column names; "" for a column without one."""
-    names = [_name(cell.strip().lower()) for cell in cells]
+    names = [column_named(cell) for cell in cells]
     if names[0] in _UNNAMED:
         names[0] = ""
-    unknown = [name for name in names if name and name not in _NAMES]
+    unknown = [name for name in names if name and name not in COLUMNS]
     if unknown:
         raise UnreadableFile(
             f"it has an unknown column {brief(unknown[0])}; the first line must name the columns. "
-            f"Allowed: {', '.join(_NAMES)}"
+            f"{refusal_of_column(unknown[0])}"
         )
     if "prompt" not in names:
         raise UnreadableFile("it has no prompt column")
@@ -243,7 +232,7 @@ def _record(number: int, header: Sequence[str], cells: Sequence[str], *, decimal
             continue  # the row number
         value = _value(name, cell.strip(), decimal_comma=decimal_comma)
         if value is None:
-            return Row(number, {}, f"{name} {brief(cell)} {_FAULTS[_COLUMNS[name]]}.")
+            return Row(number, {}, f"{name} {brief(cell)} {_FAULTS[COLUMNS[name]]}.")
         values[name] = value
     if [cell.strip().lower() for cell in cells] == list(header):
         return Row(number, {}, "It repeats the header.")
@@ -261,7 +250,7 @@ def _is_row(header: Sequence[str], cells: Sequence[str]) -> bool:
     numbers = [
         (name, cell.strip())
         for name, cell in zip(header, cells, strict=True)
-        if cell.strip() and _COLUMNS.get(name) in {"integer", "number"}
+        if cell.strip() and COLUMNS.get(name) in {"integer", "number"}
     ]
     if any(_value(name, cell, decimal_comma=True) is None for name, cell in numbers):
         return False
@@ -271,7 +260,7 @@ def _is_row(header: Sequence[str], cells: Sequence[str]) -> bool:
 def _value(name: str, cell: str, *, decimal_comma: bool) -> Any:  # noqa: ANN401 - by column
     """Convert a cell to its column's type; None if it should be a number and is not."""
     try:
-        match _COLUMNS[name]:
+        match COLUMNS[name]:
             case "integer":
                 return int(cell.removesuffix(".0"))  # pandas writes integers like this if the column has gaps
             case "number":
@@ -287,13 +276,9 @@ def _value(name: str, cell: str, *, decimal_comma: bool) -> Any:  # noqa: ANN401
 
 
 def _check(number: int, values: Mapping[str, object]) -> Row:
-    unknown = [name for name in values if name not in _NAMES]
+    unknown = [name for name in values if name not in COLUMNS]
     if unknown:
-        return Row(number, {}, f"A request has no field {brief(unknown[0])}. Allowed: {', '.join(_NAMES)}.")
+        return Row(number, {}, f"{refusal_of_column(unknown[0])}.")
     if "prompt" not in values:
         return Row(number, {}, "It has no prompt.")
     return Row(number, values)
-
-
-def _name(name: str) -> str:
-    return SHORT_NAMES.get(name, name)

@@ -1,6 +1,6 @@
 """Read batch files: rows of text, CSV or JSON, each checked or refused with its line."""
 
-from vllm_image_mcp.batch_file.reader import (
+from vllm_image_core.batch_file.reader import (
     FORMATS,
     NOT_UTF8,
     FileFormat,

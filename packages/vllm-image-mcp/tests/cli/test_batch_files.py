@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from vllm_image_mcp.batch_file import FileFormat, UnreadableFile, rows
+from vllm_image_core.batch_file import FileFormat, UnreadableFile, rows
 from vllm_image_mcp.cli import main
 
 
@@ -184,7 +184,7 @@ def test_a_byte_order_mark_within_a_file_that_was_put_together_is_no_part_of_a_p
             "rows.json",
             "line 4: Expecting value",
         ),
-        (b'[\n{"prompt": "a fox"}\n]\n', "prompts.txt", "use --format jsonl"),
+        (b'[\n{"prompt": "a fox"}\n]\n', "prompts.txt", "read it as jsonl"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_with_what_to_do_and_nothing_of_it_is_made(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_image_mcp.batch_file.text_lines import TextLine
+from vllm_image_core.batch_file.text_lines import TextLine
 
 _LONGEST_RECORD: Final = 1_048_576
 """Maximum length in characters; a cell has at most 131,072."""
