@@ -102,7 +102,7 @@ def test_a_server_without_a_terminal_saves_in_the_users_pictures(
     monkeypatch.chdir(tmp_path)
     state = State(Settings(), wired=True, in_background=True)
     assert state.folder == OutputFolder(pictures / "vllm-image")
-    named = State(Settings(output_dir=Path("foxes")), wired=True, in_background=True)
+    named = State(Settings.from_arguments(output_dir=Path("foxes")), wired=True, in_background=True)
     assert named.folder == OutputFolder(tmp_path / "foxes")
     assert State(Settings(), wired=True).folder == OutputFolder(tmp_path / "generated_images")
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
+from vllm_image_mcp.cli import main
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.startup import check_output_folder
 
@@ -55,7 +57,8 @@ def test_help_and_version_need_no_server_no_models_and_no_images(option: str) ->
     loaded = modules_after(f"from vllm_image_mcp.cli import main\nmain([{option!r}], standalone_mode=False)")
     loaded -= modules_after("")  # what measures the coverage of the tests
     core = ("imaging", "models.settings", "provenance", "storage", "estimation", "batches", "studio")
-    assert loaded & {*SLOW, "mcp", "sqlite3", *(f"vllm_image_core.{name}" for name in core)} == frozenset()
+    slow = {*SLOW, "mcp", "pydantic", "sqlite3", "asyncio"}
+    assert loaded & {*slow, *(f"vllm_image_core.{name}" for name in core)} == frozenset()
 
 
 @pytest.mark.parametrize("command", ["models", "batches", "find"])
@@ -67,6 +70,16 @@ def test_a_command_that_reads_a_table_imports_no_http_no_pillow_and_no_estimator
     slow = {*SLOW, "mcp", "vllm_omni_client.models", "vllm_omni_client.edits"}
     layers = ("estimation", "fleet", "generation", "studio")
     assert loaded & {*slow, *(f"vllm_image_core.{name}" for name in layers)} == frozenset()
+
+
+def test_the_help_lists_each_command_with_the_first_sentence_of_its_own_help() -> None:
+    context = click.Context(main)
+    listed = CliRunner().invoke(main, ["--help"]).stdout.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    told = " ".join(listed.split())
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        assert f"{name} {command.get_short_help_str(1_000)}" in told
 
 
 def test_an_unknown_command_suggests_a_similar_one() -> None:
@@ -82,9 +95,9 @@ def test_on_windows_a_folder_that_cannot_exist_ends_the_start_and_a_missing_driv
 ) -> None:
     monkeypatch.setattr(sys, "platform", "win32")  # emulated
     check_output_folder(Settings())
-    check_output_folder(Settings(output_dir=Path("images")))
+    check_output_folder(Settings.from_arguments(output_dir=Path("images")))
     with pytest.raises(click.ClickException, match="ends with a dot or a space"):
-        check_output_folder(Settings(output_dir=Path("images. ")))
+        check_output_folder(Settings.from_arguments(output_dir=Path("images. ")))
     with caplog.at_level(logging.WARNING):
-        check_output_folder(Settings(output_dir=Path("Q:/images")))
+        check_output_folder(Settings.from_arguments(output_dir=Path("Q:/images")))
     assert "is not there, so images cannot be saved in Q:" in caplog.text

@@ -5,14 +5,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
-from pydantic import ValidationError
 
 from vllm_image_mcp.command_line import Command, shell_command
 from vllm_image_mcp.setting_sources import GivenValue, option_of
-from vllm_image_mcp.settings import Setting, Settings
+from vllm_image_mcp.setting_table import Setting, SettingTable
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from vllm_image_mcp.settings import Settings
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -47,11 +51,13 @@ class SettingProblem:
 class GivenOptions(NamedTuple):
     """The options that were given before and after the command's name, in the order of the settings."""
 
-    model: type[Settings]
+    model: type[SettingTable]
     values: Mapping[str, Any]
 
-    def settings(self) -> Settings:
+    def settings(self) -> "Settings":
         """Build the settings; raise click.UsageError with every value that cannot be used."""
+        from pydantic import ValidationError  # noqa: PLC0415 - the help appears without it
+
         try:
             return self.model.from_arguments(**self.values)
         except ValidationError as error:
@@ -61,7 +67,7 @@ class GivenOptions(NamedTuple):
         """Return the settings that are given, unchecked, with the source of each; raises ValueError."""
         return self.model.given({name: value for name, value in self.values.items() if value is not None})
 
-    def problems(self, error: ValidationError) -> Sequence[SettingProblem]:
+    def problems(self, error: "ValidationError") -> Sequence[SettingProblem]:
         """Return what is wrong with each setting, in a user's words."""
         sources: Mapping[str, GivenValue] = {}
         with suppress(ValueError):  # the settings file cannot be used, and the error says so itself
@@ -108,7 +114,7 @@ class GroupedOptions(Command):
 
 
 def with_options(
-    command: CommandT, model: type[Settings] = Settings, *, serves_mcp: bool = False
+    command: CommandT, model: type[SettingTable] = SettingTable, *, serves_mcp: bool = False
 ) -> CommandT:
     """Add the shared options to a command, and pass the ``GivenOptions``, unchecked, as its first argument.
 
@@ -132,7 +138,7 @@ def with_options(
 
 
 def with_settings(
-    command: CommandT, model: type[Settings] = Settings, *, serves_mcp: bool = False
+    command: CommandT, model: type[SettingTable] = SettingTable, *, serves_mcp: bool = False
 ) -> CommandT:
     """Add the shared options to a command, and pass the ``Settings`` they make as its first argument."""
 
@@ -146,7 +152,7 @@ def with_settings(
 def how_to_resume(batch_id: str, *, as_json: bool = False) -> str:
     """Return the command line that resumes a batch with the current options, without secrets."""
     context = click.get_current_context(silent=True)
-    given: GivenOptions = (context.obj if context else None) or GivenOptions(Settings, {})
+    given: GivenOptions = (context.obj if context else None) or GivenOptions(SettingTable, {})
     words = ["vllm-image-mcp", "resume", batch_id, *_as_typed(given), *(["--json"] if as_json else [])]
     unshown = [
         f"Set {given.model.variable(name)} first; its value is not shown here. "
@@ -170,7 +176,7 @@ def _as_typed(given: GivenOptions) -> Iterator[str]:
             yield from (f"{flag}={each}",) if each.startswith("-") else (flag, each)
 
 
-def _click_option(model: type[Settings], name: str, setting: Setting) -> Callable[[CommandT], CommandT]:
+def _click_option(model: type[SettingTable], name: str, setting: Setting) -> Callable[[CommandT], CommandT]:
     """Build the decorator that gives a command the option of a setting; None stands for an omitted option."""
     flag, default = option_of(name), _default(model, name, setting)
     help_text = f"{setting.help}  [{default}]" if default else setting.help
@@ -193,9 +199,9 @@ def _none_for_none(_: click.Context, __: click.Parameter, given: tuple[str, ...]
     return given or None
 
 
-def _default(model: type[Settings], name: str, setting: Setting) -> str:
+def _default(model: type[SettingTable], name: str, setting: Setting) -> str:
     """Return the default of a setting as its help shows it; "" if the setting is off or unset."""
-    match model.model_fields[name].default:
+    match model.default(name):
         case None:
             return "auto" if setting.metavar.endswith("|auto") else ""
         case bool(on):

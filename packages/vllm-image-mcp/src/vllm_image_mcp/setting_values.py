@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
 from vllm_image_core.file_url import path_in_url
 from vllm_image_core.text import brief
 
@@ -127,11 +126,11 @@ def clean_headers(value: str | Sequence[object]) -> tuple[object, ...] | None:
     return headers or None
 
 
-def _header(line: str) -> tuple[str, SecretStr]:
+def _header(line: str) -> tuple[str, str]:
     name, colon, value = _unquote(line).partition(":")
     if not colon or not _HEADER_NAME.fullmatch(name.strip()):
         raise ValueError('must be a name and a value, such as "X-Team: blue"')
-    return name.strip(), SecretStr(_header_value(name.strip(), value))
+    return name.strip(), _header_value(name.strip(), value)
 
 
 def _header_value(name: str, value: str) -> str:

@@ -1,59 +1,20 @@
-"""Define each setting once: its type, default, environment variable, command-line option and help."""
+"""Check the values of the settings, and read the server's key from its file."""
 
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationInfo, field_validator, model_validator
 
-from vllm_image_mcp.setting_sources import GivenValue, collect
-from vllm_image_mcp.setting_values import (
-    clean_file,
-    clean_folders,
-    clean_headers,
-    clean_host_names,
-    clean_key,
-    clean_key_file,
-    clean_path,
-    clean_text,
-    clean_upper,
-    clean_urls,
-    none_if_auto,
-    read_key,
-)
+from vllm_image_mcp.setting_table import LogLevel, Setting, SettingTable
+from vllm_image_mcp.setting_values import read_key
 
-_PREFIX: Final = "VLLM_IMAGE_"
+__all__ = ["LogLevel", "Setting", "Settings"]
 
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+_TABLE = SettingTable.table()
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How a setting is given: its option on the command line, and what its text may look like.
-
-    Attributes:
-        help: What the option does.
-        metavar: The name of its value; "" for a flag.
-        clean: Turns the text into the value to check, or raises ValueError.
-        variable: Its environment variable, if that is not only called like the setting.
-        repeatable: Whether the option may be given several times; then ``clean`` gets text or a tuple.
-        secret: Whether the value must not be shown.
-        mcp_only: Whether only the MCP server has the option, and no shell command.
-    """
-
-    help: str
-    metavar: str = ""
-    clean: Callable[[Any], object] = clean_text
-    variable: str = ""
-    repeatable: bool = False
-    secret: bool = False
-    mcp_only: bool = False
-
-
-class Settings(BaseModel):
-    """The options of the command line, which can also be set in the environment or in a TOML file.
+class Settings(SettingTable, BaseModel):
+    """The checked settings of a process; see `SettingTable`.
 
     Nothing else reads the environment. An argument overrides it, and it overrides the file.
 
@@ -67,151 +28,9 @@ class Settings(BaseModel):
         hide_input_in_errors=True,  # the API key and headers are among them
     )
 
-    vllm_url: Annotated[
-        str,
-        Setting(
-            "Address of the vLLM-Omni server; repeat it to use several as one.",
-            "URL",
-            clean_urls,
-            variable="VLLM_IMAGE_URL",
-            repeatable=True,
-        ),
-    ] = "http://localhost:6655"
-    """The base URL, or several with commas between them."""
-    output_dir: Annotated[Path, Setting("Folder to save images in.", "DIR", clean_path)] = Path(
-        "generated_images"
-    )
-    max_concurrent: Annotated[
-        int | None,
-        Field(ge=1, le=64),
-        Setting("Images of a batch to generate at once.", "N|auto", none_if_auto),
-    ] = None
-    """None derives it from the GPU's memory."""
-    timeout: Annotated[
-        float,
-        Field(gt=0, le=86_400, allow_inf_nan=False),
-        Setting("Time limit for one image, including the queue.", "SECONDS"),
-    ] = 300
-    """The server's queue and retries are included."""
-    api_key: Annotated[
-        SecretStr | None,
-        Setting("The server's API key; prefer VLLM_IMAGE_API_KEY.", "KEY", clean_key, secret=True),
-    ] = None
-    api_key_file: Annotated[
-        Path | None, Setting("File with the server's API key, instead of --api-key.", "FILE", clean_key_file)
-    ] = None
-    header: Annotated[
-        tuple[tuple[str, SecretStr], ...] | None,
-        Setting(
-            "Header of every request, for a gateway; can be repeated. Prefer VLLM_IMAGE_HEADER.",
-            '"NAME: VALUE"',
-            clean_headers,
-            repeatable=True,
-            secret=True,
-        ),
-    ] = None
-    """In the environment, one on each line."""
-    ca_file: Annotated[
-        Path | None,
-        Setting("CA certificates (PEM) to trust instead of the system's.", "FILE", clean_file),
-    ] = None
-    model: Annotated[
-        str | None,
-        Setting("Model to use, if the server lists several, as gateways do.", "NAME"),
-    ] = None
-    """None uses the first one that has a profile."""
-    assume_edits: Annotated[bool, Setting("Try edits with a model that has no profile.")] = False
-    demo: Annotated[bool, Setting("Simulate the server; no GPU needed.")] = False
-    gpu_name: Annotated[
-        str | None, Setting("Name of the server's GPU, for gpu_status.", "NAME", mcp_only=True)
-    ] = None
-    gpu_vram_gb: Annotated[
-        float | None,
-        Field(gt=0, le=100_000, allow_inf_nan=False),
-        Setting("Memory of that GPU, for gpu_status and batches.", "GB"),
-    ] = None
-    allow_dir: Annotated[
-        tuple[Path, ...] | None,
-        Setting(
-            "Folder that edit_image may read besides the output folder; can be repeated.",
-            "DIR",
-            clean_folders,
-            repeatable=True,
-            mcp_only=True,
-        ),
-    ] = None
-    """Their subfolders may be read, too."""
-    profiles: Annotated[
-        Path | None, Setting("Your own model profiles: a TOML file or a folder.", "PATH", clean_path)
-    ] = None
-    metadata: Annotated[
-        Literal["all", "public", "none"], Setting("File metadata: all, public (no prompts) or none.", "WHAT")
-    ] = "all"
-    """Public metadata has no server address either."""
-    preview: Annotated[
-        Literal["none", "small", "large"],
-        Setting("Preview in results: none, small or large.", "SIZE", mcp_only=True),
-    ] = "small"
-    structured_content: Annotated[
-        bool,
-        Setting("Structured content in results; turn it off for hosts that then drop images.", mcp_only=True),
-    ] = True
-    max_wait: Annotated[
-        float | None,
-        Field(ge=0, le=86_400, allow_inf_nan=False),
-        Setting("How long a call waits for images.", "SECONDS|auto", none_if_auto, mcp_only=True),
-    ] = None
-    """None: 45 seconds, or longer if the host is known to wait."""
-    confirm_over: Annotated[
-        float | None,
-        Field(gt=0, le=31_536_000, allow_inf_nan=False),
-        Setting("Ask before a batch whose estimate is longer.", "SECONDS", mcp_only=True),
-    ] = None
-    resume: Annotated[bool, Setting("Resume interrupted batches at startup.", mcp_only=True)] = False
-    log_level: Annotated[
-        LogLevel, Setting("Log level: DEBUG, INFO, WARNING or ERROR.", "LEVEL", clean_upper)
-    ] = "WARNING"
-
-    transport: Annotated[
-        Literal["stdio", "http"],
-        Setting("How hosts connect: stdio, or http for Streamable HTTP.", "KIND", mcp_only=True),
-    ] = "stdio"
-    host: Annotated[str, Setting("Address to listen at, with --transport http.", "HOST", mcp_only=True)] = (
-        "127.0.0.1"
-    )
-    port: Annotated[
-        int, Field(ge=0, le=65_535), Setting("Port to listen at; 0 for any.", "PORT", mcp_only=True)
-    ] = 8765
-    allowed_host: Annotated[
-        tuple[str, ...] | None,
-        Setting(
-            "Name under which clients may address the server; can be repeated.",
-            "NAME",
-            clean_host_names,
-            repeatable=True,
-            mcp_only=True,
-        ),
-    ] = None
-    """In the environment, separated by commas."""
-    token: Annotated[
-        SecretStr | None,
-        Setting(
-            "Bearer token that clients must send; prefer VLLM_IMAGE_TOKEN.",
-            "TOKEN",
-            clean_key,
-            secret=True,
-            mcp_only=True,
-        ),
-    ] = None
-    token_file: Annotated[
-        Path | None,
-        Setting("File with the bearer token, instead of --token.", "FILE", clean_key_file, mcp_only=True),
-    ] = None
-    config: Annotated[
-        Path | None,
-        Setting("Settings file in TOML, instead of the one in your home folder.", "FILE", clean_path),
-    ] = None
-    """None: ``vllm-image-mcp/config.toml`` in the user's folder for configuration, if it exists."""
+    api_key: Annotated[SecretStr | None, _TABLE["api_key"]] = None
+    header: Annotated[tuple[tuple[str, SecretStr], ...] | None, _TABLE["header"]] = None
+    token: Annotated[SecretStr | None, _TABLE["token"]] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -224,6 +43,13 @@ class Settings(BaseModel):
         setting = cls.table().get(info.field_name or "")
         if setting and (isinstance(value, str) or (setting.repeatable and isinstance(value, tuple))):
             return setting.clean(value)
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _check(cls, value: object, info: ValidationInfo) -> object:
+        if setting := cls.table().get(info.field_name or ""):
+            setting.check(value)
         return value
 
     @property
@@ -251,16 +77,6 @@ class Settings(BaseModel):
         return cls(**{name: value for name, value in given.items() if value is not None})
 
     @classmethod
-    def given(cls, arguments: Mapping[str, object]) -> Mapping[str, GivenValue]:
-        """Return the settings that are given, unchecked, with the source of each.
-
-        Raises:
-            ValueError: The settings file cannot be used.
-        """
-        names = {name: (f"{_PREFIX}{name.upper()}", cls.variable(name)) for name in cls.table()}
-        return collect(names, arguments, os.environ)
-
-    @classmethod
     def table(cls) -> Mapping[str, Setting]:
         """Return how each setting is given, by its name."""
         return {
@@ -271,6 +87,6 @@ class Settings(BaseModel):
         }
 
     @classmethod
-    def variable(cls, name: str) -> str:
-        """Return the environment variable of a setting."""
-        return cls.table()[name].variable or f"{_PREFIX}{name.upper()}"
+    def default(cls, name: str) -> object:
+        """Return the default of a setting; None if there is none."""
+        return cls.model_fields[name].default

@@ -194,7 +194,7 @@ async def test_progress_is_told_for_every_picture_with_the_id_from_the_first_mes
 async def test_progress_rises_by_one_with_each_picture_also_where_all_are_saved_before_the_first_is_told(
     tmp_path: Path,
 ) -> None:
-    state = State(Settings(demo=True, output_dir=tmp_path))
+    state = State(Settings.from_arguments(demo=True, output_dir=tmp_path))
     heard: list[tuple[float, float]] = []
 
     async def slow_host(progress: float, total: float, message: str) -> None:

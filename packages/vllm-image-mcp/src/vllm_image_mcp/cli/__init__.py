@@ -13,27 +13,27 @@ from vllm_image_mcp.command_line import Group
 from vllm_image_mcp.options import GivenOptions, GroupedOptions, with_options
 from vllm_image_mcp.startup import check_output_folder, check_profiles, start_logging
 
-_COMMANDS: Final = (
-    "batch",
-    "batches",
-    "cancel",
-    "completion",
-    "doctor",
-    "edit",
-    "estimate",
-    "find",
-    "gallery",
-    "generate",
-    "health",
-    "init",
-    "models",
-    "rate",
-    "recall",
-    "resume",
-    "serve",
-    "sweep",
-)
-"""The commands; each is defined in the module of its name."""
+_COMMANDS: Final = {
+    "batch": "Generate an image for each row of a file.",
+    "batches": "List the batches in the output folder, newest first.",
+    "cancel": "Cancel a batch; finished images are kept.",
+    "completion": "Print the script that completes commands and options in SHELL.",
+    "doctor": "Check everything that an image needs, and show how to fix what is wrong.",
+    "edit": "Edit an image, or combine up to 4, as PROMPT says.",
+    "estimate": "Estimate the time and GPU memory of N images, without generating any.",
+    "find": "Find earlier images in the output folder, newest first.",
+    "gallery": "Write the images of DIR as one page for the browser, and print its path.",
+    "generate": "Generate one image.",
+    "health": "Check whether the server can generate images.",
+    "init": "Add this server to the configuration of an MCP host.",
+    "models": "List the known models, or show one with its sources.",
+    "rate": "Keep or reject images, and print where they are afterwards.",
+    "recall": "Read from an image file how it was made.",
+    "resume": "Generate the missing images of an interrupted batch.",
+    "serve": "Serve MCP on stdin and stdout, or over HTTP with --transport http.",
+    "sweep": "Generate variations of one or several prompts: --count 4, or --sweep guidance_scale=3,4,5.",
+}
+"""The commands, with the first sentence of their help; each is defined in the module of its name."""
 
 _CHECKING_SETTINGS: Final = frozenset({"doctor"})
 """Commands that report settings that cannot be used as part of their output."""
@@ -50,8 +50,12 @@ class _Commands(GroupedOptions, Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the names of all commands."""
-        self._load(*_COMMANDS)
-        return super().list_commands(ctx)
+        return sorted({*_COMMANDS, *super().list_commands(ctx)})
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's own
+        """Write the names of all commands and what they do, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command; for an unknown name, import all of them, so that similar names are suggested."""

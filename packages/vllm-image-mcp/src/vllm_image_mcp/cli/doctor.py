@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
-from pydantic import ValidationError
 from vllm_image_core.text import one_line
 
 from vllm_image_mcp.cli.json_line import json_line
@@ -51,7 +50,9 @@ def doctor(given: GivenOptions, *, as_json: bool, image: bool) -> None:
 
 
 async def _examine(given: GivenOptions, *, with_image: bool) -> Report:
-    from vllm_image_mcp.doctor.examination import examine, report_problems  # noqa: PLC0415 - slow to import
+    from pydantic import ValidationError  # noqa: PLC0415 - slow to import
+
+    from vllm_image_mcp.doctor.examination import examine, report_problems  # noqa: PLC0415 - likewise
 
     try:
         settings = given.model.from_arguments(**given.values)

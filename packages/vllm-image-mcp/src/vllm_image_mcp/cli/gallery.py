@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from vllm_image_core.text import path_text
@@ -11,9 +12,11 @@ from vllm_image_core.text import path_text
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.command_line import PathArgument, echo
 from vllm_image_mcp.options import GroupedOptions, with_settings
-from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
+
+if TYPE_CHECKING:
+    from vllm_image_mcp.settings import Settings
 
 
 @click.command(cls=GroupedOptions)

@@ -1,5 +1,7 @@
 """Describe how a host starts this server: its command, arguments and environment, with absolute paths."""
 
+from __future__ import annotations
+
 import itertools
 import json
 import re
@@ -9,14 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
 from vllm_image_core.file_url import path_in_url
 
 from vllm_image_mcp.setting_sources import option_of
-from vllm_image_mcp.settings import Settings
+from vllm_image_mcp.setting_table import SettingTable
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from vllm_image_mcp.settings import Settings
 
 _PACKAGE: Final = "vllm-image-mcp"
 _TEMPORARY: Final = ("archive-v", "builds-v", "environments-v")
@@ -24,7 +30,7 @@ _TEMPORARY: Final = ("archive-v", "builds-v", "environments-v")
 
 
 _NOT_SHOWN: Final = "(not shown)"
-_SECRETS: Final = [Settings.variable(name) for name, each in Settings.table().items() if each.secret]
+_SECRETS: Final = [SettingTable.variable(name) for name, each in SettingTable.table().items() if each.secret]
 _SECRET_LINE: Final = re.compile(rf'("?(?:{"|".join(_SECRETS)})"?\s*[:=]\s*)"[^"]*"')
 """An environment variable with a secret, in JSON or TOML."""
 
@@ -110,9 +116,9 @@ def secrets(settings: Settings, names: Sequence[str]) -> Mapping[str, str]:
 
 def _revealed(value: SecretStr | Sequence[tuple[str, SecretStr]]) -> str:
     """Return a secret as its variable contains it: headers stand on a line each."""
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    return "\n".join(f"{name}: {each.get_secret_value()}" for name, each in value)
+    if isinstance(value, Sequence):
+        return "\n".join(f"{name}: {each.get_secret_value()}" for name, each in value)
+    return value.get_secret_value()
 
 
 def _several(value: object) -> Sequence[str]:
