@@ -13,7 +13,7 @@ import nox
 nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "tests", "windows-like", "coverage", "docs", "contract"]
+nox.options.sessions = ["lint", "types", "tests", "coverage", "docs", "contract"]
 # A developer tests on the interpreters that are there; the matrix on GitHub must have its own.
 nox.options.error_on_missing_interpreters = "GITHUB_ACTIONS" in os.environ
 nox.options.download_python = "never"
@@ -105,7 +105,7 @@ WINDOWS_LIKE = (
 """Files, batches, the index, inputs, the shell, the tools and restarts: what differs between systems."""
 
 
-@nox.session(name="windows-like")
+@nox.session(name="windows-like", default=False)
 def windows_like(session: nox.Session) -> None:
     """The tests of what differs on Windows, with as much of Windows as Linux can emulate."""
     if sys.platform != "linux":
