@@ -18,7 +18,7 @@ BATCH: dict[str, object] = {"prompts": ["a red fox"]}
 
 PARAMETERS = (
     "prompt, negative_prompt, width, height, aspect_ratio, num_inference_steps, guidance_scale, seed, "
-    "filename, quality, output_format, max_wait"
+    "filename, quality, output_format, lora, extra_params, max_wait"
 )
 
 
@@ -137,9 +137,9 @@ async def test_an_image_that_cannot_be_is_refused_before_anything_is_sent(
         ({"prompts": "a red fox"}, "prompts: 'a red fox' is not a list. Give prompts as a list"),
         ({"prompts": {"0": "fox"}}, "prompts: a dict is not a list."),
         ({"prompts": None}, "prompts: None is not a list."),
-        ({"prompts": [7]}, "prompt: 7 is not a string"),
-        ({"prompts": [["fox"]]}, "prompt: a list is not a string"),
-        ({"prompts": ["fox", None]}, "entry 1 of the batch"),
+        ({"prompts": [7]}, "A prompt is 7, which is neither text nor an object."),
+        ({"prompts": [["fox"]]}, "A prompt is a list, which is neither text nor an object."),
+        ({"prompts": ["fox", None]}, "This is prompt 1 of the list, counted from 0."),
         ({"seeds": 7}, "seeds: 7 is not a list."),
         ({"seeds": "7"}, "seeds: '7' is not a list."),
         ({"seeds": [True]}, "seed: True is not an integer"),
@@ -246,9 +246,9 @@ async def test_a_parameter_that_is_missing_is_named(
         ("generate_image", {**PICTURE, "Width": 64}, "Width", "Use width"),
         (
             "batch_generate",
-            {**BATCH, "filename": "f"},
-            "filename",
-            "Only generate_image, edit_image take filename",
+            {**BATCH, "mask": "f"},
+            "mask",
+            "Only edit_image takes mask",
         ),
         ("cancel_batch", {"batchId": "batch_0"}, "batchId", "Use batch_id"),
     ],

@@ -36,7 +36,7 @@ def test_a_dead_server_is_shown_as_the_callers_line_the_message_and_the_next_ste
     assert not [line for line in lines if "httpx" in line or "_transport" in line]
     assert "----> return client.get_models()" in lines
     assert any(line.endswith(", in my_study") for line in lines)
-    assert f"ServerUnreachable: {error}" in lines
+    assert f"ServerUnreachable: {error.message}" in lines
     assert f"Next: {error.next_step}" in lines
 
 

@@ -422,8 +422,9 @@ def test_without_a_terminal_and_a_folder_images_go_to_the_users_pictures_not_to_
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's limits")
 def test_a_server_works_as_launchd_starts_it(spawn: Spawn, tmp_path: Path) -> None:
     # launchd gives its children an almost empty environment, 256 files and / as their working folder.
-    command = ("/bin/sh", "-c", 'ulimit -n 256; exec /usr/bin/env -i "$@" -P -m vllm_image_mcp.server', "sh")
-    server = spawn("--demo", "--output-dir", str(tmp_path), command=(*command, sys.executable), cwd=Path("/"))
+    limited = ("/bin/sh", "-c", 'ulimit -n 256; exec /usr/bin/env -i "$@"', "sh")
+    command = (*limited, sys.executable, "-P", "-m", "vllm_image_mcp.server")
+    server = spawn("--demo", "--output-dir", str(tmp_path), command=command, cwd=Path("/"))
     server.initialize()
     prompts = [f"fox {number}" for number in range(6)]
     answer = server.call("batch_generate", prompts=prompts, **SMALL)["structuredContent"]

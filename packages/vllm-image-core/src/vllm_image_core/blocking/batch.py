@@ -1,14 +1,23 @@
 """BlockingBatch: the batch of a blocking studio; it starts at once, and is read in a plain loop."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from vllm_omni_client.errors import OmniError
+
+from vllm_image_core.batch_file.request_rows import RefusedRow
 from vllm_image_core.batches.events import Event
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.item_states import ImageOutcome
 from vllm_image_core.batches.results import Results
+from vllm_image_core.batches.worker_pool import BatchId, Progress
 from vllm_image_core.blocking.loop_thread import LoopThread
 from vllm_image_core.blocking.methods import Attribute, Blocking, forwarded, same_parameters, waiting
+from vllm_image_core.errors import ImageError
+from vllm_image_core.estimation.backlog import Eta
+from vllm_image_core.requests.generated_image import GeneratedImage
+from vllm_image_core.requests.image_request import ImageRequest
 
 __all__ = ["BlockingBatch"]
 
@@ -33,7 +42,7 @@ class BlockingBatch(Blocking[ImageBatch]):
 
     def __init__(self, wrapped: ImageBatch, loop: LoopThread, *, studio: object) -> None:
         super().__init__(wrapped, loop)
-        self.id = wrapped.id
+        self.id: BatchId = wrapped.id
         self._studio = studio
 
     def __enter__(self) -> Self:
@@ -54,35 +63,72 @@ class BlockingBatch(Blocking[ImageBatch]):
         """Yield the events from now on, until the batch is over."""
         return self._iterate(self._loop.call(self._wrapped.events))
 
-    show = waiting(ImageBatch.show)
-    wait = waiting(ImageBatch.wait)
-    cancel = waiting(ImageBatch.cancel)
-    close = waiting(ImageBatch.close)
-    drain = waiting(ImageBatch.drain)
-    forecast = waiting(ImageBatch.forecast)
-    retry_failed = waiting(ImageBatch.retry_failed)
-    state = forwarded(ImageBatch.state)
-    outcome = forwarded(ImageBatch.outcome)
-    listen = forwarded(ImageBatch.listen)
+    @waiting(ImageBatch.show)
+    def show(self) -> None:
+        """As in ``ImageBatch``."""
 
-    output_dir = _read("output_dir", lambda batch: batch.output_dir)
-    refused = _read("refused", lambda batch: batch.refused)
-    requests = _read("requests", lambda batch: batch.requests)
-    concurrency = _read("concurrency", lambda batch: batch.concurrency)
-    progress = _read("progress", lambda batch: batch.progress)
-    eta = _read("eta", lambda batch: batch.eta)
-    over = _read("over", lambda batch: batch.over)
-    idle = _read("idle", lambda batch: batch.idle)
-    cancelled = _read("cancelled", lambda batch: batch.cancelled)
-    cause = _read("cause", lambda batch: batch.cause)
-    trouble = _read("trouble", lambda batch: batch.trouble)
-    running_at_cancel = _read("running_at_cancel", lambda batch: batch.running_at_cancel)
-    unfinished_count = _read("unfinished_count", lambda batch: batch.unfinished_count)
-    unread = _read("unread", lambda batch: batch.unread)
-    seconds = _read("seconds", lambda batch: batch.seconds)
-    images = _read("images", lambda batch: batch.images)
-    errors = _read("errors", lambda batch: batch.errors)
-    listener_errors = _read("listener_errors", lambda batch: batch.listener_errors)
+    @waiting(ImageBatch.wait)
+    def wait(self) -> None:
+        """As in ``ImageBatch``."""
+
+    @waiting(ImageBatch.cancel)
+    def cancel(self) -> None:
+        """As in ``ImageBatch``."""
+
+    @waiting(ImageBatch.close)
+    def close(self) -> None:
+        """As in ``ImageBatch``."""
+
+    @waiting(ImageBatch.drain)
+    def drain(self) -> None:
+        """As in ``ImageBatch``."""
+
+    @waiting(ImageBatch.forecast)
+    def forecast(self) -> None:
+        """As in ``ImageBatch``."""
+
+    @waiting(ImageBatch.retry_failed)
+    def retry_failed(self) -> None:
+        """As in ``ImageBatch``."""
+
+    @forwarded(ImageBatch.state)
+    def state(self) -> None:
+        """As in ``ImageBatch``."""
+
+    @forwarded(ImageBatch.outcome)
+    def outcome(self) -> None:
+        """As in ``ImageBatch``."""
+
+    @forwarded(ImageBatch.listen)
+    def listen(self) -> None:
+        """As in ``ImageBatch``."""
+
+    output_dir: Attribute[ImageBatch, Path] = _read("output_dir", lambda batch: batch.output_dir)
+    refused: Attribute[ImageBatch, Sequence[RefusedRow]] = _read("refused", lambda batch: batch.refused)
+    requests: Attribute[ImageBatch, Sequence[ImageRequest]] = _read("requests", lambda batch: batch.requests)
+    concurrency: Attribute[ImageBatch, int] = _read("concurrency", lambda batch: batch.concurrency)
+    progress: Attribute[ImageBatch, Progress] = _read("progress", lambda batch: batch.progress)
+    eta: Attribute[ImageBatch, Eta] = _read("eta", lambda batch: batch.eta)
+    over: Attribute[ImageBatch, bool] = _read("over", lambda batch: batch.over)
+    idle: Attribute[ImageBatch, bool] = _read("idle", lambda batch: batch.idle)
+    cancelled: Attribute[ImageBatch, bool] = _read("cancelled", lambda batch: batch.cancelled)
+    cause: Attribute[ImageBatch, str | None] = _read("cause", lambda batch: batch.cause)
+    trouble: Attribute[ImageBatch, ImageError | OmniError | None] = _read(
+        "trouble", lambda batch: batch.trouble
+    )
+    running_at_cancel: Attribute[ImageBatch, int] = _read(
+        "running_at_cancel", lambda batch: batch.running_at_cancel
+    )
+    unfinished_count: Attribute[ImageBatch, int] = _read(
+        "unfinished_count", lambda batch: batch.unfinished_count
+    )
+    unread: Attribute[ImageBatch, int] = _read("unread", lambda batch: batch.unread)
+    seconds: Attribute[ImageBatch, float] = _read("seconds", lambda batch: batch.seconds)
+    images: Attribute[ImageBatch, Mapping[int, GeneratedImage]] = _read("images", lambda batch: batch.images)
+    errors: Attribute[ImageBatch, Mapping[int, Exception]] = _read("errors", lambda batch: batch.errors)
+    listener_errors: Attribute[ImageBatch, int] = _read(
+        "listener_errors", lambda batch: batch.listener_errors
+    )
 
 
 class BlockingResults(Blocking[Results]):

@@ -44,28 +44,28 @@ def _parts(instance: Blocking[Wrapped]) -> tuple[LoopThread, Wrapped]:
 
 def waiting(
     source: Callable[Concatenate[Wrapped, Parameters], Coroutine[Any, Any, Value]],
-) -> Callable[Concatenate[Blocking[Wrapped], Parameters], Value]:
-    """Derive a method that waits for the result of a coroutine method."""
+) -> Callable[[Callable[..., object]], Callable[Concatenate[Blocking[Wrapped], Parameters], Value]]:
+    """Make of a declared method one that waits for the result of a coroutine method."""
 
     @functools.wraps(source)
     def wait(self: Blocking[Wrapped], *args: Parameters.args, **kwargs: Parameters.kwargs) -> Value:
         loop, wrapped = _parts(self)
         return loop.wait_for(source(wrapped, *args, **kwargs))
 
-    return wait
+    return lambda _declared: wait
 
 
 def forwarded(
     source: Callable[Concatenate[Wrapped, Parameters], Value],
-) -> Callable[Concatenate[Blocking[Wrapped], Parameters], Value]:
-    """Derive a method that calls a plain method on the event loop's thread."""
+) -> Callable[[Callable[..., object]], Callable[Concatenate[Blocking[Wrapped], Parameters], Value]]:
+    """Make of a declared method one that calls a plain method on the event loop's thread."""
 
     @functools.wraps(source)
     def call(self: Blocking[Wrapped], *args: Parameters.args, **kwargs: Parameters.kwargs) -> Value:
         loop, wrapped = _parts(self)
         return loop.call(lambda: source(wrapped, *args, **kwargs))
 
-    return call
+    return lambda _declared: call
 
 
 class Attribute(Generic[Wrapped, Value]):
@@ -77,11 +77,12 @@ class Attribute(Generic[Wrapped, Value]):
     """
 
     def __init__(self, get: Callable[[Wrapped], Value], doc: str | None = None) -> None:
-        self._read = forwarded(get)
+        self._get = get
         self.__doc__ = doc
 
     def __get__(self, instance: Blocking[Wrapped], owner: type[object]) -> Value:
-        return self._read(instance)
+        loop, wrapped = _parts(instance)
+        return loop.call(lambda: self._get(wrapped))
 
 
 def same_parameters(

@@ -58,32 +58,97 @@ class BlockingStudio(Blocking[Studio]):
     servers: Attribute[Studio, tuple[ServerReport, ...]] = _read("servers", lambda studio: studio.servers)
     output_dir: Attribute[Studio, Path] = _read("output_dir", lambda studio: studio.output_dir)
 
-    generate = waiting(Studio.generate)
-    edit = waiting(Studio.edit)
-    check = waiting(Studio.check)
-    make = waiting(Studio.make)
-    recall = waiting(Studio.recall)
+    @waiting(Studio.generate)
+    def generate(self) -> None:
+        """As in ``Studio``."""
 
-    batches = waiting(Studio.batches)
-    find_batch = waiting(Studio.find_batch)
-    cancel_batch = waiting(Studio.cancel_batch)
+    @waiting(Studio.edit)
+    def edit(self) -> None:
+        """As in ``Studio``."""
 
-    find = waiting(Studio.find)
-    rate = waiting(Studio.rate)
-    preview = waiting(Studio.preview)
-    contact_sheet = waiting(Studio.contact_sheet)
-    xy_grid = waiting(Studio.xy_grid)
-    grid = waiting(Studio.grid)
-    expansion = forwarded(Studio.expansion)
+    @waiting(Studio.check)
+    def check(self) -> None:
+        """As in ``Studio``."""
 
-    model = waiting(Studio.model)
-    health = waiting(Studio.health)
-    gpu = waiting(Studio.gpu)
-    estimate = waiting(Studio.estimate)
-    estimate_edit = waiting(Studio.estimate_edit)
-    requests_of_others = waiting(Studio.requests_of_others)
-    add_server = forwarded(Studio.add_server)
-    remove_server = waiting(Studio.remove_server)
+    @waiting(Studio.make)
+    def make(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.recall)
+    def recall(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.batches)
+    def batches(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.find_batch)
+    def find_batch(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.cancel_batch)
+    def cancel_batch(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.find)
+    def find(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.rate)
+    def rate(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.preview)
+    def preview(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.contact_sheet)
+    def contact_sheet(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.xy_grid)
+    def xy_grid(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.grid)
+    def grid(self) -> None:
+        """As in ``Studio``."""
+
+    @forwarded(Studio.expansion)
+    def expansion(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.model)
+    def model(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.health)
+    def health(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.gpu)
+    def gpu(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.estimate)
+    def estimate(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.estimate_edit)
+    def estimate_edit(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.requests_of_others)
+    def requests_of_others(self) -> None:
+        """As in ``Studio``."""
+
+    @forwarded(Studio.add_server)
+    def add_server(self) -> None:
+        """As in ``Studio``."""
+
+    @waiting(Studio.remove_server)
+    def remove_server(self) -> None:
+        """As in ``Studio``."""
 
     @same_parameters(Studio.batch)
     def batch(self, *args: Any, **kwargs: Any) -> BlockingBatch:  # noqa: ANN401 - those of `Studio.batch`

@@ -108,7 +108,7 @@ class PngWalk:
         self._pixel_bytes = 0
         self._seen = 0
         self._sum = bytearray()
-        self.trailing = 0
+        self.trailing: int = 0
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take the next bytes of the file."""
