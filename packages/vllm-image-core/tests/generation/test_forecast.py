@@ -72,7 +72,8 @@ async def test_memory_that_was_measured_decides_how_many_pictures_of_a_batch_are
         async with await studio.batch(requests) as batch:
             assert batch.concurrency == at_once
             assert len([outcome async for outcome in batch]) == 3
-    source = (await studio.gpu()).sources["estimated_model_vram_gb"]
+        await studio.aclose()  # what was measured is written now, for the next studio
+    source = (await server.studio(tmp_path, total_gb=24.0).gpu()).sources["estimated_model_vram_gb"]
     assert source == "measured by the server during 6 images, without the image"
 
 
