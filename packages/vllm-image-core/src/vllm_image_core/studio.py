@@ -659,9 +659,9 @@ class Studio(StudioViews):
         if not kept and stars is None:
             return None
         if stars is None:
-            return self._verdicts.kept()
+            return self._verdicts.kept_names()
         rated = self._verdicts.rated(stars)
-        return rated & self._verdicts.kept() if kept else rated
+        return rated & self._verdicts.kept_names() if kept else rated
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that matches it."""

@@ -49,7 +49,7 @@ def test_more_combinations_than_allowed_are_refused(wildcards: Wildcards, prompt
     [
         (
             "__shape__",
-            r"__shape__ cannot be used: there is no such file in .* one of animals/wild, colour",
+            r"__shape__ cannot be used: the file does not exist in .* one of animals/wild, colour",
         ),
         ("__empty__", "it has no options, one on each line"),
         ("__self__", "never end: a file names itself"),
@@ -68,5 +68,5 @@ def test_a_name_cannot_lead_out_of_the_folder(wildcards: Wildcards, prompt: str)
 
 
 def test_without_a_folder_there_are_no_files() -> None:
-    with pytest.raises(InvalidRequest, match="there is no such file"):
+    with pytest.raises(InvalidRequest, match="the file does not exist"):
         Wildcards().every("__colour__", most=10)

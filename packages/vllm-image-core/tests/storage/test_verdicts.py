@@ -28,7 +28,7 @@ def test_a_rejected_image_goes_into_the_bin_and_comes_back(tmp_path: Path, put: 
         assert (names(tmp_path), names(tmp_path / "rejected")) == ([], ["fox.png"])
         assert verdicts.decide(["fox.png"], verdict=verdict) == (fox,)
         assert fox.read_bytes() == content
-    assert verdicts.kept() == frozenset()
+    assert verdicts.kept_names() == frozenset()
 
 
 def test_verdicts_and_stars_are_stored_apart_and_seen_by_another_process(tmp_path: Path, put: Put) -> None:
@@ -38,7 +38,7 @@ def test_verdicts_and_stars_are_stored_apart_and_seen_by_another_process(tmp_pat
     Verdicts(tmp_path).decide(["owl.png", "elk.png"], stars=4)
     Verdicts(tmp_path).decide(["elk.png"], stars=2)
     verdicts = Verdicts(tmp_path)
-    assert verdicts.kept() == {"fox.png", "owl.png"}
+    assert verdicts.kept_names() == {"fox.png", "owl.png"}
     assert verdicts.rated(3) == {"owl.png"}
     assert verdicts.rated(1) == {"owl.png", "elk.png"}
 
@@ -48,7 +48,7 @@ def test_what_is_not_in_the_folder_is_refused_and_nothing_is_done(
     tmp_path: Path, put: Put, name: str
 ) -> None:
     put(tmp_path / "fox.png")
-    with pytest.raises(InvalidRequest, match="There is no image"):
+    with pytest.raises(InvalidRequest, match="is not an image"):
         Verdicts(tmp_path).decide(["fox.png", name], verdict="reject")
     assert names(tmp_path) == ["fox.png"]
 

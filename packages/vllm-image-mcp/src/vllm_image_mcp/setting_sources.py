@@ -70,7 +70,7 @@ def option_of(name: str) -> str:
 
 
 def default_file(environment: Mapping[str, str]) -> Path | None:
-    """Return the settings file in the user's folder for configuration; None if there is no such file."""
+    """Return the settings file in the user's folder for configuration; None if it does not exist."""
     folder = _configuration_folder(environment)
     path = None if folder is None else folder / _FILE
     return path if path is not None and os.path.isfile(path) else None  # noqa: PTH113 - a Path raises where it may not look

@@ -27,4 +27,4 @@ def test_a_batch_needs_numbers_and_a_name_has_to_be_there(run_in: RunIn, finishe
     assert "Give the numbers of the batch's images" in run_in("rate", "keep", finished_batch).stderr
     result = run_in("rate", "reject", finished_batch, "7")
     assert result.exit_code == 1
-    assert "There is no image" in result.stderr
+    assert "is not an image in" in result.stderr

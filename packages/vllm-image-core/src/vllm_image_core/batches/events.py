@@ -133,7 +133,7 @@ class Events:
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception:  # the listener's own problem: the batch continues
+            except Exception:  # a boundary: listeners are the caller's code, and the batch continues
                 self.errors += 1
                 _logger.exception("A listener of a batch failed at the event %s", kind)
 

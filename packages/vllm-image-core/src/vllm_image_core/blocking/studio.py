@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -35,11 +35,10 @@ class BlockingStudio(Blocking[Studio]):
     @same_parameters(Studio.__init__)
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - those of `Studio`
         loop = LoopThread()
-        try:
+        with ExitStack() as cleanup:
+            cleanup.callback(loop.stop)
             studio = loop.call(lambda: Studio(*args, **kwargs))
-        except BaseException:
-            loop.stop()
-            raise
+            cleanup.pop_all()
         super().__init__(studio, loop)
         self._closing: Final = weakref.finalize(self, _close, loop, studio)
 

@@ -96,10 +96,10 @@ class Wildcards:
         file = None if self.folder is None else self.folder / f"{name}.txt"
         try:
             if file is None or file.stat().st_size > _MOST_FILE_BYTES:
-                raise self._unusable(name, "there is no such file of at most 4 MiB")
+                raise self._unusable(name, "the file does not exist, or is larger than 4 MiB")
             text = file.read_text("utf-8-sig")
         except (OSError, UnicodeError) as error:
-            why = "there is no such file" if isinstance(error, FileNotFoundError) else one_line(str(error))
+            why = "the file does not exist" if isinstance(error, FileNotFoundError) else one_line(str(error))
             raise self._unusable(name, why) from error
         lines = (line.strip() for line in text.splitlines())
         options = tuple(line for line in lines if line and not line.startswith("#"))

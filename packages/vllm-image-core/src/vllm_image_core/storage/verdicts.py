@@ -87,7 +87,7 @@ class Verdicts:
         self._run(lambda connection: _write(connection, names, verdict, stars))
         return tuple(self._moved(name, verdict) for name in names)
 
-    def kept(self) -> frozenset[str]:
+    def kept_names(self) -> frozenset[str]:
         """Return the names of the images that were kept."""
         return self._names(_KEPT, ())
 
@@ -106,7 +106,7 @@ class Verdicts:
         is_plain = bool(name) and name == Path(name).name and not name.startswith(".")
         if not is_plain or not current_path(self._root / name).is_file():
             raise InvalidRequest(
-                f"There is no image {brief(name)} in {one_line(str(self._root), limit=300)} or in its bin.",
+                f"{brief(name)} is not an image in {one_line(str(self._root), limit=300)} or in its bin.",
                 parameter="images",
                 value=name,
                 allowed="names of images in the output folder",

@@ -43,7 +43,7 @@ def init(
         if not change.is_needed:
             echo(f"{chosen.title} has this configuration already.")
             return
-        echo(launch.without_secrets(change.shown()))
+        echo(launch.without_secrets(change.display_text()))
         if not yes:
             _confirm()
         echo(launch.without_secrets(change.make()))

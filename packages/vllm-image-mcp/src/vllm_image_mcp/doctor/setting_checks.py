@@ -36,14 +36,14 @@ def settings_in_use(settings: Settings, sources: Mapping[str, GivenValue]) -> tu
     return tuple(
         SettingInUse(
             option=option_of(name),
-            value=_shown(getattr(settings, name), setting),
+            value=_display_text(getattr(settings, name), setting),
             source=sources[name].source if name in sources else _DEFAULT,
         )
         for name, setting in settings.table().items()
     )
 
 
-def _shown(value: object, setting: Setting) -> str:
+def _display_text(value: object, setting: Setting) -> str:
     match value:
         case _ if value is not None and setting.secret:
             return "set (not shown)"

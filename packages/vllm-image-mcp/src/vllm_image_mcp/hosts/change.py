@@ -42,7 +42,7 @@ class FileChange:
         """Whether anything changes."""
         return self.before != self.after
 
-    def shown(self) -> str:
+    def display_text(self) -> str:
         """Return the change as a unified diff."""
         lines = difflib.unified_diff(
             (self.before or "").splitlines(),
@@ -95,7 +95,7 @@ class CommandChange:
         """Whether anything changes; a command always runs."""
         return True
 
-    def shown(self) -> str:
+    def display_text(self) -> str:
         """Return the command as a shell takes it."""
         words = [Path(self.command[0]).stem, *self.command[1:]]
         return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

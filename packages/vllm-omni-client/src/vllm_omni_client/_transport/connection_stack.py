@@ -7,6 +7,7 @@ here has one connection, and a request takes the pool that was used last.
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import httpx
 
@@ -46,11 +47,10 @@ class ConnectionStack(httpx.AsyncBaseTransport):
         async def release() -> None:
             await self._release(connection)
 
-        try:
+        async with AsyncExitStack() as cleanup:  # also if cancelled: the connection itself is closed then
+            cleanup.push_async_callback(release)
             response = await connection.handle_async_request(request)
-        except BaseException:  # also if cancelled: the connection itself is closed then
-            await release()
-            raise
+            cleanup.pop_all()
         if not isinstance(response.stream, httpx.AsyncByteStream):
             raise TypeError("the transport's response cannot be read asynchronously")
         response.stream = _Body(response.stream, release)
