@@ -6,9 +6,9 @@ import pytest
 from vllm_image_mcp.setting_values import (
     clean_file,
     clean_headers,
-    clean_proxy,
     clean_key,
     clean_path,
+    clean_proxy,
     clean_text,
     clean_url,
 )
