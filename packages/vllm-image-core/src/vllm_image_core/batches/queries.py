@@ -31,7 +31,7 @@ OutcomeRow = tuple[int, int, str]
 """A position, an `ItemState`, and its stored outcome as JSON."""
 
 _COUNTS: Final = ("running", "done", "failed", "reused", "left_running", "seconds", "cause")
-_FACTS: Final = ("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "state")
+_FACTS: Final = ("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "pixels", "state")
 _REST: Final = ("host", "pid", "beat_at", "fresh", "complete", "cancel", "owner", "place", "born", "beat")
 _BATCH_ROW: Final = (*_COUNTS, *_FACTS, *_REST)
 _SELECT: Final = f"SELECT {', '.join(_BATCH_ROW)} FROM batch"  # noqa: S608 - names of columns
@@ -62,7 +62,7 @@ _EXTENT: Final = """
 """
 _INTEGER_COLUMNS: Final = (
     *("number", "created", "fresh", "at_once", "recorded", "complete", "cancel", "running", "done"),
-    *("failed", "reused", "left_running", "beat", "beat_at"),
+    *("failed", "reused", "left_running", "beat", "beat_at", "pixels"),
 )
 _TEXT_COLUMNS: Final = ("chosen", "prompt", "cause", "owner", "host", "place", "born")
 _MOST: Final = 2**40
@@ -100,6 +100,7 @@ class BatchRow:
     chosen: str | None
     prompt: str | None
     recorded: int
+    pixels: int
     complete: bool
     state: str
     cancel: bool
@@ -142,12 +143,13 @@ class JournalQueries:
         fresh: bool,
         at_once: int,
         chosen: str | None = None,
+        pixels: int = 0,
     ) -> int:
         """Insert a new batch that belongs to `owner`, and return its number."""
         self.connection.execute(
-            "INSERT INTO batch (id, created, fresh, at_once, chosen, owner, host, place, pid, born, beat_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (batch_id, created, fresh, at_once, chosen, *_columns(owner), int(time.time())),
+            "INSERT INTO batch (id, created, fresh, at_once, chosen, pixels, owner, host, place, pid, born,"
+            " beat_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (batch_id, created, fresh, at_once, chosen, pixels, *_columns(owner), int(time.time())),
         )
         return int(self.connection.execute("SELECT last_insert_rowid()").fetchone()[0])
 
@@ -447,11 +449,12 @@ _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
     ),
     ("ALTER TABLE batch ADD COLUMN chosen TEXT",),
+    ("ALTER TABLE batch ADD COLUMN pixels INTEGER NOT NULL DEFAULT 0",),
 )
 """A batch's `number` is never reused and gives the order. `created` and `beat_at` are in seconds since 1970,
 for display only. `state` is 'open' until the batch has ended. An item without an outcome waits. `request`
 and `told` are JSON. `at_once` is how many images to generate at once, and `chosen` where that number comes
-from: 'batch', 'studio', or NULL.
+from: 'batch', 'studio', or NULL. `pixels` are those of all its images; 0 if they were not known in advance.
 """
 
 JOURNAL: Final = Schema(
