@@ -15,6 +15,7 @@ from typing import Literal, Self, TypedDict, Unpack, cast
 from pydantic import SecretStr
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_core import checks
 from vllm_image_core.batch_file.frame_rows import DataFrame
 from vllm_image_core.batch_file.request_rows import RequestRows, is_row_source
 from vllm_image_core.batches.batches import Batches
@@ -23,6 +24,7 @@ from vllm_image_core.batches.context import OUTAGE_SECONDS, BatchContext
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.journal import Journal
 from vllm_image_core.batches.notebook_cell import explained
+from vllm_image_core.batches.ranking import Ranking, Score, ranking
 from vllm_image_core.batches.summary import BatchList, BatchSummary, FoundBatch
 from vllm_image_core.display.card import Card
 from vllm_image_core.errors import InvalidRequest
@@ -44,7 +46,7 @@ from vllm_image_core.models.served import ServedModel, choose_model
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import RecalledRequest, recall
 from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.expansion import Expansion, Prompts, PromptSource, Variations
+from vllm_image_core.requests.expansion import MOST_IMAGES, Expansion, Prompts, PromptSource, Variations
 from vllm_image_core.requests.fields import RANDOM_SEED, RequestValues, with_named_parameters
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
@@ -54,8 +56,9 @@ from vllm_image_core.requests.wildcards import Wildcards
 from vllm_image_core.storage.edit_inputs import find_inputs
 from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
-from vllm_image_core.storage.query import Query
+from vllm_image_core.storage.query import MAX_LIMIT, Query
 from vllm_image_core.storage.record import Record
+from vllm_image_core.storage.search import requests_like
 from vllm_image_core.storage.verdicts import BIN, Verdict, Verdicts
 from vllm_image_core.studio_views import ImageGrid, StudioViews
 from vllm_image_core.text import brief, folder_text
@@ -376,6 +379,8 @@ class Studio(StudioViews):
         max_concurrent: int | None = None,
         fresh: bool = False,
         recorded_first: bool = False,
+        score: Score | None = None,
+        keep: int | None = None,
         **values: Unpack[RequestValues],
     ) -> ImageBatch:
         """Create a batch of images; it starts when you await, enter or read it. See ``ImageBatch``.
@@ -398,12 +403,17 @@ class Studio(StudioViews):
                 GPU's memory allows.
             fresh: Generate every image; otherwise requests with a seed return an image that already exists.
             recorded_first: Whether to record an iterator to its end before the first request is sent.
+            score: Called with each image when the batch is over; a higher number is better. It may be async;
+                otherwise it runs in a thread. ``ImageBatch.ranking`` has the images, the best first.
+            keep: How many of the best images to keep; see ``rate``.
             values: For every prompt that does not set it itself.
 
         Raises:
             InvalidRequest: A prompt of a list or the sweep cannot be used, or one prompt has more than 1,000
                 images.
         """
+        if keep is not None and score is None:
+            raise checks.invalid_value("keep", keep, "needs a score", "keep together with score")
         variations = Variations(count=count, sweep=sweep, zip=zip, wildcards=wildcards)
         expansion = self.expansion(variations, ImageRequest(prompt="", **values))
         if is_row_source(requests) and seeds is None:
@@ -415,6 +425,7 @@ class Studio(StudioViews):
             max_concurrent=max_concurrent,
             fresh=fresh,
             recorded_first=recorded_first,
+            rank=None if score is None else functools.partial(self._rank, score=score, keep=keep),
         )
 
     @with_named_parameters()
@@ -543,6 +554,7 @@ class Studio(StudioViews):
         tag: str | None = None,
         kept: bool = False,
         stars: int | None = None,
+        rejected: bool = False,
         limit: int = 50,
         offset: int = 0,
         on_progress: Callable[[int, int], object] | None = None,
@@ -560,8 +572,9 @@ class Studio(StudioViews):
             until: Generated before this time.
             batch: A batch's id.
             tag: The exact tag.
-            kept: Only images that were kept; see ``rate``. Rejected images are never found.
+            kept: Only images that were kept; see ``rate``.
             stars: Only images with at least so many stars, 1 to 5.
+            rejected: The rejected images, which are in the bin, instead of the others.
             limit: Maximum number of images, 1 to 1,000.
             offset: Number of newest images to skip; the previous page's ``next_offset``.
             on_progress: Called with the number of files that have been read and the number of all, while a
@@ -572,7 +585,6 @@ class Studio(StudioViews):
             IndexUnavailable: The folder's index cannot be read or written.
             VerdictsUnavailable: The folder's file of verdicts cannot be read.
         """
-        names = await asyncio.to_thread(self._rated_names, kept=kept, stars=stars)
         query = Query(
             text=text,
             model=model,
@@ -583,13 +595,14 @@ class Studio(StudioViews):
             until=until,
             batch=batch,
             tag=tag,
-            names=names,
             limit=limit,
             offset=offset,
         )
         loop = asyncio.get_running_loop()
         report = on_progress and functools.partial(loop.call_soon_threadsafe, on_progress)
-        return await asyncio.to_thread(self._library.find, query, on_progress=report)
+        return await asyncio.to_thread(
+            self._library.find, query, kept=kept, stars=stars, rejected=rejected, on_progress=report
+        )
 
     async def rate(
         self,
@@ -598,8 +611,9 @@ class Studio(StudioViews):
         indexes: Sequence[int] = (),
         verdict: Verdict | None = None,
         stars: int | None = None,
+        tag: str | None = None,
     ) -> tuple[Path, ...]:
-        """Keep, reject or rate images, and return where their files are afterwards.
+        """Keep, reject, rate or tag images, and return where their files are afterwards.
 
         A rejected image is moved into the folder "rejected" in ``output_dir``, and "clear" or "keep" moves it
         back. Nothing is deleted, and a resumed batch does not generate a rejected image again.
@@ -608,7 +622,8 @@ class Studio(StudioViews):
             images: Images of this folder: generated or found ones, paths or file names; or a batch's id.
             indexes: With a batch's id, the positions of its images, from 0, as on its contact sheet.
             verdict: "keep", "reject", or "clear" to take back either.
-            stars: 1 to 5.
+            stars: 1 to 5, or 0 to remove the rating.
+            tag: The tag instead of the one they have, for ``find``; "" for none.
 
         Raises:
             InvalidRequest: An image is not in this folder, or a value is not valid; nothing was done.
@@ -623,15 +638,36 @@ class Studio(StudioViews):
         else:
             files = [*images]
         names = [_name_in(self.output_dir, each) for each in files]
-        return await asyncio.to_thread(self._verdicts.decide, names, verdict=verdict, stars=stars)
+        return await asyncio.to_thread(self._verdicts.decide, names, verdict=verdict, stars=stars, tag=tag)
+
+    async def more_like(
+        self, images: Sequence[ImageFile] | None = None, *, count: int = 1
+    ) -> list[ImageRequest]:
+        """Return the requests of images with new seeds, for ``batch``: more images like those.
+
+        Args:
+            images: Images of this folder, at most 1,000; None for those that were kept.
+            count: How many requests for each, each with a seed of its own.
+
+        Raises:
+            InvalidRequest: There is no image whose file says how it was made.
+            IndexUnavailable: The folder's index cannot be read or written.
+        """
+        checks.check_integer("count", count, 1, MOST_IMAGES, allowed=f"an integer from 1 to {MOST_IMAGES}")
+        names = None if images is None else frozenset(_name_in(self.output_dir, each) for each in images)
+        find = functools.partial(self._library.find, Query(names=names, limit=MAX_LIMIT), kept=names is None)
+        page = await asyncio.to_thread(find)
+        return await asyncio.to_thread(requests_like, page.pictures, count=count, draw_seed=self._draw_seed)
+
+    async def _rank(self, images: Mapping[int, GeneratedImage], *, score: Score, keep: int | None) -> Ranking:
+        """Rank the images of a batch, and keep so many of the best."""
+        ranked = await ranking(images, score)
+        if best := [each.image for each in ranked[: keep or 0]]:
+            await self.rate(best, verdict="keep")
+        return ranked
 
     async def keep_best(
-        self,
-        batch: ImageBatch,
-        score: Callable[[GeneratedImage], float],
-        *,
-        most: int,
-        reject_others: bool = False,
+        self, batch: ImageBatch, score: Score, *, most: int, reject_others: bool = False
     ) -> tuple[GeneratedImage, ...]:
         """Keep the images of a batch with the highest scores, and return them, the best first.
 
@@ -639,29 +675,19 @@ class Studio(StudioViews):
 
         Args:
             batch: The batch.
-            score: Called with each image in a thread, one after another; a higher number is better.
+            score: Called with each image, one after another, in a thread unless it is async; a higher number
+                is better.
             most: How many to keep.
             reject_others: Whether to reject the others; see ``rate``.
+
+        Raises:
+            InvalidRequest: A score is not a number.
         """
         await batch.wait()
-        images = await asyncio.to_thread(lambda: [*batch.images.values()])
-        scores = await asyncio.to_thread(lambda: [score(image) for image in images])
-        order = sorted(range(len(images)), key=lambda place: -scores[place])
-        ranked = [images[place] for place in order]
-        best, others = ranked[:most], ranked[most:]
-        if best:
-            await self.rate(best, verdict="keep")
-        if others and reject_others:
-            await self.rate(others, verdict="reject")
-        return tuple(best)
-
-    def _rated_names(self, *, kept: bool, stars: int | None) -> frozenset[str] | None:
-        if not kept and stars is None:
-            return None
-        if stars is None:
-            return self._verdicts.kept_names()
-        rated = self._verdicts.rated(stars)
-        return rated & self._verdicts.kept_names() if kept else rated
+        ranked = [each.image for each in await self._rank(batch.images, score=score, keep=most)]
+        if reject_others and ranked[most:]:
+            await self.rate(ranked[most:], verdict="reject")
+        return tuple(ranked[:most])
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that matches it."""
@@ -739,8 +765,8 @@ def _folder(parameter: str, given: Path | str) -> Path:
 def _name_in(folder: Path, image: ImageFile) -> str:
     """Return the name of an image's file in a folder or in its bin; a full path for any other."""
     path = Path(image.path if isinstance(image, (GeneratedImage, Record)) else image)
-    there = path.parent in (folder, folder / BIN, Path())
-    return path.name if there else str(path)
+    inside = next((each for each in (folder / BIN, folder) if path.is_relative_to(each)), None)
+    return path.relative_to(inside).as_posix() if inside else path.as_posix()
 
 
 def _recall(file: Path | str | bytes, folder: Path) -> RecalledRequest:
