@@ -51,14 +51,11 @@ async def rate_images(
 
 def _list(parameter: str, given: object) -> list[Any]:
     """Return a list that has entries; a host may send anything."""
-    match given:
-        case [_, *_]:
-            return list(cast("list[Any]", given))
-        case _:
-            pass
-    raise InvalidRequest(
-        f"{parameter}: {brief(given)} is not a list with entries.",
-        parameter=parameter,
-        value=given,
-        allowed="images, a list of paths or names; or batch_id with indexes",
-    )
+    if not isinstance(given, list) or not given:
+        raise InvalidRequest(
+            f"{parameter}: {brief(cast('object', given))} is not a list with entries.",
+            parameter=parameter,
+            value=cast("object", given),
+            allowed="images, a list of paths or names; or batch_id with indexes",
+        )
+    return cast("list[Any]", given)
