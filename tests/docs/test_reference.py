@@ -136,6 +136,7 @@ VALUES = {
     "api_key": "sesame",
     "header": "X-Team: blue",
     "ca_file": __file__,
+    "proxy": "none",
     "model": "flux.1-dev",
     "assume_edits": "1",
     "demo": "1",

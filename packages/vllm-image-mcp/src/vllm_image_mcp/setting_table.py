@@ -17,6 +17,7 @@ from vllm_image_mcp.setting_values import (
     clean_key,
     clean_key_file,
     clean_path,
+    clean_proxy,
     clean_text,
     clean_upper,
     clean_urls,
@@ -123,6 +124,16 @@ class SettingTable:
         Path | None,
         Setting("CA certificates (PEM) to trust instead of the public ones.", "FILE", clean_file),
     ] = None
+    proxy: Annotated[
+        Any,
+        Setting(
+            "Proxy for the servers, or none; prefer VLLM_IMAGE_PROXY if it has a password.",
+            "URL",
+            clean_proxy,
+            secret=True,
+        ),
+    ]
+    """Without it, the environment's proxy is used for servers outside the local network."""
     model: Annotated[
         str | None,
         Setting("Model to use, if the server lists several, as gateways do.", "NAME"),
