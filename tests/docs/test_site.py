@@ -90,7 +90,7 @@ def test_each_question_is_one_click_away_and_answered_with_an_example_or_a_link(
 ) -> None:
     assert "questions/" in links("", pages[""])
     text = (root / "docs" / "questions.md").read_text("utf-8")
-    questions = re.findall(r"^### (.+)\n(.+?)(?=^##|\Z)", text, re.DOTALL | re.MULTILINE)
+    questions = re.findall(r"^### ([^\n]+)\n(.+?)(?=^##|\Z)", text, re.DOTALL | re.MULTILINE)
     assert len(questions) > 40
     for question, answer in questions:
         assert question.endswith("?"), question
