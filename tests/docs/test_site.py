@@ -94,7 +94,7 @@ def test_each_question_is_one_click_away_and_answered_with_an_example_or_a_link(
     assert len(questions) > 40
     for question, answer in questions:
         assert question.endswith("?"), question
-        assert re.search(r"\]\(|```|`|network", answer), question
+        assert re.search(r"\]\(|`", answer), question
     entries = json.loads((site / "search/search_index.json").read_text("utf-8"))["docs"]
     found = [entry for entry in entries if entry["location"].startswith("questions/#")]
     assert len(found) >= len(questions)
