@@ -69,7 +69,8 @@ class Studio(ImageFolder):
 
     Args:
         server: The server's base URL, or any object with the methods of ``Backend``; or a list of them.
-            Several servers share the work so that it is done as soon as possible.
+            Several servers share the work so that it is done as soon as possible. A ``Fleet`` is used as it
+            is; with ``Fleet.shared_by`` several studios use the same servers in fair order.
         output_dir: Folder for the images; created when the first one is saved. ~ is your home folder.
         spill_dir: Folder for finished images that ``output_dir`` cannot take; None creates a private folder
             under the system's temporary folder when it is needed.
@@ -148,10 +149,14 @@ class Studio(ImageFolder):
         profiles = registry or Registry.builtin()
         profiles = profiles.assuming_edits() if assume_edits else profiles
         speeds = ServiceTimes(Calibration(Measurements(self._library.root), group_seconds=GROUP_SECONDS))
-        self._backend = Fleet(
-            [self._connect(each, max_retries=retries) for each in servers],
-            learned=speeds.seconds_per_cost,
-            choose=lambda models: choose_model(models, profiles, model),
+        self._backend = (
+            server
+            if isinstance(server, Fleet)
+            else Fleet(
+                [self._connect(each, max_retries=retries) for each in servers],
+                learned=speeds.seconds_per_cost,
+                choose=lambda models: choose_model(models, profiles, model),
+            )
         )
         self._loaded = LoadedModel(self._backend, profiles, speeds, draw_seed=draw_seed, wanted=model)
         self._generator = Generator(
