@@ -79,7 +79,7 @@ class Studio(ImageFolder):
         check_space: Whether to check the free disk space before sending a request.
         api_key: Key of a server that was started with one; only used with a URL, as the next four are.
         headers: Headers of every request, for a gateway in front of the server; their values are never shown.
-        verify: How certificates are checked: True trusts the system's CAs, a path only those in a PEM file,
+        verify: How certificates are checked: True trusts the public CAs, a path only those in a PEM file,
             an SSLContext whatever you set up, False anything.
         proxy: A proxy for the servers, whatever their address; False for none, None for the environment's.
         model: The model to use, by its name or Hugging Face id, if the server lists several, as gateways do;
