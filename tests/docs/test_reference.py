@@ -157,6 +157,7 @@ VALUES = {
     "allowed_host": "images.example.com",
     "token": "sesame",
     "token_file": "key.txt",
+    "users_file": __file__,
     "api_key_file": "key.txt",
     "config": "config.toml",
 }

@@ -71,7 +71,8 @@ class Studio(ImageFolder):
 
     Args:
         server: The server's base URL, or any object with the methods of ``Backend``; or a list of them.
-            Several servers share the work so that it is done as soon as possible.
+            Several servers share the work so that it is done as soon as possible. A ``Fleet`` is used as it
+            is; with ``Fleet.shared_by`` several studios use the same servers in fair order.
         output_dir: Folder for the images; created when the first one is saved. ~ is your home folder.
         spill_dir: Folder for finished images that ``output_dir`` cannot take; None creates a private folder
             under the system's temporary folder when it is needed.
@@ -80,7 +81,7 @@ class Studio(ImageFolder):
         check_space: Whether to check the free disk space before sending a request.
         api_key: Key of a server that was started with one; only used with a URL, as the next four are.
         headers: Headers of every request, for a gateway in front of the server; their values are never shown.
-        verify: How certificates are checked: True trusts the system's CAs, a path only those in a PEM file,
+        verify: How certificates are checked: True trusts the public CAs, a path only those in a PEM file,
             an SSLContext whatever you set up, False anything.
         proxy: A proxy for the servers, whatever their address; False for none, None for the environment's.
         model: The model to use, by its name or Hugging Face id, if the server lists several, as gateways do;
@@ -150,10 +151,14 @@ class Studio(ImageFolder):
         profiles = registry or Registry.builtin()
         profiles = profiles.assuming_edits() if assume_edits else profiles
         speeds = ServiceTimes(Calibration(Measurements(self._library.root), group_seconds=GROUP_SECONDS))
-        self._backend = Fleet(
-            [self._connect(each, max_retries=retries) for each in servers],
-            learned=speeds.seconds_per_cost,
-            choose=lambda models: choose_model(models, profiles, model),
+        self._backend = (
+            server
+            if isinstance(server, Fleet)
+            else Fleet(
+                [self._connect(each, max_retries=retries) for each in servers],
+                learned=speeds.seconds_per_cost,
+                choose=lambda models: choose_model(models, profiles, model),
+            )
         )
         self._loaded = LoadedModel(self._backend, profiles, speeds, draw_seed=draw_seed, wanted=model)
         self._generator = Generator(
