@@ -164,7 +164,7 @@ def docs(session: nox.Session) -> None:
     """Every code block of the README files and of docs/, every example, and the site: `site/index.html`."""
     sync(session, "docs")
     session.run("pytest", "-q", "tests/docs", *session.posargs)
-    session.run("mkdocs", "build", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
+    session.run("mkdocs", "build", env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session(default=False)

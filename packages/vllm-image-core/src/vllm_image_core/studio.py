@@ -15,6 +15,7 @@ from typing import Literal, Self, TypedDict, Unpack, cast
 from pydantic import SecretStr
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_core import checks
 from vllm_image_core.batch_file.frame_rows import DataFrame
 from vllm_image_core.batch_file.request_rows import RequestRows, is_row_source
 from vllm_image_core.batches.batches import Batches
@@ -22,6 +23,7 @@ from vllm_image_core.batches.concurrency import ConcurrencyChooser
 from vllm_image_core.batches.context import OUTAGE_SECONDS, BatchContext
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.notebook_cell import explained
+from vllm_image_core.batches.ranking import Score
 from vllm_image_core.batches.summary import FoundBatch
 from vllm_image_core.display.card import Card
 from vllm_image_core.estimation.calibration import Calibration
@@ -69,7 +71,8 @@ class Studio(ImageFolder):
 
     Args:
         server: The server's base URL, or any object with the methods of ``Backend``; or a list of them.
-            Several servers share the work so that it is done as soon as possible.
+            Several servers share the work so that it is done as soon as possible. A ``Fleet`` is used as it
+            is; with ``Fleet.shared_by`` several studios use the same servers in fair order.
         output_dir: Folder for the images; created when the first one is saved. ~ is your home folder.
         spill_dir: Folder for finished images that ``output_dir`` cannot take; None creates a private folder
             under the system's temporary folder when it is needed.
@@ -78,7 +81,7 @@ class Studio(ImageFolder):
         check_space: Whether to check the free disk space before sending a request.
         api_key: Key of a server that was started with one; only used with a URL, as the next four are.
         headers: Headers of every request, for a gateway in front of the server; their values are never shown.
-        verify: How certificates are checked: True trusts the system's CAs, a path only those in a PEM file,
+        verify: How certificates are checked: True trusts the public CAs, a path only those in a PEM file,
             an SSLContext whatever you set up, False anything.
         proxy: A proxy for the servers, whatever their address; False for none, None for the environment's.
         model: The model to use, by its name or Hugging Face id, if the server lists several, as gateways do;
@@ -148,10 +151,14 @@ class Studio(ImageFolder):
         profiles = registry or Registry.builtin()
         profiles = profiles.assuming_edits() if assume_edits else profiles
         speeds = ServiceTimes(Calibration(Measurements(self._library.root), group_seconds=GROUP_SECONDS))
-        self._backend = Fleet(
-            [self._connect(each, max_retries=retries) for each in servers],
-            learned=speeds.seconds_per_cost,
-            choose=lambda models: choose_model(models, profiles, model),
+        self._backend = (
+            server
+            if isinstance(server, Fleet)
+            else Fleet(
+                [self._connect(each, max_retries=retries) for each in servers],
+                learned=speeds.seconds_per_cost,
+                choose=lambda models: choose_model(models, profiles, model),
+            )
         )
         self._loaded = LoadedModel(self._backend, profiles, speeds, draw_seed=draw_seed, wanted=model)
         self._generator = Generator(
@@ -340,6 +347,8 @@ class Studio(ImageFolder):
         max_concurrent: int | None = None,
         fresh: bool = False,
         recorded_first: bool = False,
+        score: Score | None = None,
+        keep: int | None = None,
         **values: Unpack[RequestValues],
     ) -> ImageBatch:
         """Create a batch of images; it starts when you await, enter or read it. See ``ImageBatch``.
@@ -362,12 +371,17 @@ class Studio(ImageFolder):
                 GPU's memory allows.
             fresh: Generate every image; otherwise requests with a seed return an image that already exists.
             recorded_first: Whether to record an iterator to its end before the first request is sent.
+            score: Called with each image when the batch is over; a higher number is better. It may be async;
+                otherwise it runs in a thread. ``ImageBatch.ranking`` has the images, the best first.
+            keep: How many of the best images to keep; see ``rate``.
             values: For every prompt that does not set it itself.
 
         Raises:
             InvalidRequest: A prompt of a list or the sweep cannot be used, or one prompt has more than 1,000
                 images.
         """
+        if keep is not None and score is None:
+            raise checks.invalid_value("keep", keep, "needs a score", "keep together with score")
         variations = Variations(count=count, sweep=sweep, zip=zip, wildcards=wildcards)
         expansion = self.expansion(variations, ImageRequest(prompt="", **values))
         if is_row_source(requests) and seeds is None:
@@ -379,6 +393,7 @@ class Studio(ImageFolder):
             max_concurrent=max_concurrent,
             fresh=fresh,
             recorded_first=recorded_first,
+            rank=None if score is None else functools.partial(self._rank, score=score, keep=keep),
         )
 
     @with_named_parameters()

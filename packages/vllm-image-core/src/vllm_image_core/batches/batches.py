@@ -20,6 +20,7 @@ from vllm_image_core.batches.ingest import CheckedJobs, SeededRequests, Source, 
 from vllm_image_core.batches.item_states import ItemStates
 from vllm_image_core.batches.lease import Lease, record_new_batch, take_over
 from vllm_image_core.batches.queries import JournalQueries
+from vllm_image_core.batches.ranking import Rank
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.worker_pool import BatchId, batch_id
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
@@ -52,7 +53,13 @@ class Batches:
         self._closed = False
 
     def new(
-        self, requests: Source | RequestRows, *, max_concurrent: int | None, fresh: bool, recorded_first: bool
+        self,
+        requests: Source | RequestRows,
+        *,
+        max_concurrent: int | None,
+        fresh: bool,
+        recorded_first: bool,
+        rank: Rank | None = None,
     ) -> ImageBatch:
         """Create a batch; it starts when it is awaited, entered or read."""
         name = batch_id(secrets.randbits(128))
@@ -70,6 +77,7 @@ class Batches:
                 ),
                 again=partial(self._begin_resumed, name, max_concurrent, retried=True),
                 forecast=partial(forecast, self._context, requests),
+                rank=rank,
             )
         )
 
