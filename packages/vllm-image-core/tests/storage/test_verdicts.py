@@ -1,5 +1,7 @@
 """Keeping, rejecting and rating images, in the folder and by a studio."""
 
+import errno
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from vllm_image_core.errors import CannotSave, InvalidRequest
 from vllm_image_core.requests.generated_image import GeneratedImage
+from vllm_image_core.storage import verdicts
 from vllm_image_core.storage.verdicts import Verdict, Verdicts
+from vllm_omni_client.imaging import rename_if_free
 
 if TYPE_CHECKING:
     from conftest import BatchServer
@@ -21,14 +25,14 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_rejected_image_goes_into_the_bin_and_comes_back(tmp_path: Path, put: Put) -> None:
-    verdicts, fox = Verdicts(tmp_path), put(tmp_path / "fox.png")
+    decisions, fox = Verdicts(tmp_path), put(tmp_path / "fox.png")
     content = fox.read_bytes()
     for verdict in TAKES_BACK:
-        assert verdicts.decide(["fox.png"], verdict="reject") == (tmp_path / "rejected" / "fox.png",)
+        assert decisions.decide(["fox.png"], verdict="reject") == (tmp_path / "rejected" / "fox.png",)
         assert (names(tmp_path), names(tmp_path / "rejected")) == ([], ["fox.png"])
-        assert verdicts.decide(["fox.png"], verdict=verdict) == (fox,)
+        assert decisions.decide(["fox.png"], verdict=verdict) == (fox,)
         assert fox.read_bytes() == content
-    assert verdicts.kept_names() == frozenset()
+    assert decisions.kept_names() == frozenset()
 
 
 def test_verdicts_and_stars_are_stored_apart_and_seen_by_another_process(tmp_path: Path, put: Put) -> None:
@@ -37,10 +41,10 @@ def test_verdicts_and_stars_are_stored_apart_and_seen_by_another_process(tmp_pat
     Verdicts(tmp_path).decide(["fox.png", "owl.png"], verdict="keep")
     Verdicts(tmp_path).decide(["owl.png", "elk.png"], stars=4)
     Verdicts(tmp_path).decide(["elk.png"], stars=2)
-    verdicts = Verdicts(tmp_path)
-    assert verdicts.kept_names() == {"fox.png", "owl.png"}
-    assert verdicts.rated(3) == {"owl.png"}
-    assert verdicts.rated(1) == {"owl.png", "elk.png"}
+    decisions = Verdicts(tmp_path)
+    assert decisions.kept_names() == {"fox.png", "owl.png"}
+    assert decisions.rated(3) == {"owl.png"}
+    assert decisions.rated(1) == {"owl.png", "elk.png"}
 
 
 @pytest.mark.parametrize("name", ["", "none.png", "../fox.png", "/etc/passwd", ".vllm-image", "sub/fox.png"])
@@ -54,15 +58,31 @@ def test_what_is_not_in_the_folder_is_refused_and_nothing_is_done(
 
 
 def test_no_file_in_the_bin_is_replaced(tmp_path: Path, put: Put) -> None:
-    verdicts = Verdicts(tmp_path)
+    decisions = Verdicts(tmp_path)
     put(tmp_path / "fox.png")
-    verdicts.decide(["fox.png"], verdict="reject")
+    decisions.decide(["fox.png"], verdict="reject")
     before = (tmp_path / "rejected" / "fox.png").read_bytes()
     put(tmp_path / "fox.png", prompt="another")
     with pytest.raises(CannotSave, match="cannot be moved"):
-        verdicts.decide(["fox.png"], verdict="reject")
+        decisions.decide(["fox.png"], verdict="reject")
     assert (tmp_path / "rejected" / "fox.png").read_bytes() == before
     assert names(tmp_path) == ["fox.png"]
+
+
+def test_an_image_that_a_scanner_holds_for_a_moment_is_moved(
+    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "fox.png")
+    tries = itertools.count()
+
+    def scanned(source: Path, target: Path) -> bool:
+        if next(tries) < 3:  # emulated: Windows renames no file that is open
+            raise PermissionError(errno.EACCES, "it is being used by another process", str(source))
+        return rename_if_free(source, target)
+
+    monkeypatch.setattr(verdicts, "rename_if_free", scanned)
+    Verdicts(tmp_path).decide(["fox.png"], verdict="reject")
+    assert (names(tmp_path), names(tmp_path / "rejected")) == ([], ["fox.png"])
 
 
 def test_values_are_checked(tmp_path: Path, put: Put) -> None:

@@ -1,10 +1,13 @@
 """Verdicts: store which images people kept or rated, and move rejected ones into a bin in the folder."""
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
+
+from vllm_omni_client.imaging import rename_if_free, retry_while_held
 
 from vllm_image_core import checks
 from vllm_image_core.errors import CannotSave, InvalidRequest, VerdictsUnavailable
@@ -121,9 +124,10 @@ class Verdicts:
             return new
         try:
             new.parent.mkdir(exist_ok=True)
-            if os.name != "nt" and new.exists():  # elsewhere, a rename would replace it
-                raise FileExistsError
-            old.rename(new)
+            if not retry_while_held(lambda: rename_if_free(old, new)):
+                if new.exists():
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                old.rename(new)
         except OSError as error:
             where = one_line(str(new), limit=300)
             raise CannotSave(f"{one_line(name)} cannot be moved to {where}: {reason_of(error)}.") from error
