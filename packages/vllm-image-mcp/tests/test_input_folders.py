@@ -236,13 +236,16 @@ def test_a_link_to_an_image_of_ours_is_not_followed_either(
     assert "links are not followed" in refused(read, "twin.png").message
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes in folders, and opens no folder")
 def test_what_is_no_plain_file_is_neither_opened_nor_waited_for(
     read: Callable[[object], bytes], out: Path
 ) -> None:
-    if sys.platform != "win32":  # which has no pipes in folders, and opens no folder
-        os.mkfifo(out / "pipe.png")
-        assert "is not a regular file" in refused(read, "pipe.png").message
-        assert "it is a folder" in refused(read, "sub").message
+    os.mkfifo(out / "pipe.png")
+    assert "is not a regular file" in refused(read, "pipe.png").message
+    assert "it is a folder" in refused(read, "sub").message
+
+
+def test_a_folder_is_not_an_image(read: Callable[[object], bytes]) -> None:
     assert "cannot read 'sub'" in refused(read, "sub").message
 
 
@@ -271,6 +274,7 @@ def swapping(path: Path, target: Path, stop: threading.Event, *, folder: bool) -
                 aside.replace(path)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
 def test_a_link_swapped_in_during_the_reading_is_never_followed(
     out: Path,

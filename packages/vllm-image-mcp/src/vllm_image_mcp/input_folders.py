@@ -22,6 +22,7 @@ from vllm_image_core.file_url import path_in_url
 from vllm_image_core.requests.data_url import is_data_url
 from vllm_image_core.requests.input_picture import InputPicture, read_input, read_input_file
 from vllm_image_core.storage.filename import PICTURE_EXTENSIONS
+from vllm_image_core.storage.folder import is_link
 from vllm_image_core.storage.folder_paths import name_fault
 from vllm_image_core.text import LONGEST_PATH, brief, one_line
 
@@ -305,7 +306,7 @@ def _look_up(folder: Path, parts: Sequence[str]) -> int:
     """Open a path on systems without relative opens (Windows), and check it before and after."""
     path = folder.joinpath(*parts)
     before = path.lstat()
-    if path.resolve(strict=True) != folder.resolve(strict=True).joinpath(*parts):
+    if is_link(path) or path.resolve(strict=True) != folder.resolve(strict=True).joinpath(*parts):
         raise _NotAllowed("a symbolic link is on the way, and links are not followed")
     descriptor = os.open(path, _READING)
     if not os.path.samestat(before, os.fstat(descriptor)):
