@@ -79,7 +79,7 @@ class _Network(TypedDict):
 
 
 def _network(connection: ConnectionSettings) -> _Network:
-    """Choose the proxy, and how certificates are checked: without TLS, the system's ones are not loaded."""
+    """Choose the proxy, and how certificates are checked: without TLS, no CAs are loaded."""
     proxy = _proxy(connection)
     if connection.verify is not True:
         return {"proxy": proxy, "verify": _tls_context(connection.verify)}
