@@ -505,7 +505,7 @@ class LoraNotLoaded(ServerError):
     default_gpu_spent: ClassVar[GpuSpent] = "no"
     default_outcome: ClassVar[Outcome] = "final"
     default_server_state: ClassVar[ServerState] = "healthy"
-    _meanings: ClassVar[Mapping[int, _Meaning]] = {}
+    _meanings: ClassVar[Mapping[int, Meaning]] = {}
 
     lora: str
 
