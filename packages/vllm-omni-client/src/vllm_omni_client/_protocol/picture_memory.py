@@ -4,7 +4,6 @@ Only the usual reply is read so: one complete image, bare or in JSON. The body o
 came, to be read and judged when it is complete.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -61,7 +60,8 @@ class PictureMemory:
     def begin(self) -> None:
         """Discard everything that an earlier attempt received."""
         self._body: list[bytes | _DecodedPart] = []
-        self._image = io.BytesIO()
+        self._parts: list[bytes | memoryview] = []
+        self._decoded = 0
         self._inspection = Inspection(most_pixels=self._most_pixels)
         self._stream = PictureStream(self._take)
         self._is_usual = True
@@ -90,7 +90,7 @@ class PictureMemory:
         except ValueError:
             self._reply = None
         body = self._restore_body() if self._reply is None else b""
-        self._body, self._image, self._is_usual = [], io.BytesIO(), False
+        self._body, self._parts, self._is_usual = [], [], False
         return body
 
     def decode(self, body: bytes) -> ImageGenerationReply:
@@ -100,10 +100,10 @@ class PictureMemory:
     def _mark(self) -> _Mark | None:
         """Return the current place if it is within the image's text."""
         text = self._stream.undecoded if self._is_usual else None
-        return None if text is None else _Mark(self._image.tell(), text)
+        return None if text is None else _Mark(self._decoded, text)
 
     def _restore_body(self) -> bytes:
-        image = self._image.getbuffer()
+        image = memoryview(b"".join(self._parts))
         return b"".join(
             part.restore(image, is_raw=self._stream.is_raw) if isinstance(part, _DecodedPart) else part
             for part in self._body
@@ -113,10 +113,10 @@ class PictureMemory:
         """Return the reply if it is the usual one. Raises ValueError for some that are not."""
         stream = self._stream
         envelope = stream.finish()
-        if not self._is_usual or stream.surplus or not self._image.tell():
+        if not self._is_usual or stream.surplus or not self._decoded:
             return None
         inspected = self._inspection.finish()
-        data = self._image.getvalue()
+        data = b"".join(self._parts)
         if stream.gap is None:
             image = ReplyImage(bytes=data).with_inspection(inspected)
             return ImageGenerationReply(
@@ -132,4 +132,5 @@ class PictureMemory:
 
     def _take(self, part: bytes | memoryview) -> None:
         self._inspection.feed(part)
-        self._image.write(part)
+        self._parts.append(part)
+        self._decoded += len(part)
