@@ -15,6 +15,7 @@
         ├── ServerBusy            429, 502, 503: .retry_after_seconds
         └── ServerError           any other 5xx
             ├── OutOfGpuMemory    the reply says out of memory, whatever the status
+            ├── LoraNotLoaded     the server cannot load the request's LoRA: .lora
             └── EngineDead        the engine process is gone; the server must be restarted
 
 `str(error)` is its message and its next step.
@@ -555,6 +556,36 @@ class OutOfGpuMemory(ServerError):
     default_next_step = "Use a smaller size or fewer images at once (n)."
 
 
+class LoraNotLoaded(ServerError):
+    """The server could not load the LoRA that the request named; nothing was generated.
+
+    Attributes:
+        lora: The LoRA's path on the server, or its Hugging Face id, as the request named it.
+    """
+
+    default_gpu_spent: ClassVar[GpuSpent] = "no"
+    default_outcome: ClassVar[Outcome] = "final"
+    default_server_state: ClassVar[ServerState] = "healthy"
+    _meanings: ClassVar[Mapping[int, _Meaning]] = {}
+
+    lora: str
+
+    def __init__(
+        self, message: str, *, status: int, lora: str = "", exchange: Exchange | None = None
+    ) -> None:
+        super().__init__(message, status=status, exchange=exchange)
+        self.lora = printable(lora, limit=_SHOWN_LORA)
+
+    @property
+    def next_step(self) -> str:
+        """What the caller can do about it, in one sentence."""
+        return (
+            f"Check the LoRA {self.lora or 'of the request'}: it must be a folder on the server's own disk "
+            "that holds adapter_config.json, or a Hugging Face id that the server can download, and made for "
+            "this model."
+        )
+
+
 class EngineDead(ServerError):
     """The engine process is gone; the server still answers, but can no longer generate."""
 
@@ -563,6 +594,7 @@ class EngineDead(ServerError):
     default_next_step = "Restart the vLLM-Omni server and wait until /health answers 200."
 
 
+_SHOWN_LORA: Final = 200
 _LONGEST_IN_SECONDS: Final = 120
 _MINUTE: Final = 60
 _HOUR: Final = 3600

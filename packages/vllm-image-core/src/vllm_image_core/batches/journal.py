@@ -258,7 +258,7 @@ def _report(item: BatchItem, batch_row: BatchRow, root: Path) -> ItemReport:
         state=states[item.state],
         prompt=item.request.prompt,
         seed=item.request.seed,
-        path=current_path(root / file) if isinstance(file, str) else None,
+        path=current_path(root, file) if isinstance(file, str) else None,
         seconds=seconds if isinstance(seconds, (int, float)) else None,
         reused=outcome.get("reused") is True,
         server=_text(outcome.get("server")),

@@ -185,7 +185,7 @@ def is_complete(outcome: StoredOutcome, root: Path) -> bool:
     """Whether an image's file exists with its recorded size; files appear complete or not at all."""
     file = outcome.get("file")
     try:
-        return isinstance(file, str) and current_path(root / file).lstat().st_size == outcome.get("bytes")
+        return isinstance(file, str) and current_path(root, file).lstat().st_size == outcome.get("bytes")
     except OSError:
         return False
 

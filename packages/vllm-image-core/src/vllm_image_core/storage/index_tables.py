@@ -29,7 +29,14 @@ _FOURTH: Final = (
 )
 """The columns that the fourth migration adds."""
 _WRITTEN_OUT: Final = frozenset(each.partition(" ")[0] for each in _FOURTH)
-_LEFT_OUT: Final = {"path", "created", *_ALWAYS, *(each.name for each in PLAIN_FIELDS if not each.indexed)}
+_LEFT_OUT: Final = {
+    "path",
+    "created",
+    "kept",
+    "stars",
+    *_ALWAYS,
+    *(each.name for each in PLAIN_FIELDS if not each.indexed),
+}
 _FACTS: Final = tuple(each.name for each in fields(Record) if each.name not in _LEFT_OUT)
 _COLUMNS: Final = ("name", *_ALWAYS, "created", *_FACTS)
 _TYPES: Final = {name: (*get_args(hint), hint)[0] for name, hint in get_type_hints(Record).items()}

@@ -13,8 +13,8 @@ from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.disk_space import check_space
 from vllm_image_core.storage.filename import automatic_stem, check_filename, fold_name
 from vllm_image_core.storage.folder import Folder
+from vllm_image_core.storage.folder_paths import check_drive, check_folder_path
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
-from vllm_image_core.storage.windows_paths import check_drive, check_folder_path
 from vllm_image_core.text import one_line
 
 _Taken = Callable[[str], bool]
