@@ -54,7 +54,7 @@ def test_numbers_begin_where_they_are_told_to() -> None:
 
 def test_a_missing_or_broken_picture_leaves_an_empty_place() -> None:
     whole = plain("red")
-    broken = Picture(bytes=whole.bytes[:60], format="png", width=300, height=300)
+    broken = Picture(parts=(whole.bytes[:60],), format="png", width=300, height=300)
     assert contact_sheet([whole, None]).bytes == contact_sheet([whole, broken]).bytes
     assert contact_sheet([None, None]).size.width > 0
 
