@@ -15,6 +15,7 @@ from typing import Literal, Self, TypedDict, Unpack, cast
 from pydantic import SecretStr
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_core import checks
 from vllm_image_core.batch_file.frame_rows import DataFrame
 from vllm_image_core.batch_file.request_rows import RequestRows, is_row_source
 from vllm_image_core.batches.batches import Batches
@@ -23,6 +24,7 @@ from vllm_image_core.batches.context import OUTAGE_SECONDS, BatchContext
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.limits import NO_LIMITS, Limits
 from vllm_image_core.batches.notebook_cell import explained
+from vllm_image_core.batches.ranking import Score
 from vllm_image_core.batches.summary import FoundBatch
 from vllm_image_core.display.card import Card
 from vllm_image_core.estimation.calibration import Calibration
@@ -81,7 +83,7 @@ class Studio(ImageFolder):
         check_space: Whether to check the free disk space before sending a request.
         api_key: Key of a server that was started with one; only used with a URL, as the next four are.
         headers: Headers of every request, for a gateway in front of the server; their values are never shown.
-        verify: How certificates are checked: True trusts the system's CAs, a path only those in a PEM file,
+        verify: How certificates are checked: True trusts the public CAs, a path only those in a PEM file,
             an SSLContext whatever you set up, False anything.
         proxy: A proxy for the servers, whatever their address; False for none, None for the environment's.
         model: The model to use, by its name or Hugging Face id, if the server lists several, as gateways do;
@@ -351,6 +353,8 @@ class Studio(ImageFolder):
         max_concurrent: int | None = None,
         fresh: bool = False,
         recorded_first: bool = False,
+        score: Score | None = None,
+        keep: int | None = None,
         **values: Unpack[RequestValues],
     ) -> ImageBatch:
         """Create a batch of images; it starts when you await, enter or read it. See ``ImageBatch``.
@@ -373,12 +377,17 @@ class Studio(ImageFolder):
                 GPU's memory allows.
             fresh: Generate every image; otherwise requests with a seed return an image that already exists.
             recorded_first: Whether to record an iterator to its end before the first request is sent.
+            score: Called with each image when the batch is over; a higher number is better. It may be async;
+                otherwise it runs in a thread. ``ImageBatch.ranking`` has the images, the best first.
+            keep: How many of the best images to keep; see ``rate``.
             values: For every prompt that does not set it itself.
 
         Raises:
             InvalidRequest: A prompt of a list or the sweep cannot be used, or one prompt has more than 1,000
                 images.
         """
+        if keep is not None and score is None:
+            raise checks.invalid_value("keep", keep, "needs a score", "keep together with score")
         variations = Variations(count=count, sweep=sweep, zip=zip, wildcards=wildcards)
         expansion = self.expansion(variations, ImageRequest(prompt="", **values))
         if is_row_source(requests) and seeds is None:
@@ -390,6 +399,7 @@ class Studio(ImageFolder):
             max_concurrent=max_concurrent,
             fresh=fresh,
             recorded_first=recorded_first,
+            rank=None if score is None else functools.partial(self._rank, score=score, keep=keep),
         )
 
     @with_named_parameters()

@@ -53,7 +53,7 @@ _logger = logging.getLogger(__name__)
 
 _INSTRUCTIONS = """\
 Generates images on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one image,
-batch_generate for up to 20, edit_image to change one. Omit settings you do not care about: the model's own
+batch_generate for several, edit_image to change one. Omit settings you do not care about: the model's own
 defaults apply. get_model_info shows what the model can do and how to write prompts for it; server_health
 shows why nothing works. Long work returns status "running": call get_batch to keep waiting; list_batches
 finds it again. To repeat a result, use its seed and parameters; find_images returns those of earlier images.

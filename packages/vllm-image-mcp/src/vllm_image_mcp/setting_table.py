@@ -123,7 +123,7 @@ class SettingTable:
     """In the environment, one on each line."""
     ca_file: Annotated[
         Path | None,
-        Setting("CA certificates (PEM) to trust instead of the system's.", "FILE", clean_file),
+        Setting("CA certificates (PEM) to trust instead of the public ones.", "FILE", clean_file),
     ] = None
     proxy: Annotated[
         Any,

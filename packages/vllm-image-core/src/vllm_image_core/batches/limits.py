@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from vllm_image_core.batches.queries import BatchRow, JournalQueries
+from vllm_image_core.batches.batch_row import BatchRow
+from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.errors import LimitReached
 from vllm_image_core.imaging.size import PIXELS_PER_MEGAPIXEL
 
