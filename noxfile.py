@@ -167,6 +167,13 @@ def docs(session: nox.Session) -> None:
     session.run("mkdocs", "build", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
 
 
+@nox.session(default=False, python=MEASURED[0])
+def distributed(session: nox.Session) -> None:
+    """Ray, Daft, object stores and the readers of training data; about ten minutes on two cores."""
+    sync(session, "distributed")
+    session.run("pytest", "-q", "tests/distributed", *session.posargs)
+
+
 @nox.session(default=False)
 def notebooks(session: nox.Session) -> None:
     """Execute the notebooks, or those that are named, and keep their outputs."""
