@@ -27,7 +27,7 @@ from vllm_image_core.requests.fields import (
 from vllm_image_mcp.cli import main as command_line
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
-from vllm_omni_client import AsyncOmniClient
+from vllm_omni_client import AsyncOmniClient, LoraNotLoaded
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.models import ImageGenerationRequest
 
@@ -155,7 +155,7 @@ async def call(url: str, folder: Path, tool: str, values: Values, **more: object
     settings = Settings.from_arguments(vllm_url=url, output_dir=folder)
     async with Client(build_server(settings)) as client:
         result = await client.call_tool(tool, {"prompt": "a fox", **SMALL, **shown, **more})
-    assert not result.is_error, result.content
+    assert not result.is_error, " ".join(each.text for each in result.content if each.type == "text")
 
 
 async def run(url: str, folder: Path, command: str, *arguments: str) -> None:
@@ -246,6 +246,14 @@ async def test_a_lora_at_two_strengths_gives_two_images(
     assert again.picture.pil().tobytes() == plain.picture.pil().tobytes()
     if lora_path != "/loras/ink":
         assert len({image.picture.pil().tobytes() for image in (plain, *inks)}) == 3
+
+
+@pytest.mark.parametrize("door", [generate_with_studio, generate_with_tool, generate_with_shell])
+async def test_a_lora_that_the_server_does_not_have_is_named_with_what_to_do(
+    simulator_url: str, tmp_path: Path, door: Door
+) -> None:
+    with pytest.raises((AssertionError, LoraNotLoaded), match=r"(?s)Check the LoRA /loras/missing: .*folder"):
+        await door(simulator_url, tmp_path, {"lora": "/loras/missing"})
 
 
 async def test_a_box_is_edited_and_an_image_extended(listener: "Listener", tmp_path: Path) -> None:

@@ -132,22 +132,20 @@ def test_the_shell_by_its_options(gateway: Gateway, tmp_path: Path) -> None:
     assert b"\r\nx-team: blue\r\n" in gateway.heads[-1]
 
 
-def test_without_the_header_the_shell_says_which_option_sets_it(
-    gateway: Gateway, environment: Mapping[str, str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("variable", "options"),
+    [
+        ("VLLM_IMAGE_HEADER", "--header or VLLM_IMAGE_HEADER"),
+        ("VLLM_IMAGE_CA_FILE", "--ca-file"),
+    ],
+)
+def test_without_what_a_gateway_needs_the_shell_says_which_option_sets_it(
+    gateway: Gateway, environment: Mapping[str, str], tmp_path: Path, variable: str, options: str
 ) -> None:
-    without = {name: value for name, value in environment.items() if name != "VLLM_IMAGE_HEADER"}
+    without = {name: value for name, value in environment.items() if name != variable}
     run = shell("health", environment=without, folder=tmp_path)
     assert run.returncode != 0
-    assert "--header or VLLM_IMAGE_HEADER" in run.stdout + run.stderr
-
-
-def test_without_the_ca_the_shell_says_which_option_sets_it(
-    gateway: Gateway, environment: Mapping[str, str], tmp_path: Path
-) -> None:
-    without = {name: value for name, value in environment.items() if name != "VLLM_IMAGE_CA_FILE"}
-    run = shell("health", environment=without, folder=tmp_path)
-    assert run.returncode != 0
-    assert "--ca-file" in run.stdout + run.stderr
+    assert options in run.stdout + run.stderr
 
 
 def shell(
@@ -162,3 +160,62 @@ def shell(
         check=False,
         timeout=60,
     )
+
+
+@pytest.fixture
+def proxy() -> Iterator[str]:
+    """A proxy that answers for the server itself, as it takes requests for any address."""
+    with serve_in_thread(SimulatorSettings()) as url:
+        yield url
+
+
+ELSEWHERE: Final = "http://gpu.invalid:8000"
+"""An address that only the proxy knows."""
+
+
+async def test_the_clients_and_the_studio_use_the_proxy_they_are_given(proxy: str, tmp_path: Path) -> None:
+    with OmniClient(ELSEWHERE, proxy=proxy, max_retries=0) as client:
+        assert client.generate_image(REQUEST).seed == 7
+    async with AsyncOmniClient(ELSEWHERE, proxy=proxy, max_retries=0) as client:
+        assert (await client.generate_image(REQUEST)).seed == 7
+    async with Studio(ELSEWHERE, output_dir=tmp_path, proxy=proxy) as studio:
+        image = await studio.generate("a red fox", width=64, height=64, num_inference_steps=2, seed=7)
+    assert image.path.is_file()
+
+
+async def test_the_tools_use_the_proxy_they_are_given(proxy: str, tmp_path: Path) -> None:
+    parameters = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "vllm_image_mcp.server", "--output-dir", str(tmp_path / "images")],
+        env={"VLLM_IMAGE_URL": ELSEWHERE, "VLLM_IMAGE_PROXY": proxy},
+    )
+    async with Client(parameters, read_timeout_seconds=60) as client:
+        result = await client.call_tool("generate_image", {"prompt": "a red fox", **SMALL})
+    assert not result.is_error, result.content
+
+
+def test_the_shell_uses_the_proxy_it_is_given_and_never_shows_its_password(
+    proxy: str, tmp_path: Path
+) -> None:
+    address = proxy.replace("://", f"://me:{TOKEN}@")
+    run = shell(
+        *("generate", *SHELL, "--vllm-url", ELSEWHERE, "--proxy", address, "--log-level", "DEBUG"),
+        environment={},
+        folder=tmp_path,
+    )
+    assert run.returncode == 0, run.stderr
+    assert TOKEN not in run.stdout + run.stderr
+
+
+def test_the_shell_connects_directly_if_it_is_told_to(gateway: Gateway, tmp_path: Path) -> None:
+    run = shell(
+        *("generate", *SHELL, "--proxy", "none", "--header", f"{HEADER}: {TOKEN}", "--api-key", KEY),
+        environment={
+            "VLLM_IMAGE_URL": gateway.url,
+            "VLLM_IMAGE_CA_FILE": str(gateway.ca_file),
+            "HTTPS_PROXY": "http://127.0.0.1:9",
+        },
+        folder=tmp_path,
+    )
+    assert run.returncode == 0, run.stderr
+    assert passed(gateway)

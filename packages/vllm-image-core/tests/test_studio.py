@@ -75,6 +75,15 @@ def test_help_describes_every_field_of_a_request() -> None:
     assert "values:" not in text
 
 
+@pytest.mark.parametrize("name", [name for name in dir(Studio) if not name.startswith("_")])
+def test_help_shows_each_method_with_its_own_arguments(name: str) -> None:
+    method = getattr(Studio, name)
+    assert inspect.getdoc(method)
+    if callable(method):
+        kinds = {each.kind for each in inspect.signature(method).parameters.values()}
+        assert not kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+
+
 def test_only_a_single_server_is_asked_again_several_stand_in_for_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

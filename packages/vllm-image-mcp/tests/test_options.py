@@ -68,6 +68,7 @@ def test_an_option_after_the_command_wins_over_one_before_it_and_that_over_the_e
         ("--api-key", "two words"),
         ("--header", "no colon"),
         ("--ca-file", "nowhere.pem"),
+        ("--proxy", "ftp://proxy"),
     ],
 )
 @pytest.mark.parametrize("place", ["before", "after"])

@@ -8,6 +8,7 @@ from vllm_image_mcp.setting_values import (
     clean_headers,
     clean_key,
     clean_path,
+    clean_proxy,
     clean_text,
     clean_url,
 )
@@ -191,3 +192,16 @@ def test_a_file_has_to_be_there(tmp_path: Path) -> None:
         clean_file(str(file))
     file.touch()
     assert clean_file(f'"{file}"') == str(file)
+
+
+def test_a_proxy_is_an_address_or_none() -> None:
+    assert clean_proxy("'proxy.example.com:3128'") == "http://proxy.example.com:3128"
+    assert clean_proxy("socks5://me:secret@proxy") == "socks5://me:secret@proxy"
+    assert clean_proxy("None") == "none"
+
+
+@pytest.mark.parametrize("value", ["", "ftp://me:CANARY@proxy", "http://${CANARY}", "http://", "http:CANARY"])
+def test_a_proxy_that_cannot_be_meant_is_refused_without_its_value(value: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # its text is looked at below
+        clean_proxy(value)
+    assert "CANARY" not in str(caught.value)

@@ -19,6 +19,7 @@ def test_the_defaults_are_the_plans() -> None:
         "api_key": None,
         "header": None,
         "ca_file": None,
+        "proxy": None,
         "model": None,
         "assume_edits": False,
         "demo": False,
@@ -40,6 +41,7 @@ def test_the_defaults_are_the_plans() -> None:
         "allowed_host": None,
         "token": None,
         "token_file": None,
+        "users_file": None,
         "config": None,
     }
 
@@ -56,6 +58,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "API_KEY": "sesame",
         "HEADER": "X-Team: blue\nX-Token: a b",
         "CA_FILE": __file__,
+        "PROXY": "http://proxy:3128",
         "MODEL": "flux.1-dev",
         "ASSUME_EDITS": "1",
         "DEMO": "1",
@@ -77,6 +80,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "ALLOWED_HOST": "a.example.com, b.example.com",
         "TOKEN": "open",
         "TOKEN_FILE": str(key),
+        "USERS_FILE": __file__,
         "CONFIG": str(file),
     }
     for name, value in environment.items():
@@ -90,6 +94,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "api_key": SecretStr("sesame"),
         "header": (("X-Team", SecretStr("blue")), ("X-Token", SecretStr("a b"))),
         "ca_file": Path(__file__),
+        "proxy": SecretStr("http://proxy:3128"),
         "model": "flux.1-dev",
         "assume_edits": True,
         "demo": True,
@@ -111,6 +116,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "allowed_host": ("a.example.com", "b.example.com"),
         "token": SecretStr("open"),
         "token_file": key,
+        "users_file": Path(__file__),
         "config": file,
     }
 

@@ -15,6 +15,7 @@ from vllm_omni_client.errors import (
     EngineDead,
     Exchange,
     InvalidParameter,
+    LoraNotLoaded,
     ModelChanged,
     NotFound,
     OmniError,
@@ -52,6 +53,7 @@ ONE_OF_EACH = [
     ServerBusy("later", status=502, exchange=EXCHANGE),
     ServerError("failed", status=500, exchange=EXCHANGE),
     OutOfGpuMemory("CUDA out of memory", status=500, exchange=EXCHANGE),
+    LoraNotLoaded("no such file", status=500, lora="/loras/ink", exchange=EXCHANGE),
     EngineDead("dead", status=500, exchange=EXCHANGE),
 ]
 
@@ -142,6 +144,7 @@ def test_what_only_a_gateway_answers_costs_nothing_and_is_not_repeated(status: i
         (ServerError("x", status=500), "yes"),
         (ServerError("x", status=504, gpu_spent="unknown"), "unknown"),
         (OutOfGpuMemory("x", status=500), "yes"),
+        (LoraNotLoaded("x", status=500), "no"),
     ],
 )
 def test_an_error_says_whether_gpu_time_was_probably_spent(error: OmniError, spent: str) -> None:

@@ -25,6 +25,7 @@ PUBLIC = [
     "ImageGenerationRequest",
     "InvalidParameter",
     "Lora",
+    "LoraNotLoaded",
     "ModelCard",
     "ModelChanged",
     "ModelList",

@@ -15,18 +15,18 @@ from typing import Literal, Self, Unpack, cast
 from pydantic import SecretStr
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_core import checks
 from vllm_image_core.batch_file.frame_rows import DataFrame
 from vllm_image_core.batch_file.request_rows import RequestRows, is_row_source
 from vllm_image_core.batches.batches import Batches
 from vllm_image_core.batches.concurrency import ConcurrencyChooser
 from vllm_image_core.batches.context import OUTAGE_SECONDS, BatchContext
 from vllm_image_core.batches.handle import ImageBatch
-from vllm_image_core.batches.journal import Journal
 from vllm_image_core.batches.notebook_cell import explained
-from vllm_image_core.batches.summary import BatchList, BatchSummary, FoundBatch
+from vllm_image_core.batches.ranking import Score
+from vllm_image_core.batches.summary import FoundBatch
 from vllm_image_core.connection import connect
 from vllm_image_core.display.card import Card
-from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimation.calibration import Calibration
 from vllm_image_core.estimation.estimator import Estimate
 from vllm_image_core.estimation.gpu import Gpu, GpuReport
@@ -39,11 +39,11 @@ from vllm_image_core.fleet.server import ServerList, ServerReport
 from vllm_image_core.generation.forecast import Forecast
 from vllm_image_core.generation.generator import Generator
 from vllm_image_core.generation.loaded_model import LoadedModel
+from vllm_image_core.image_folder import GROUP_SECONDS, ImageFolder, folder_path
 from vllm_image_core.imaging.contact_sheet import MAX_PICTURES
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel, choose_model
 from vllm_image_core.provenance.metadata import Metadata
-from vllm_image_core.provenance.recall import RecalledRequest, recall
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.expansion import Expansion, Prompts, PromptSource, Variations
 from vllm_image_core.requests.fields import RANDOM_SEED, RequestValues, with_named_parameters
@@ -52,23 +52,11 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputImage
 from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.requests.wildcards import Wildcards
-from vllm_image_core.storage.edit_inputs import find_inputs
-from vllm_image_core.storage.index import Page
-from vllm_image_core.storage.library import Library
-from vllm_image_core.storage.query import Query
-from vllm_image_core.storage.record import Record
-from vllm_image_core.storage.verdicts import BIN, Verdict, Verdicts
-from vllm_image_core.studio_views import ImageGrid, StudioViews
-from vllm_image_core.text import brief, folder_text
-
-ImageFile = GeneratedImage | Record | Path | str
-"""An image in the output folder: a generated or found one, its path, or its file name."""
+from vllm_image_core.studio_views import ImageGrid
+from vllm_image_core.text import folder_text
 
 _WILDCARDS = "wildcards"
 """The folder of wildcard files, in the output folder unless another is given."""
-
-_GROUP_SECONDS = 0.25
-"""For how long entries of the index and measurements may wait to be written together."""
 
 _INTERRUPTED = "Interrupted: the image was cancelled. The server may still finish it."
 _RETRIES = 2
@@ -79,12 +67,13 @@ def _local_time() -> datetime:
     return datetime.now(UTC).astimezone()
 
 
-class Studio(StudioViews):
+class Studio(ImageFolder):
     """Generates images on one vLLM-Omni server, or on several used as one, and saves them in one folder.
 
     Args:
         server: The server's base URL, or any object with the methods of ``Backend``; or a list of them.
-            Several servers share the work so that it is done as soon as possible.
+            Several servers share the work so that it is done as soon as possible. A ``Fleet`` is used as it
+            is; with ``Fleet.shared_by`` several studios use the same servers in fair order.
         output_dir: Folder for the images; created when the first one is saved. ~ is your home folder.
         spill_dir: Folder for finished images that ``output_dir`` cannot take; None creates a private folder
             under the system's temporary folder when it is needed.
@@ -93,7 +82,7 @@ class Studio(StudioViews):
         check_space: Whether to check the free disk space before sending a request.
         api_key: Key of a server that was started with one; only used with a URL, as the next four are.
         headers: Headers of every request, for a gateway in front of the server; their values are never shown.
-        verify: How certificates are checked: True trusts the system's CAs, a path only those in a PEM file,
+        verify: How certificates are checked: True trusts the public CAs, a path only those in a PEM file,
             an SSLContext whatever you set up, False anything.
         proxy: A proxy for the servers, whatever their address; False for none, None for the environment's.
         model: The model to use, by its name or Hugging Face id, if the server lists several, as gateways do;
@@ -152,27 +141,25 @@ class Studio(StudioViews):
         )
         # If one of several servers fails, the request goes to another one instead of being retried there.
         retries = _RETRIES if len(servers) == 1 else 0
-        self._library = Library(
-            _folder("output_dir", output_dir),
-            spill_dir=None if spill_dir is None else _folder("spill_dir", spill_dir),
-            check_space=check_space,
-            group_seconds=_GROUP_SECONDS,
-        )
+        super().__init__(output_dir, spill_dir=spill_dir, check_space=check_space)
         self._wildcards_dir = (
             self._library.root / _WILDCARDS
             if wildcards_dir is None
-            else _folder("wildcards_dir", wildcards_dir)
+            else folder_path("wildcards_dir", wildcards_dir)
         )
-        self._verdicts = Verdicts(self._library.root)
         self._draw_seed = draw_seed
         self._timer = timer
         profiles = registry or Registry.builtin()
         profiles = profiles.assuming_edits() if assume_edits else profiles
-        speeds = ServiceTimes(Calibration(Measurements(self._library.root), group_seconds=_GROUP_SECONDS))
-        self._backend = Fleet(
-            [self._connect(each, max_retries=retries) for each in servers],
-            learned=speeds.seconds_per_cost,
-            choose=lambda models: choose_model(models, profiles, model),
+        speeds = ServiceTimes(Calibration(Measurements(self._library.root), group_seconds=GROUP_SECONDS))
+        self._backend = (
+            server
+            if isinstance(server, Fleet)
+            else Fleet(
+                [self._connect(each, max_retries=retries) for each in servers],
+                learned=speeds.seconds_per_cost,
+                choose=lambda models: choose_model(models, profiles, model),
+            )
         )
         self._loaded = LoadedModel(self._backend, profiles, speeds, draw_seed=draw_seed, wanted=model)
         self._generator = Generator(
@@ -187,7 +174,7 @@ class Studio(StudioViews):
                 generator=self._generator,
                 loaded=self._loaded,
                 library=self._library,
-                journal=Journal(self._library.root),
+                journal=self._journal,
                 registry=profiles,
                 timer=timer,
                 speeds=self._forecast.speeds,
@@ -241,11 +228,6 @@ class Studio(StudioViews):
     def _card(self) -> Card:
         servers = ", ".join(f"{each.url} ({each.model or 'not asked yet'})" for each in self.servers)
         return Card(title=f"Studio on {servers}", facts={"folder": folder_text(self.output_dir)})
-
-    @property
-    def output_dir(self) -> Path:
-        """The folder of the images, as an absolute path."""
-        return self._library.root
 
     @with_named_parameters()
     async def generate(
@@ -353,17 +335,6 @@ class Studio(StudioViews):
             await asyncio.to_thread(self._library.check_writable, pixels=job.resolved.pixels)
             return await self._generator.generate(job)
 
-    async def recall(self, file: Path | str | bytes) -> RecalledRequest:
-        """Read the parameters in an image file; ``make(recalled.request)`` generates the image again.
-
-        Args:
-            file: Path or content of a PNG, JPEG or WebP of this package, AUTOMATIC1111, ComfyUI or InvokeAI.
-
-        Raises:
-            NotRecalled: The file cannot be read, is not an image, or holds no parameters.
-        """
-        return await asyncio.to_thread(_recall, file, self.output_dir)
-
     @with_named_parameters()
     def batch(
         self,
@@ -377,6 +348,8 @@ class Studio(StudioViews):
         max_concurrent: int | None = None,
         fresh: bool = False,
         recorded_first: bool = False,
+        score: Score | None = None,
+        keep: int | None = None,
         **values: Unpack[RequestValues],
     ) -> ImageBatch:
         """Create a batch of images; it starts when you await, enter or read it. See ``ImageBatch``.
@@ -399,12 +372,17 @@ class Studio(StudioViews):
                 GPU's memory allows.
             fresh: Generate every image; otherwise requests with a seed return an image that already exists.
             recorded_first: Whether to record an iterator to its end before the first request is sent.
+            score: Called with each image when the batch is over; a higher number is better. It may be async;
+                otherwise it runs in a thread. ``ImageBatch.ranking`` has the images, the best first.
+            keep: How many of the best images to keep; see ``rate``.
             values: For every prompt that does not set it itself.
 
         Raises:
             InvalidRequest: A prompt of a list or the sweep cannot be used, or one prompt has more than 1,000
                 images.
         """
+        if keep is not None and score is None:
+            raise checks.invalid_value("keep", keep, "needs a score", "keep together with score")
         variations = Variations(count=count, sweep=sweep, zip=zip, wildcards=wildcards)
         expansion = self.expansion(variations, ImageRequest(prompt="", **values))
         if is_row_source(requests) and seeds is None:
@@ -416,6 +394,7 @@ class Studio(StudioViews):
             max_concurrent=max_concurrent,
             fresh=fresh,
             recorded_first=recorded_first,
+            rank=None if score is None else functools.partial(self._rank, score=score, keep=keep),
         )
 
     @with_named_parameters()
@@ -463,17 +442,6 @@ class Studio(StudioViews):
             raise next(iter(batch.errors.values()))
         return await self.draw_grid(batch, longest_side=longest_side, max_bytes=max_bytes)
 
-    async def draw_grid(
-        self, batch: ImageBatch, *, longest_side: int = 1536, max_bytes: int = 1_000_000
-    ) -> ImageGrid:
-        """Draw the images of a batch that was given as a list in a grid, as ``grid`` does.
-
-        Raises:
-            InvalidRequest: It has more than 256 images; or as for ``xy_grid``.
-        """
-        found = await self.find_batch(batch.id, limit=MAX_PICTURES + 1)
-        return await self._draw_grid(found, [*batch.requests], longest_side=longest_side, max_bytes=max_bytes)
-
     def expansion(self, variations: Variations, shared: ImageRequest) -> Expansion:
         """Return what expands the prompts of one batch, with this studio's seeds and wildcard files."""
         return Expansion(
@@ -495,29 +463,6 @@ class Studio(StudioViews):
         """
         return self._batches.resume(batch_id, max_concurrent=max_concurrent)
 
-    async def batches(self, limit: int = 20) -> tuple[BatchSummary, ...]:
-        """List the newest batches of this folder, from any process, newest first.
-
-        Raises:
-            InvalidRequest: The limit is not between 1 and 1,000,000.
-            JournalUnavailable: The journal of batches cannot be read.
-        """
-        return BatchList(await self._batches.newest(limit))
-
-    async def find_batch(self, batch_id: str, *, limit: int = 1000, offset: int = 0) -> FoundBatch:
-        """Return a batch of this folder, from any process, with a page of its requests.
-
-        Args:
-            batch_id: The batch's id.
-            limit: Maximum number of requests, 1 to 1,000,000.
-            offset: Position of the first request; the previous page's ``next_offset``.
-
-        Raises:
-            UnknownBatch: This folder has no batch with that id.
-            JournalUnavailable: The journal of batches cannot be read.
-        """
-        return await self._batches.read(batch_id, limit=limit, offset=offset)
-
     async def cancel_batch(self, batch_id: str) -> FoundBatch:
         """Cancel a batch and return its state; a batch that has ended stays as it is.
 
@@ -528,141 +473,7 @@ class Studio(StudioViews):
             JournalUnavailable: The journal of batches cannot be read or written.
         """
         await self._batches.cancel(batch_id)
-        return await self._batches.read(batch_id, limit=1000, offset=0)
-
-    async def find(
-        self,
-        text: str | None = None,
-        *,
-        model: str | None = None,
-        seed: int | None = None,
-        width: int | None = None,
-        height: int | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        batch: str | None = None,
-        tag: str | None = None,
-        kept: bool = False,
-        stars: int | None = None,
-        limit: int = 50,
-        offset: int = 0,
-        on_progress: Callable[[int, int], object] | None = None,
-    ) -> Page:
-        """Find images in the output folder, newest first; without arguments, the last 50.
-
-        Args:
-            text: Words that must all occur in the prompt, the tag or the file name, in any order and any
-                form of an English word; "sno*" finds "snow".
-            model: The model's exact name.
-            seed: -2**63 to 2**63 - 1.
-            width: Pixels.
-            height: Pixels.
-            since: Generated at this time or later; a time without a zone is local.
-            until: Generated before this time.
-            batch: A batch's id.
-            tag: The exact tag.
-            kept: Only images that were kept; see ``rate``. Rejected images are never found.
-            stars: Only images with at least so many stars, 1 to 5.
-            limit: Maximum number of images, 1 to 1,000.
-            offset: Number of newest images to skip; the previous page's ``next_offset``.
-            on_progress: Called with the number of files that have been read and the number of all, while a
-                folder with many new images is read.
-
-        Raises:
-            InvalidRequest: A value cannot be searched for.
-            IndexUnavailable: The folder's index cannot be read or written.
-            VerdictsUnavailable: The folder's file of verdicts cannot be read.
-        """
-        names = await asyncio.to_thread(self._rated_names, kept=kept, stars=stars)
-        query = Query(
-            text=text,
-            model=model,
-            seed=seed,
-            width=width,
-            height=height,
-            since=since,
-            until=until,
-            batch=batch,
-            tag=tag,
-            names=names,
-            limit=limit,
-            offset=offset,
-        )
-        loop = asyncio.get_running_loop()
-        report = on_progress and functools.partial(loop.call_soon_threadsafe, on_progress)
-        return await asyncio.to_thread(self._library.find, query, on_progress=report)
-
-    async def rate(
-        self,
-        images: str | Sequence[ImageFile],
-        *,
-        indexes: Sequence[int] = (),
-        verdict: Verdict | None = None,
-        stars: int | None = None,
-    ) -> tuple[Path, ...]:
-        """Keep, reject or rate images, and return where their files are afterwards.
-
-        A rejected image is moved into the folder "rejected" in ``output_dir``, and "clear" or "keep" moves it
-        back. Nothing is deleted, and a resumed batch does not generate a rejected image again.
-
-        Args:
-            images: Images of this folder: generated or found ones, paths or file names; or a batch's id.
-            indexes: With a batch's id, the positions of its images, from 0, as on its contact sheet.
-            verdict: "keep", "reject", or "clear" to take back either.
-            stars: 1 to 5.
-
-        Raises:
-            InvalidRequest: An image is not in this folder, or a value is not valid; nothing was done.
-            UnknownBatch: This folder has no batch with that id.
-            CannotSave: A file cannot be moved.
-            VerdictsUnavailable: The folder's file of verdicts cannot be written.
-        """
-        if isinstance(images, str):
-            found = await self.find_batch(images, limit=1 + max(indexes, default=0))
-            paths = {item.position: item.path for item in found.items}
-            files: list[ImageFile] = [paths.get(index) or f"{images} {index}" for index in indexes]
-        else:
-            files = [*images]
-        names = [_name_in(self.output_dir, each) for each in files]
-        return await asyncio.to_thread(self._verdicts.decide, names, verdict=verdict, stars=stars)
-
-    async def keep_best(
-        self,
-        batch: ImageBatch,
-        score: Callable[[GeneratedImage], float],
-        *,
-        most: int,
-        reject_others: bool = False,
-    ) -> tuple[GeneratedImage, ...]:
-        """Keep the images of a batch with the highest scores, and return them, the best first.
-
-        Waits for the batch to end; it starts it if necessary.
-
-        Args:
-            batch: The batch.
-            score: Called with each image in a thread, one after another; a higher number is better.
-            most: How many to keep.
-            reject_others: Whether to reject the others; see ``rate``.
-        """
-        await batch.wait()
-        images = await asyncio.to_thread(lambda: [*batch.images.values()])
-        scores = await asyncio.to_thread(lambda: [score(image) for image in images])
-        order = sorted(range(len(images)), key=lambda place: -scores[place])
-        ranked = [images[place] for place in order]
-        best, others = ranked[:most], ranked[most:]
-        if best:
-            await self.rate(best, verdict="keep")
-        if others and reject_others:
-            await self.rate(others, verdict="reject")
-        return tuple(best)
-
-    def _rated_names(self, *, kept: bool, stars: int | None) -> frozenset[str] | None:
-        if not kept and stars is None:
-            return None
-        if stars is None:
-            return self._verdicts.kept_names()
-        rated = self._verdicts.rated(stars)
-        return rated & self._verdicts.kept_names() if kept else rated
+        return await self.find_batch(batch_id)
 
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that matches it."""
@@ -720,33 +531,6 @@ class Studio(StudioViews):
             OmniError: The server does not say which model it serves.
         """
         return await self._forecast.edit(request)
-
-
-def _folder(parameter: str, given: Path | str) -> Path:
-    """Return a folder with ~ replaced by the home folder."""
-    try:
-        return Path(given).expanduser()
-    except RuntimeError as error:
-        raise InvalidRequest(
-            f"{parameter}: {brief(str(given))} begins with the home folder of a user that does not exist on "
-            "this machine.",
-            parameter=parameter,
-            value=str(given),
-            allowed="a folder",
-            next_step="Write the path itself.",
-        ) from error
-
-
-def _name_in(folder: Path, image: ImageFile) -> str:
-    """Return the name of an image's file in a folder or in its bin; a full path for any other."""
-    path = Path(image.path if isinstance(image, (GeneratedImage, Record)) else image)
-    there = path.parent in (folder, folder / BIN, Path())
-    return path.name if there else str(path)
-
-
-def _recall(file: Path | str | bytes, folder: Path) -> RecalledRequest:
-    recalled = recall(file)
-    return replace(recalled, request=find_inputs(folder, recalled.request, recalled.inputs))
 
 
 def _draw_random_seed(values: RequestValues) -> RequestValues:

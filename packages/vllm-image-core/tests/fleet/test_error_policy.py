@@ -10,6 +10,7 @@ from vllm_omni_client.errors import (
     ConnectionLost,
     EngineDead,
     InvalidParameter,
+    LoraNotLoaded,
     ModelChanged,
     NotFound,
     OmniError,
@@ -72,6 +73,7 @@ TABLE: list[tuple[OmniError, Outcome, Fault, bool, Meaning | None]] = [
     (ServerError("x", status=530), "refused", "down", True, "outage"),
     (OutOfGpuMemory("x", status=500), "final", "none", False, "failure"),
     (OutOfGpuMemory("x", status=200), "final", "none", False, "failure"),
+    (LoraNotLoaded("x", status=500), "final", "none", False, "failure"),
     (EngineDead("x", status=500), "failed", "down", True, "death"),
     (EngineDead("x", status=504), "failed", "down", True, "death"),
 ]

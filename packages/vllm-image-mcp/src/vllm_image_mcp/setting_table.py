@@ -17,6 +17,7 @@ from vllm_image_mcp.setting_values import (
     clean_key,
     clean_key_file,
     clean_path,
+    clean_proxy,
     clean_text,
     clean_upper,
     clean_urls,
@@ -121,8 +122,18 @@ class SettingTable:
     """In the environment, one on each line."""
     ca_file: Annotated[
         Path | None,
-        Setting("CA certificates (PEM) to trust instead of the system's.", "FILE", clean_file),
+        Setting("CA certificates (PEM) to trust instead of the public ones.", "FILE", clean_file),
     ] = None
+    proxy: Annotated[
+        Any,
+        Setting(
+            "Proxy for the servers, or none; prefer VLLM_IMAGE_PROXY if it has a password.",
+            "URL",
+            clean_proxy,
+            secret=True,
+        ),
+    ]
+    """Without it, the environment's proxy is used for servers outside the local network."""
     model: Annotated[
         str | None,
         Setting("Model to use, if the server lists several, as gateways do.", "NAME"),
@@ -225,6 +236,16 @@ class SettingTable:
         Path | None,
         Setting("File with the bearer token, instead of --token.", "FILE", clean_key_file, mcp_only=True),
     ] = None
+    users_file: Annotated[
+        Path | None,
+        Setting(
+            "TOML file of several users, each with a token, a folder and limits of their own.",
+            "FILE",
+            clean_file,
+            mcp_only=True,
+        ),
+    ] = None
+    """Instead of a single token; each user's folder is below ``users`` in the output folder."""
     config: Annotated[
         Path | None,
         Setting("Settings file in TOML, instead of the one in your home folder.", "FILE", clean_path),

@@ -22,6 +22,9 @@ _IN_A_PATH: Final = re.compile(rf"{_BRACED}|{_NAMED}|(?:(?<=^)|(?<=[/\\]))\$[A-Z
 _IN_AN_ADDRESS: Final = re.compile(rf"{_BRACED}|{_NAMED}|\$[A-Za-z_]\w*|<[^<>]*>")
 _IN_A_HEADER: Final = re.compile(rf"{_BRACED}|{_NAMED}|^<[^<>]*>$")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+NO_PROXY: Final = "none"
+"""The value of the setting for a direct connection."""
+_PROXY_SCHEMES: Final = frozenset({"http", "https", "socks5", "socks5h"})
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 _WHOLE: Final = re.compile(rf"(?:{_BRACED}|{_NAMED}|\$[A-Za-z_]\w*|<[^<>]+>)", re.DOTALL)
 _UNFILLED_KEY: Final = re.compile(
@@ -67,6 +70,24 @@ def clean_url(value: str) -> str:
             'Write the address itself, such as "http://localhost:6655"'
         )
     return text
+
+
+def clean_proxy(value: str) -> str:
+    """Return the address of a proxy, or "none" for a direct connection; no error message shows it."""
+    text = _unquote(value)
+    if text.lower() == NO_PROXY:
+        return NO_PROXY
+    if _IN_AN_ADDRESS.search(text):
+        raise ValueError("is a placeholder, which the host or the shell did not replace")
+    address = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in _PROXY_SCHEMES and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError('must be an address such as "http://proxy.example.com:3128", or "none"')
+    return address
 
 
 def clean_key(value: str) -> str:

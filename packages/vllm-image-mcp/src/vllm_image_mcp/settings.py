@@ -1,12 +1,12 @@
 """Check the values of the settings, and read the server's key from its file."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationInfo, field_validator, model_validator
 
 from vllm_image_mcp.setting_table import LogLevel, Setting, SettingTable
-from vllm_image_mcp.setting_values import read_key
+from vllm_image_mcp.setting_values import NO_PROXY, read_key
 
 __all__ = ["LogLevel", "Setting", "Settings"]
 
@@ -30,6 +30,7 @@ class Settings(SettingTable, BaseModel):
 
     api_key: Annotated[SecretStr | None, _TABLE["api_key"]] = None
     header: Annotated[tuple[tuple[str, SecretStr], ...] | None, _TABLE["header"]] = None
+    proxy: Annotated[SecretStr | None, _TABLE["proxy"]] = None
     token: Annotated[SecretStr | None, _TABLE["token"]] = None
 
     @model_validator(mode="before")
@@ -58,6 +59,11 @@ class Settings(SettingTable, BaseModel):
         if self.api_key is None and self.api_key_file is not None:
             return SecretStr(read_key(self.api_key_file))
         return self.api_key
+
+    @property
+    def chosen_proxy(self) -> SecretStr | Literal[False] | None:
+        """The proxy for the servers: False for none at all, None for the environment's."""
+        return False if self.proxy is not None and self.proxy.get_secret_value() == NO_PROXY else self.proxy
 
     @property
     def bearer_token(self) -> SecretStr | None:

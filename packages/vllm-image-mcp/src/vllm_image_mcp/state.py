@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vllm_image_core.batches.events import Event
+    from vllm_image_core.fleet.fleet import Fleet
     from vllm_image_core.models.registry import Registry
     from vllm_image_core.studio import Studio
 
@@ -34,6 +35,8 @@ class State:
             never replaced.
         in_background: Whether it was started without a terminal, as hosts do. Its working folder means
             nothing then, so images go to the user's Pictures folder unless another one is named.
+        fleet: The servers, if this is the state of one of several users; None to connect to them.
+        registry: The model profiles, if they are read already.
 
     Attributes:
         listener: Called with a batch's id and each of its events; None if nothing listens.
@@ -48,8 +51,12 @@ class State:
         wired: bool = False,
         at_shell: bool = False,
         in_background: bool = False,
+        fleet: Fleet | None = None,
+        registry: Registry | None = None,
     ) -> None:
         self.settings = settings
+        self._fleet = fleet
+        self._registry = registry
         self._in_background = in_background
         self.is_remote = wired
         self._at_shell = at_shell
@@ -72,6 +79,8 @@ class State:
         """The model profiles: the user's own, which may be a BadProfile, then the built-in ones."""
         from vllm_image_core.models.registry import Registry  # noqa: PLC0415 - not needed at startup
 
+        if self._registry is not None:
+            return self._registry
         builtin = Registry.builtin()
         return builtin if self.settings.profiles is None else builtin.with_profiles(self.settings.profiles)
 
@@ -87,7 +96,7 @@ class State:
         """The one studio of this process."""
         from vllm_image_mcp.studio_factory import create_studio  # noqa: PLC0415 - not needed at startup
 
-        return create_studio(self.settings, self.folder.path, self.registry)
+        return create_studio(self.settings, self.folder.path, self.registry, fleet=self._fleet)
 
     @cached_property
     def tracker(self) -> BatchTracker:
@@ -113,6 +122,14 @@ class State:
     def server_url(self) -> str:
         """The server's base URL, even if no studio exists yet."""
         return self.studio.server_url if "studio" in self.__dict__ else self.settings.vllm_url
+
+    @property
+    def asks_for_folders(self) -> bool:
+        """Whether a caller may allow that images are read from further folders of this machine.
+
+        Over HTTP that would let everybody with a token read this machine's disk.
+        """
+        return self.settings.transport == "stdio"
 
     @property
     def notes(self) -> tuple[str, ...]:

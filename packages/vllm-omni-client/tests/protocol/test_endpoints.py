@@ -13,6 +13,7 @@ from vllm_omni_client.errors import (
     BadRequest,
     EngineDead,
     Exchange,
+    LoraNotLoaded,
     NotFound,
     OmniError,
     OutOfGpuMemory,
@@ -22,7 +23,7 @@ from vllm_omni_client.errors import (
     Unauthorized,
 )
 from vllm_omni_client.metrics import ServerMetrics
-from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, ModelCard, ReplyImage
+from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest, Lora, ModelCard, ReplyImage
 
 # A picture of one pixel.
 PNG = base64.b64decode(
@@ -176,6 +177,35 @@ def test_each_status_has_its_class(status: int, kind: type[ServerRefused]) -> No
 )
 def test_out_of_memory_is_told_by_its_text(text: str) -> None:
     assert type(failure(500, shape_a(text))) is OutOfGpuMemory
+
+
+LORA = ImageGenerationRequest(prompt="a fox", lora=Lora(name="ink", path="/loras/ink"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Errno 2] No such file or directory: '/loras/ink/adapter_config.json'",
+        "Image generation failed: [Errno 2] No such file or directory: '<path>'",
+        "Worker failed with error '[Errno 36] File name too long: '/x/adapter_config.json'', please check",
+        "Cannot find an appropriate cached snapshot folder for the specified revision on the local disk",
+        "LoRA rank 128 is greater than max_lora_rank 64",
+    ],
+)
+def test_a_lora_that_cannot_be_loaded_is_named_by_the_next_step(text: str) -> None:
+    with pytest.raises(LoraNotLoaded) as caught:
+        read(endpoints.generate(LORA), 500, {}, shape_a(text))
+    assert caught.value.lora == "/loras/ink"
+    assert caught.value.next_step.startswith("Check the LoRA /loras/ink: ")
+    assert caught.value.server_state == "healthy"
+
+
+def test_other_failures_of_a_request_with_a_lora_are_not_blamed_on_it() -> None:
+    for text, kind in (("height must be > 0", ServerError), ("CUDA out of memory", OutOfGpuMemory)):
+        with pytest.raises(ServerError) as caught:
+            read(endpoints.generate(LORA), 500, {}, shape_a(text))
+        assert type(caught.value) is kind
+    assert type(failure(500, shape_a("no adapter_config.json"))) is ServerError
 
 
 def test_out_of_memory_in_a_callers_own_words_is_no_server_fault() -> None:

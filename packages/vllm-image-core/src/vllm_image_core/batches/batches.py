@@ -1,4 +1,4 @@
-"""Batches of a studio: create, resume, list, read and cancel them, also those of other processes."""
+"""Batches of a studio: create, resume and cancel them, also those of other processes."""
 
 import asyncio
 import secrets
@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from vllm_image_core.batch_file.request_rows import RequestRows
+from vllm_image_core.batches.batch_row import BatchRow
 from vllm_image_core.batches.concurrency import Concurrency, ConcurrencyChooser
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Events
@@ -18,20 +19,16 @@ from vllm_image_core.batches.handle import ImageBatch, StartedBatch
 from vllm_image_core.batches.ingest import CheckedJobs, SeededRequests, Source, check_requests, check_source
 from vllm_image_core.batches.item_states import ItemStates
 from vllm_image_core.batches.lease import Lease, record_new_batch, take_over
-from vllm_image_core.batches.queries import BatchRow, JournalQueries
+from vllm_image_core.batches.queries import JournalQueries
+from vllm_image_core.batches.ranking import Rank
 from vllm_image_core.batches.runner import BatchRun
-from vllm_image_core.batches.summary import BatchSummary, FoundBatch
 from vllm_image_core.batches.worker_pool import BatchId, batch_id
-from vllm_image_core.checks import check_integer
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.input_store import store_inputs
 from vllm_image_core.storage.owner import is_dead
 
 __all__ = ["Batches"]
-
-_MOST: Final = 1_000_000
-"""Upper limit for the number of batches or requests in one answer."""
 
 _KEPT: Final = 100
 """Batches kept in memory with their latest images, more if more are running; others are read from the
@@ -56,7 +53,13 @@ class Batches:
         self._closed = False
 
     def new(
-        self, requests: Source | RequestRows, *, max_concurrent: int | None, fresh: bool, recorded_first: bool
+        self,
+        requests: Source | RequestRows,
+        *,
+        max_concurrent: int | None,
+        fresh: bool,
+        recorded_first: bool,
+        rank: Rank | None = None,
     ) -> ImageBatch:
         """Create a batch; it starts when it is awaited, entered or read."""
         name = batch_id(secrets.randbits(128))
@@ -74,6 +77,7 @@ class Batches:
                 ),
                 again=partial(self._begin_resumed, name, max_concurrent, retried=True),
                 forecast=partial(forecast, self._context, requests),
+                rank=rank,
             )
         )
 
@@ -91,18 +95,6 @@ class Batches:
                 again=partial(self._begin_resumed, name, max_concurrent, retried=True),
             )
         )
-
-    async def newest(self, limit: int) -> tuple[BatchSummary, ...]:
-        """The newest batches of the folder, newest first."""
-        most = _count("limit", limit)
-        return await asyncio.to_thread(self._context.journal.batches, most)
-
-    async def read(self, batch_id: str, *, limit: int, offset: int) -> FoundBatch:
-        """Read a batch of the folder with some of its requests."""
-        most = _count("limit", limit)
-        start = check_integer("offset", offset, 0, 2**31, allowed="an integer of 0 or more")
-        journal = self._context.journal
-        return await asyncio.to_thread(journal.read_batch, str(batch_id), offset=start, limit=most)
 
     async def cancel(self, batch_id: str) -> ImageBatch | None:
         """Cancel a batch; if another process works on it, ask that process and wait a while for it.
@@ -317,7 +309,3 @@ def _reopen(
         queries.set_concurrency(batch_row.number, concurrency.number, concurrency.chosen)
     _load(states, batch_row, queries)
     return batch_row
-
-
-def _count(parameter: str, value: object) -> int:
-    return check_integer(parameter, value, 1, _MOST, allowed=f"an integer from 1 to {_MOST}")

@@ -6,9 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vllm_image_core.batches.batch_row import BatchRow
 from vllm_image_core.batches.concurrency import Concurrency
 from vllm_image_core.batches.journal import Journal
-from vllm_image_core.batches.queries import BatchRow, JournalQueries
+from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.stored_items import request_as_json
 from vllm_image_core.batches.worker_pool import BatchId
 from vllm_image_core.errors import BatchInUse

@@ -60,6 +60,7 @@ class Call(Generic[T_co]):
         uses_gpu: Whether it is work for the GPU; if so, it waits for one of the client's slots.
         receiver: Receives the body of a 200 as it arrives; `decode` then reads the rest.
         closes_connection: Whether its connection is closed afterwards.
+        lora: The path of the adapter that the server has to load for it.
     """
 
     method: Literal["GET", "POST"]
@@ -75,6 +76,7 @@ class Call(Generic[T_co]):
     uses_gpu: bool = False
     receiver: PictureFile | PictureMemory | None = None
     closes_connection: bool = False
+    lora: str | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -124,7 +126,13 @@ def _image_call(
         repeatable=request.seed is not None,
         uses_gpu=True,
         receiver=file or memory,
+        lora=None if request.lora is None else request.lora.path,
     )
+
+
+def image_route(path: str) -> Call[bytes]:
+    """A generation or an edit with a seed, before the server is known and with it the content to send."""
+    return Call(method="POST", path=path, decode=lambda content: content, at_most_seconds=float("inf"))
 
 
 def sleep(stage_ids: Sequence[int], level: int) -> Call[bool]:
@@ -293,7 +301,7 @@ def read(call: Call[T], status: int, headers: Mapping[str, str], content: bytes)
         method=call.method, url=call.path, status=status, request_id=request_id(headers, content)
     )
     if status >= 300:  # noqa: PLR2004  # redirects, and every error after them
-        raise reply_error(headers, content, exchange=exchange, status=status)
+        raise reply_error(headers, content, exchange=exchange, status=status, lora=call.lora)
     if status != _OK:
         raise BadReply(
             f"the server answered {status}, but 200 was expected{excerpt(content)}", exchange=exchange

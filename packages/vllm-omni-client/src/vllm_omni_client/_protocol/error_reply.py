@@ -18,6 +18,7 @@ from vllm_omni_client.errors import (
     BadRequest,
     EngineDead,
     Exchange,
+    LoraNotLoaded,
     ModelChanged,
     NotFound,
     OutOfGpuMemory,
@@ -55,6 +56,14 @@ _ENGINE_DEAD: Final = re.compile(
     r"\bexecutor is closed\b",
     re.IGNORECASE,
 )
+# What vLLM-Omni, PEFT and huggingface_hub say about an adapter that is missing or does not fit the model.
+_ABOUT_LORA: Final = re.compile(
+    r"\blora|adapter|\bpeft\b|snapshot folder|repository (?:not found|id)|repo[_ ]id|"
+    r"not a valid model identifier|\bsafetensors\b|"
+    # 0.30.0 hides the path, but a loaded model reads no other file.
+    r"No such file or directory|Not a directory|Permission denied|File name too long|embedded null byte",
+    re.IGNORECASE,
+)
 # The same wording in 0.20, 0.26 and 0.30; 0.14 accepts any name.
 _OTHER_MODEL: Final = re.compile(
     r"Model mismatch: request specifies '(?P<requested>.*)' but server is running '(?P<served>.*)'"
@@ -75,9 +84,9 @@ _ERRORS: Final = range(400, 600)
 
 
 def reply_error(
-    headers: Mapping[str, str], content: bytes, *, exchange: Exchange, status: int
+    headers: Mapping[str, str], content: bytes, *, exchange: Exchange, status: int, lora: str | None = None
 ) -> ServerRefused:
-    """Return the error for a status of 300 or above."""
+    """Return the error for a status of 300 or above; `lora` is the path of the request's adapter."""
     if status in _REDIRECTS:
         return ServerRefused(_redirect(status, headers), status=status, exchange=exchange)
     text = error_message(content)
@@ -93,7 +102,11 @@ def reply_error(
             message, status=status, retry_after_seconds=wait, exchange=exchange, by_proxy=by_proxy
         )
     if status in _SERVER_FAULTS:
-        return ServerError(message, status=status, exchange=exchange, by_proxy=by_proxy)
+        return (
+            ServerError(message, status=status, exchange=exchange, by_proxy=by_proxy)
+            if lora is None or not _ABOUT_LORA.search(text)
+            else LoraNotLoaded(message, status=status, lora=lora, exchange=exchange)
+        )
     kind = _CLASSES.get(status, ServerRefused)
     if kind is BadRequest and (other := _OTHER_MODEL.search(text)):
         return ModelChanged(

@@ -25,6 +25,27 @@ async def test_it_answers_in_the_same_process_with_no_lifespan_and_no_settings()
     assert response.json()["metrics"]["peak_memory_mb"] == pytest.approx(16.9 * 1024)
 
 
+async def test_a_layered_model_sends_as_many_transparent_layers_as_are_asked_for() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (300, 150), "teal").save(buffer, "PNG")
+    upload = {"image": ("teal.png", buffer.getvalue())}
+    async with client(SimulatorSettings(model="Qwen/Qwen-Image-Layered")) as http:
+        found = [
+            await http.post("/v1/images/edits", data={"prompt": "a fox", **form}, files=upload)
+            for form in ({"layers": "3", "resolution": "1024", "size": "auto"}, {})
+        ]
+        refused = await http.post(PATH, json={"prompt": "a fox"})
+    three, four = (
+        [Image.open(io.BytesIO(base64.b64decode(one["b64_json"]))) for one in answer.json()["data"]]
+        for answer in found
+    )
+    assert [(image.mode, image.size) for image in three] == [("RGBA", (1440, 736))] * 3
+    assert [image.size for image in four] == [(896, 448)] * 4
+    assert three[0].getchannel("A").getextrema() == (255, 255)
+    assert len({image.tobytes() for image in three}) == 3
+    assert refused.status_code == 500
+
+
 async def test_many_requests_at_once_are_all_answered() -> None:
     async with client() as http, asyncio.timeout(60):
         answers = await asyncio.gather(

@@ -19,6 +19,22 @@ _SUPERSAMPLING = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One of the layers of an image: the first one is opaque, each other one holds some of the tones."""
+
+    number: int
+    count: int
+
+    def cut(self, picture: Image.Image) -> Image.Image:
+        """Return the picture (RGBA) with everything transparent that belongs to other layers."""
+        first, end = (256 * number // self.count for number in (self.number, self.number + 1))
+        tones = [255 if self.number == 0 or first <= tone < end else 0 for tone in range(256)]
+        picture = picture.convert("RGBA")
+        picture.putalpha(picture.convert("L").point(tones))
+        return picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """Everything that an image depends on: equal subjects give equal pixels."""
 
@@ -34,6 +50,8 @@ class Subject:
     adapter: Adapter | None = None
     sources: Sources | None = None
     """The input images of an edit; None if there are none."""
+    layer: Layer | None = None
+    """Which layer of the image this is; None for an image that is not split."""
 
     def detail(self) -> random.Random:
         """Return the random source for detail, seeded by everything the image depends on except its size."""
@@ -50,8 +68,9 @@ class Subject:
 
 
 def draw(subject: Subject) -> Image.Image:
-    """Draw the image with its mark: RGB, of exactly the subject's size."""
-    return mark(paint(subject))
+    """Draw the image with its mark: RGB, or RGBA for a layer, of exactly the subject's size."""
+    picture = paint(subject)
+    return mark(picture if subject.layer is None else subject.layer.cut(picture))
 
 
 def paint(subject: Subject) -> Image.Image:

@@ -50,6 +50,7 @@ class PictureFormat:
             image.save(buffer, format="png", compress_level=level, pnginfo=_provenance())
         else:
             kind = "jpeg" if self.name == "jpg" else self.name
+            image = image.convert("RGB") if kind == "jpeg" else image
             image.save(buffer, format=kind, quality=output_compression, xmp=PACKET.encode())
         return buffer.getvalue()
 

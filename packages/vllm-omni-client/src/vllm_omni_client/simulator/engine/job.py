@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from vllm_omni_client.simulator.drawing.drawing import Subject, draw
+from vllm_omni_client.simulator.drawing.drawing import Layer, Subject, draw
 from vllm_omni_client.simulator.drawing.editing import Sources
 from vllm_omni_client.simulator.drawing.encoding import PictureFormat
 from vllm_omni_client.simulator.engine.device import check_device
@@ -16,6 +16,7 @@ from vllm_omni_client.simulator.http.adapter_path import missing_adapter
 from vllm_omni_client.simulator.http.parsed_request import Adapter, ParsedRequest
 
 Pictures = tuple[bytes, ...]
+_LAYER_RESOLUTION, _LAYER_MULTIPLE = 640, 32  # vllm-omni 0.30.0, pipeline_qwen_image_layered.py
 _LEAST_SEED, _SEED_LIMIT = -(2**63), 2**64  # what PyTorch accepts, signed or unsigned
 
 
@@ -108,9 +109,19 @@ def _subjects(parsed: ParsedRequest, rules: ModelRules, seed: int) -> tuple[Subj
             place=None if n == 1 else index,
             adapter=_active_adapter(parsed),
             sources=sources,
+            layer=layer,
         )
         for index in range(n)
+        for layer in _layers(parsed, rules)
     )
+
+
+def _layers(parsed: ParsedRequest, rules: ModelRules) -> tuple[Layer | None, ...]:
+    """Return the layers of each image; only None, which is the image itself, if the model makes none."""
+    if rules.family.layers is None:
+        return (None,)
+    count = rules.family.layers if parsed.layers is None else parsed.layers
+    return tuple(Layer(number=number, count=count) for number in range(count))
 
 
 def _size(parsed: ParsedRequest, rules: ModelRules) -> tuple[int, int]:
@@ -121,9 +132,21 @@ def _size(parsed: ParsedRequest, rules: ModelRules) -> tuple[int, int]:
             rules.check_input(*picture.size)
         for picture in parsed.pictures:
             picture.load()
+        if rules.family.layers is not None:
+            return rules.size(*_layered_size(parsed))
         if width is None or height is None:
             width, height = _within_megapixel(*parsed.pictures[0].size)
     return rules.size(width, height)
+
+
+def _layered_size(parsed: ParsedRequest) -> tuple[int, int]:
+    """Return the size of layers: that of the resolution, whatever size the request gives."""
+    resolution = _LAYER_RESOLUTION if parsed.resolution is None else parsed.resolution
+    aspect = parsed.pictures[0].width / parsed.pictures[0].height
+    width = math.sqrt(resolution * resolution * aspect)
+    return round(width / _LAYER_MULTIPLE) * _LAYER_MULTIPLE, round(
+        width / aspect / _LAYER_MULTIPLE
+    ) * _LAYER_MULTIPLE
 
 
 def _within_megapixel(width: int, height: int) -> tuple[int, int]:

@@ -68,6 +68,8 @@ class ModelFamily(BaseModel):
     """How many input images an edit may have."""
     reads_pictures: bool
     needs_pictures: bool = False
+    layers: int | None = None
+    """Layers into which the model splits an image if a request does not say; None: it makes no layers."""
     input_side_pixels: int = Field(default=1, ge=1)
     """Minimum length of an input image's sides, in pixels."""
     input_aspect: int | None = None

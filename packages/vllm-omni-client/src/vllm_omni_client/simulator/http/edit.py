@@ -67,6 +67,8 @@ async def parse(
         mask=mask,
         reference=reference,
         strength=request.strength,
+        layers=request.layers,
+        resolution=request.resolution,
         output_format=_format(request),
         output_compression=request.output_compression,
         stage_metrics=bool(request.return_stage_metrics),

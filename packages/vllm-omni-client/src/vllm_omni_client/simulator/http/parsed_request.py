@@ -41,6 +41,8 @@ class ParsedRequest:
     mask: Image.Image | None = None
     reference: Image.Image | None = None
     strength: float | None = None
+    layers: int | None = None
+    resolution: int | None = None
     written_size: str | None = None
     """The size as written in the request."""
     output_format: str
