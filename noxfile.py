@@ -175,7 +175,8 @@ def docs(session: nox.Session) -> None:
 def distributed(session: nox.Session) -> None:
     """Ray, Daft, object stores and the readers of training data; about ten minutes on two cores."""
     sync(session, "distributed")
-    session.run("pytest", "-q", "tests/distributed", *session.posargs)
+    # Ray and Daft warn of themselves, also when their processes end.
+    session.run("pytest", "-q", "-W", "default", "tests/distributed", *session.posargs)
 
 
 @nox.session(default=False)

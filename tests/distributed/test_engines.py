@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from server_pair import ServerPair
 from vllm_image_core import ImageRow, generate_dataset
+from vllm_image_core.datasets.dataset import Engine
 from vllm_image_core.errors import RunStopped
 
 pa: Any = pytest.importorskip("pyarrow")
@@ -62,9 +63,11 @@ def test_the_rows_may_be_in_files(
 def test_a_run_is_begun_locally_continued_on_daft_and_finished_on_ray(
     servers: ServerPair, finished: Finished, tmp_path: Path, cluster: None
 ) -> None:
+    shares: list[tuple[int, Engine]] = [(50, "local"), (75, "daft"), (100, "ray")]
+
     done = [
         generate_dataset(rows(count), tmp_path, servers=servers.urls, engine=engine).progress.done
-        for count, engine in ((50, "local"), (75, "daft"), (100, "ray"))
+        for count, engine in shares
     ]
 
     assert done == [50, 25, 25]

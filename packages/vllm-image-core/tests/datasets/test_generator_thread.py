@@ -17,7 +17,7 @@ pytest.importorskip("pyarrow")
 
 
 def test_any_event_loop_can_use_it(batch_server: "BatchServer", tmp_path: Path) -> None:
-    with patch("vllm_image_core.datasets.image_generator.connect", lambda *_, **__: batch_server):
+    with patch("vllm_image_core.datasets.image_generator.connect", return_value=batch_server):
         thread = GeneratorThread(GeneratorSpec(["http://gpu:6655"], str(tmp_path), {}))
         for prompt in ("a fox", "a bear", "a fox"):
             [row] = asyncio.run(thread.generate([{"prompt": prompt}]))

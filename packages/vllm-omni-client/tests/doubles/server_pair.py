@@ -1,6 +1,6 @@
 """Two simulated servers on ports of this machine."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 
 from vllm_omni_client import OmniClient
@@ -29,7 +29,7 @@ class ServerPair:
 
 
 @contextmanager
-def server_pair(speed: float = 0.0) -> Iterator[ServerPair]:
+def server_pair(speed: float = 0.0) -> Generator[ServerPair]:
     """Run two servers for the duration of a block."""
     with ExitStack() as stack:
         settings = SimulatorSettings(speed=speed)
