@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.events import Event, EventKind, EventStream
     from vllm_image_core.batches.forecast import BatchForecast
     from vllm_image_core.batches.handle import ImageBatch
+    from vllm_image_core.batches.limits import Limits
     from vllm_image_core.batches.ranking import RankedImage, Ranking, Score
     from vllm_image_core.batches.results import Results
     from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         IndexUnavailable,
         InvalidRequest,
         JournalUnavailable,
+        LimitReached,
         MissingPackage,
         NotEnoughSpace,
         NotRecalled,
@@ -133,6 +135,8 @@ __all__ = [
     "InvalidRequest",
     "ItemReport",
     "JournalUnavailable",
+    "LimitReached",
+    "Limits",
     "Match",
     "Metadata",
     "MissingPackage",
@@ -182,6 +186,7 @@ _NAMES: Final = {
     "batches.events": ("Event", "EventKind", "EventStream"),
     "batches.handle": ("ImageBatch",),
     "batches.forecast": ("BatchForecast",),
+    "batches.limits": ("Limits",),
     "batches.ranking": ("RankedImage", "Ranking", "Score"),
     "batches.results": ("Results",),
     "batches.summary": ("BatchState", "BatchSummary", "FoundBatch", "ItemReport"),

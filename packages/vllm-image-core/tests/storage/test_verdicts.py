@@ -1,11 +1,14 @@
 """Keeping, rejecting, rating and tagging images in their folder."""
 
+import errno
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from vllm_image_core.errors import CannotSave, InvalidRequest
 from vllm_image_core.storage.verdicts import Opinion, Verdict, Verdicts, current_path
+from vllm_omni_client.imaging import rename_if_free
 
 Put = Callable[..., Path]
 TAKES_BACK: tuple[Verdict, ...] = ("keep", "clear")
@@ -81,6 +84,22 @@ def test_no_file_in_the_bin_is_replaced(tmp_path: Path, put: Put) -> None:
         verdicts.decide(["fox.png"], verdict="reject")
     assert (tmp_path / "rejected" / "fox.png").read_bytes() == before
     assert names(tmp_path) == ["fox.png"]
+
+
+def test_an_image_that_a_scanner_holds_for_a_moment_is_moved(
+    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "fox.png")
+    tries = itertools.count()
+
+    def scanned(source: Path, target: Path) -> bool:
+        if next(tries) < 3:  # emulated: Windows renames no file that is open
+            raise PermissionError(errno.EACCES, "it is being used by another process", str(source))
+        return rename_if_free(source, target)
+
+    monkeypatch.setattr("vllm_image_core.storage.verdicts.rename_if_free", scanned)
+    Verdicts(tmp_path).decide(["fox.png"], verdict="reject")
+    assert (names(tmp_path), names(tmp_path / "rejected")) == ([], ["fox.png"])
 
 
 def test_values_are_checked(tmp_path: Path, put: Put) -> None:

@@ -134,12 +134,9 @@ class ImageBatch(Displayed):
     async def __aiter__(self) -> AsyncIterator[ImageOutcome]:
         """Yield outcomes as they complete; ``index`` is the request's position."""
         await self._start()
-        while True:
-            with explained(self._what_goes_on):
-                outcome = await self._outcomes.next()
-            if outcome is None:
-                break
-            yield outcome
+        with explained(self._what_goes_on):
+            while (outcome := await self._outcomes.next()) is not None:
+                yield outcome
         self._raise_error()
         await self._rank_images()
 

@@ -129,7 +129,7 @@ def stored_image(image: GeneratedImage, root: Path) -> StoredOutcome:
     """What the journal stores for a saved image."""
     stored = {
         "file": _file(image.path, root),
-        "bytes": len(image.picture.bytes),
+        "bytes": image.picture.length,
         "seconds": round(image.seconds, 3),
         "model": image.model,
         "profile": image.request.model,

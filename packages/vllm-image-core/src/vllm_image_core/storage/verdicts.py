@@ -1,11 +1,14 @@
 """Verdicts: store which images people kept, rated or tagged, and move rejected ones into the folder's bin."""
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
+
+from vllm_omni_client.imaging import rename_if_free, retry_while_held
 
 from vllm_image_core import checks
 from vllm_image_core.errors import CannotSave, InvalidRequest, VerdictsUnavailable
@@ -139,9 +142,10 @@ class Verdicts:
             return new
         try:
             new.parent.mkdir(parents=True, exist_ok=True)
-            if os.name != "nt" and new.exists():  # elsewhere, a rename would replace it
-                raise FileExistsError
-            old.rename(new)
+            if not retry_while_held(lambda: rename_if_free(old, new)):
+                if new.exists():
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                old.rename(new)
         except OSError as error:
             where = one_line(str(new), limit=300)
             raise CannotSave(f"{one_line(name)} cannot be moved to {where}: {reason_of(error)}.") from error
