@@ -9,14 +9,14 @@ from vllm_image_core.storage.database import ImpossibleRow
 from vllm_image_core.storage.owner import Holder, Owner
 
 _COUNTS: Final = ("running", "done", "failed", "reused", "left_running", "seconds", "cause")
-_FACTS: Final = ("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "state")
+_FACTS: Final = ("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "pixels", "state")
 _REST: Final = ("host", "pid", "beat_at", "fresh", "complete", "cancel", "owner", "place", "born", "beat")
 COLUMNS: Final = (*_COUNTS, *_FACTS, *_REST)
 """The columns of a batch, in the order in which they are selected."""
 
 _INTEGER_COLUMNS: Final = (
     *("number", "created", "fresh", "at_once", "recorded", "complete", "cancel", "running", "done"),
-    *("failed", "reused", "left_running", "beat", "beat_at"),
+    *("failed", "reused", "left_running", "beat", "beat_at", "pixels"),
 )
 _TEXT_COLUMNS: Final = ("chosen", "prompt", "cause", "owner", "host", "place", "born")
 _MOST: Final = 2**40
@@ -50,6 +50,7 @@ class BatchRow:
     chosen: str | None
     prompt: str | None
     recorded: int
+    pixels: int
     complete: bool
     state: str
     cancel: bool

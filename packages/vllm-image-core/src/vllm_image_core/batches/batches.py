@@ -175,7 +175,22 @@ class Batches:
         else:
             await context.loaded.cached()
         await asyncio.to_thread(context.library.check_writable, pixels=jobs.pixels)
-        lease = await record_new_batch(context.journal, name, drawn, fresh=fresh, concurrency=concurrency)
+        if context.limits and drawn is None:
+            raise InvalidRequest(
+                "With limits, the number of images has to be known in advance.",
+                parameter="requests",
+                value=None,
+                allowed="a list of requests",
+            )
+        lease = await record_new_batch(
+            context.journal,
+            name,
+            drawn,
+            fresh=fresh,
+            concurrency=concurrency,
+            pixels=jobs.pixels,
+            limits=context.limits,
+        )
         states = _states(concurrency)
         run = self._run(lease, states, events, concurrency, jobs)
         if drawn is not None:

@@ -81,12 +81,13 @@ class JournalQueries:
         fresh: bool,
         at_once: int,
         chosen: str | None = None,
+        pixels: int = 0,
     ) -> int:
         """Insert a new batch that belongs to `owner`, and return its number."""
         self.connection.execute(
-            "INSERT INTO batch (id, created, fresh, at_once, chosen, owner, host, place, pid, born, beat_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (batch_id, created, fresh, at_once, chosen, *_columns(owner), int(time.time())),
+            "INSERT INTO batch (id, created, fresh, at_once, chosen, pixels, owner, host, place, pid, born,"
+            " beat_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (batch_id, created, fresh, at_once, chosen, pixels, *_columns(owner), int(time.time())),
         )
         return int(self.connection.execute("SELECT last_insert_rowid()").fetchone()[0])
 
@@ -326,11 +327,12 @@ _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
     ),
     ("ALTER TABLE batch ADD COLUMN chosen TEXT",),
+    ("ALTER TABLE batch ADD COLUMN pixels INTEGER NOT NULL DEFAULT 0",),
 )
 """A batch's `number` is never reused and gives the order. `created` and `beat_at` are in seconds since 1970,
 for display only. `state` is 'open' until the batch has ended. An item without an outcome waits. `request`
 and `told` are JSON. `at_once` is how many images to generate at once, and `chosen` where that number comes
-from: 'batch', 'studio', or NULL.
+from: 'batch', 'studio', or NULL. `pixels` are those of all its images; 0 if they were not known in advance.
 """
 
 JOURNAL: Final = Schema(

@@ -34,6 +34,7 @@ _DEFAULTS: Final[Row] = {
     "fresh": 0,
     "at_once": 1,
     "chosen": None,
+    "pixels": 0,
     "prompt": None,
     "recorded": 0,
     "complete": 1,
