@@ -281,7 +281,7 @@ class RequestTimeout(OmniError):
         """What the caller can do about it, in one sentence; a GET has no steps or size to reduce."""
         if self.exchange is not None and self.exchange.method == "GET":
             return (
-                "Check whether the server hangs (see its log, or restart it) and whether a proxy sits "
+                "Check whether the server is hung (see its log, or restart it) and whether a proxy sits "
                 "in front of it."
             )
         return self.default_next_step
@@ -361,7 +361,7 @@ _REDIRECTED: Final = _Meaning(
     "final",
     "healthy",
     "no",
-    "Set base_url to the address that the server itself answers at; requests are never sent on.",
+    "Set base_url to the address at which the server itself answers; redirects are not followed.",
 )
 _NOT_SERVED: Final = _Meaning(
     "final",
