@@ -32,6 +32,7 @@ def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studi
     return Studio(
         [first, *others] if others else first,
         output_dir=folder,
+        styles_dir=settings.styles_folder,
         api_key=settings.key,
         headers=dict(settings.header or ()),
         verify=settings.ca_file or True,
@@ -82,6 +83,7 @@ def _demo(settings: Settings, folder: Path, registry: Registry) -> Studio:
     return Studio(
         AsyncOmniClient.in_process(create_app(simulator), timeout=settings.timeout),
         output_dir=folder,
+        styles_dir=settings.styles_folder,
         max_concurrent=settings.max_concurrent,
         registry=registry,
         metadata=replace(_METADATA[settings.metadata], source="algorithmicMedia"),

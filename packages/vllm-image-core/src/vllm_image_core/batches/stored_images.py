@@ -16,6 +16,7 @@ from vllm_image_core.requests.fields import REQUEST_FIELDS
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
+from vllm_image_core.requests.style import Style
 from vllm_image_core.storage.record import facts_in
 from vllm_image_core.storage.verdicts import current_path
 from vllm_image_core.text import one_line
@@ -103,7 +104,7 @@ def as_row(item: BatchItem, root: Path, registry: Registry, *, is_done: bool) ->
         with suppress(InvalidRequest):  # a profile of another version
             sent = resolve(request, profile, draw_seed=lambda: 0)
     parameters = {
-        each.name: getattr(sent, each.name, getattr(request, each.name))
+        each.name: _as_cell(getattr(sent, each.name, getattr(request, each.name)))
         for each in REQUEST_FIELDS
         if hasattr(ImageRequest, each.name) and each.name not in _NOT_IN_ROWS
     }
@@ -119,6 +120,10 @@ def as_row(item: BatchItem, root: Path, registry: Registry, *, is_done: bool) ->
         "error": outcome.get("error"),
         "error_kind": outcome.get("kind"),
     }
+
+
+def _as_cell(value: object) -> object:
+    return value.name if isinstance(value, Style) else value
 
 
 def _resolve_as_sent(

@@ -55,6 +55,7 @@ def _given(recalled: RecalledRequest) -> dict[str, str | int | float | bool]:
     from vllm_image_core.requests.fields import REQUEST_FIELDS  # noqa: PLC0415 - slow to import
 
     values = {each.name: getattr(recalled.request, each.name, None) for each in REQUEST_FIELDS}
+    values["style"] = recalled.request.style and str(recalled.request.style)
     return {
         name: value
         for name, value in values.items()
