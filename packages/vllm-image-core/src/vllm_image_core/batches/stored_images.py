@@ -104,10 +104,12 @@ def as_row(item: BatchItem, root: Path, registry: Registry, *, is_done: bool) ->
         with suppress(InvalidRequest):  # a profile of another version
             sent = resolve(request, profile, draw_seed=lambda: 0)
     parameters = {
-        each.name: _as_cell(getattr(sent, each.name, getattr(request, each.name)))
+        each.name: getattr(sent, each.name, getattr(request, each.name))
         for each in REQUEST_FIELDS
         if hasattr(ImageRequest, each.name) and each.name not in _NOT_IN_ROWS
     }
+    # What was sent has the words of the style already, so that the row makes the same image again.
+    parameters["style"] = _style_of(request) if sent is request else None
     file = outcome.get("file")
     return {
         "index": item.position,
@@ -122,8 +124,10 @@ def as_row(item: BatchItem, root: Path, registry: Registry, *, is_done: bool) ->
     }
 
 
-def _as_cell(value: object) -> object:
-    return value.name if isinstance(value, Style) else value
+def _style_of(request: ImageRequest) -> str | None:
+    """Return the name of the style that a request asked for."""
+    style = request.style
+    return style.name if isinstance(style, Style) else style
 
 
 def _resolve_as_sent(
