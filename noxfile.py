@@ -93,7 +93,7 @@ WINDOWS_LIKE = (
     "packages/vllm-omni-client/tests/imaging",
     "packages/vllm-image-core/tests/storage",
     "packages/vllm-image-core/tests/batches",
-    "packages/vllm-image-mcp/tests/batch_file",
+    "packages/vllm-image-core/tests/batch_file",
     "packages/vllm-image-mcp/tests/cli",
     "packages/vllm-image-mcp/tests/tools",
     "packages/vllm-image-mcp/tests/test_command_line.py",
@@ -113,7 +113,11 @@ def windows_like(session: nox.Session) -> None:
     sync(session, "test")
     emulation = str(ROOT / "tests" / "emulations")
     session.run(
-        *PYTEST, "-p", "windows_like", *(session.posargs or WINDOWS_LIKE), env={"PYTHONPATH": emulation}
+        *PYTEST,
+        "-p",
+        "windows_like_plugin",
+        *(session.posargs or WINDOWS_LIKE),
+        env={"PYTHONPATH": emulation},
     )
 
 

@@ -158,6 +158,7 @@ VALUES = {
     "allowed_host": "images.example.com",
     "token": "sesame",
     "token_file": "key.txt",
+    "users_file": __file__,
     "api_key_file": "key.txt",
     "config": "config.toml",
 }
@@ -207,8 +208,8 @@ def default_in(tool: Tool, parameter: str) -> str:
     default = tool.input_schema["properties"][parameter].get("default")
     if default is not None:
         return str(default)
-    if tool.name == "find_images":
-        return "any"
+    if tool.name in {"find_images", "rate_images"}:
+        return "any" if tool.name == "find_images" else "none"
     if tool.name == "edit_image" and parameter in {"width", "height", "aspect_ratio"}:
         return "the image's"
     return {

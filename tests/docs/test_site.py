@@ -83,3 +83,18 @@ def test_search_finds_pages_packages_notebooks_and_docstrings(site: Path) -> Non
         "reference/vllm_image_core/#vllm_image_core.Studio.generate",
         "reference/vllm_image_mcp/#vllm_image_mcp.server.build_server",
     } <= locations
+
+
+def test_each_question_is_one_click_away_and_answered_with_an_example_or_a_link(
+    root: Path, site: Path, pages: Mapping[str, str]
+) -> None:
+    assert "questions/" in links("", pages[""])
+    text = (root / "docs" / "questions.md").read_text("utf-8")
+    questions = re.findall(r"^### ([^\n]+)\n(.+?)(?=^##|\Z)", text, re.DOTALL | re.MULTILINE)
+    assert len(questions) > 40
+    for question, answer in questions:
+        assert question.endswith("?"), question
+        assert re.search(r"\]\(|`", answer), question
+    entries = json.loads((site / "search/search_index.json").read_text("utf-8"))["docs"]
+    found = [entry for entry in entries if entry["location"].startswith("questions/#")]
+    assert len(found) >= len(questions)

@@ -123,8 +123,8 @@ def _patch_calls() -> None:
 
     def if_closed(call: Callable[..., None]) -> Callable[..., None]:
         def remove_if_closed(path: str, **options: int | None) -> None:
-            if options.get("dir_fd") is None:
-                _refuse_if_open(Path(path))
+            folder = options.get("dir_fd")
+            _refuse_if_open(Path("" if folder is None else f"/proc/self/fd/{folder}", path))
             call(path, **options)
 
         return remove_if_closed

@@ -236,13 +236,16 @@ def test_a_link_to_an_image_of_ours_is_not_followed_either(
     assert "links are not followed" in refused(read, "twin.png").message
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes in folders, and opens no folder")
 def test_what_is_no_plain_file_is_neither_opened_nor_waited_for(
     read: Callable[[object], bytes], out: Path
 ) -> None:
-    if sys.platform != "win32":  # which has no pipes in folders, and opens no folder
-        os.mkfifo(out / "pipe.png")
-        assert "is not a regular file" in refused(read, "pipe.png").message
-        assert "it is a folder" in refused(read, "sub").message
+    os.mkfifo(out / "pipe.png")
+    assert "is not a regular file" in refused(read, "pipe.png").message
+    assert "it is a folder" in refused(read, "sub").message
+
+
+def test_a_folder_is_not_an_image(read: Callable[[object], bytes]) -> None:
     assert "cannot read 'sub'" in refused(read, "sub").message
 
 
@@ -271,6 +274,7 @@ def swapping(path: Path, target: Path, stop: threading.Event, *, folder: bool) -
                 aside.replace(path)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
 def test_a_link_swapped_in_during_the_reading_is_never_followed(
     out: Path,
@@ -338,3 +342,56 @@ def test_a_folder_may_be_named_through_a_link(out: Path, read: Callable[[object]
     assert read(str(link / "sub" / "owl.png")) == png()
     (out / "secret.png").symlink_to(out.parent / "private" / "secret.png")
     assert "links are not followed" in refused(read, str(link / "secret.png")).message
+
+
+def touched_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that gets every path that the system is asked about."""
+    touched: list[str] = []
+
+    def recording(call: Callable[..., object]) -> Callable[..., object]:
+        def record(path: object, *rest: object, **options: object) -> object:
+            touched.append(str(path))
+            return call(path, *rest, **options)
+
+        return record
+
+    for name in ("stat", "lstat", "open"):
+        monkeypatch.setattr(os, name, recording(getattr(os, name)))
+    return touched
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(r"\\attacker\share\fox.png", "//attacker/share/fox.png", r"\/attacker\share\fox.png"),
+        *("file:////attacker/share/fox.png", r"\\attacker", r"\\?\UNC\attacker\share\fox.png"),
+        *(r"\\.\pipe\fox.png", r"\\?\C:\fox.png", r"image://%5C%5Cattacker%5Cshare%5Cfox.png"),
+    ],
+)
+def test_on_windows_no_server_is_asked_because_a_name_says_so(
+    out: Path, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = InputFolders(out)
+    monkeypatch.setattr(sys, "platform", "win32")  # emulated: Windows logs on to any server that a path names
+    touched = touched_paths(monkeypatch)
+    assert folders.outside(given) is None
+    error = refused(lambda name: folders.read(name, parameter="images").picture.bytes, given)
+    assert "on a network share or a device" in error.message
+    assert [path for path in touched if "attacker" in path or "pipe" in path] == []
+
+
+def test_on_windows_a_share_may_be_allowed(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = InputFolders(out)
+    folders.allow(Path(r"\\NAS\Pictures\foxes"))
+    monkeypatch.setattr(sys, "platform", "win32")  # emulated
+    with pytest.raises(InvalidRequest) as caught:
+        folders.read(r"\\nas\pictures\foxes\fox.png", parameter="images")
+    assert "network share" not in caught.value.message.partition("Allowed")[0]
+
+
+@pytest.mark.parametrize("name", ["NUL", "aux.png", "sub/COM1", "fox.png.", "fox.png ", "my fox:secret", "*"])
+def test_on_windows_names_that_mean_something_else_are_refused(
+    read: Callable[[object], bytes], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")  # emulated: it opens a device, a stream or another file
+    assert "Windows" in refused(read, name).message

@@ -42,6 +42,7 @@ def test_the_defaults_are_the_plans() -> None:
         "allowed_host": None,
         "token": None,
         "token_file": None,
+        "users_file": None,
         "config": None,
     }
 
@@ -81,6 +82,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "ALLOWED_HOST": "a.example.com, b.example.com",
         "TOKEN": "open",
         "TOKEN_FILE": str(key),
+        "USERS_FILE": __file__,
         "CONFIG": str(file),
     }
     for name, value in environment.items():
@@ -117,6 +119,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "allowed_host": ("a.example.com", "b.example.com"),
         "token": SecretStr("open"),
         "token_file": key,
+        "users_file": Path(__file__),
         "config": file,
     }
 

@@ -101,3 +101,12 @@ def test_on_windows_a_folder_that_cannot_exist_ends_the_start_and_a_missing_driv
     with caplog.at_level(logging.WARNING):
         check_output_folder(Settings.from_arguments(output_dir=Path("Q:/images")))
     assert "is not there, so images cannot be saved in Q:" in caplog.text
+
+
+def test_on_a_mac_a_missing_drive_is_warned_of_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")  # emulated
+    with caplog.at_level(logging.WARNING):
+        check_output_folder(Settings.from_arguments(output_dir=Path("/Volumes/Foxes/pics")))
+    assert "The drive /Volumes/Foxes is not there" in caplog.text

@@ -17,8 +17,8 @@ names of this package:
 - Get them: `GeneratedImage` with its `Picture`, `Receipt` and `ResolvedRequest`.
 - Run batches of `Prompts`: `ImageBatch`, whose outcomes are `Done` or `Failed`; `BatchForecast`, `Progress`,
   `Eta`, `Event`; `BatchSummary` and `FoundBatch` for batches in the journal.
-- Find images in the output folder: `Page`, `Record`, `Query`. Read the parameters in any image file:
-  `recall`, `RecalledRequest`.
+- Find images in the output folder: `Page`, `Record`, `Query`. Rank those of a batch: `Score`,
+  `RankedImage`. Read the parameters in any image file: `recall`, `RecalledRequest`.
 - Show images: `ImageGrid`, `ImageSource`, `Axis`, `PreviewFormat`.
 - Know the server and its model: `Health`, `ServerReport`, `ServedModel`, `Profile`, `Registry`, `Gpu`,
   `GpuReport`, `Estimate`. Use another kind of server: `Backend`.
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.events import Event, EventKind, EventStream
     from vllm_image_core.batches.forecast import BatchForecast
     from vllm_image_core.batches.handle import ImageBatch
+    from vllm_image_core.batches.limits import Limits
+    from vllm_image_core.batches.ranking import RankedImage, Ranking, Score
     from vllm_image_core.batches.results import Results
     from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
     from vllm_image_core.batches.worker_pool import Done, Failed, Progress
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
         IndexUnavailable,
         InvalidRequest,
         JournalUnavailable,
+        LimitReached,
         MissingPackage,
         NotEnoughSpace,
         NotRecalled,
@@ -135,6 +138,8 @@ __all__ = [
     "InvalidRequest",
     "ItemReport",
     "JournalUnavailable",
+    "LimitReached",
+    "Limits",
     "Match",
     "Metadata",
     "MissingPackage",
@@ -151,6 +156,8 @@ __all__ = [
     "Prompts",
     "Quality",
     "Query",
+    "RankedImage",
+    "Ranking",
     "RecalledInput",
     "RecalledRequest",
     "Receipt",
@@ -163,6 +170,7 @@ __all__ = [
     "ResolvedEdit",
     "ResolvedRequest",
     "Results",
+    "Score",
     "ServedModel",
     "ServerReport",
     "ServerStatus",
@@ -183,6 +191,8 @@ _NAMES: Final = {
     "batches.events": ("Event", "EventKind", "EventStream"),
     "batches.handle": ("ImageBatch",),
     "batches.forecast": ("BatchForecast",),
+    "batches.limits": ("Limits",),
+    "batches.ranking": ("RankedImage", "Ranking", "Score"),
     "batches.results": ("Results",),
     "batches.summary": ("BatchState", "BatchSummary", "FoundBatch", "ItemReport"),
     "batches.worker_pool": ("Done", "Failed", "Progress", "RequestState"),

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Final
 
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.journal import Journal
+from vllm_image_core.batches.ranking import Ranking, Score, ranking
 from vllm_image_core.batches.summary import BatchList, BatchSummary, FoundBatch
 from vllm_image_core.checks import check_integer
 from vllm_image_core.display.card import Card
@@ -17,11 +18,15 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging.contact_sheet import MAX_PICTURES
 from vllm_image_core.provenance.recall import RecalledRequest, recall
 from vllm_image_core.requests.generated_image import GeneratedImage
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.limits import draw_seed
+from vllm_image_core.requests.sweep import MOST_IMAGES
 from vllm_image_core.storage.edit_inputs import find_inputs
 from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
-from vllm_image_core.storage.query import Query
+from vllm_image_core.storage.query import MAX_LIMIT, Query
 from vllm_image_core.storage.record import Record
+from vllm_image_core.storage.search import requests_like
 from vllm_image_core.storage.verdicts import BIN, Verdict, Verdicts
 from vllm_image_core.studio_views import ImageGrid, StudioViews
 from vllm_image_core.text import brief, folder_text
@@ -59,6 +64,7 @@ class ImageFolder(StudioViews):
         )
         self._journal = Journal(self._library.root)
         self._verdicts = Verdicts(self._library.root)
+        self._draw_seed = draw_seed
 
     def _card(self) -> Card:
         return Card(title="Image folder", facts={"folder": folder_text(self.output_dir)})
@@ -82,6 +88,7 @@ class ImageFolder(StudioViews):
         tag: str | None = None,
         kept: bool = False,
         stars: int | None = None,
+        rejected: bool = False,
         limit: int = 50,
         offset: int = 0,
         on_progress: Callable[[int, int], object] | None = None,
@@ -99,8 +106,9 @@ class ImageFolder(StudioViews):
             until: Generated before this time.
             batch: A batch's id.
             tag: The exact tag.
-            kept: Only images that were kept; see ``rate``. Rejected images are never found.
+            kept: Only images that were kept; see ``rate``.
             stars: Only images with at least so many stars, 1 to 5.
+            rejected: The rejected images, which are in the bin, instead of the others.
             limit: Maximum number of images, 1 to 1,000.
             offset: Number of newest images to skip; the previous page's ``next_offset``.
             on_progress: Called with the number of files that have been read and the number of all, while a
@@ -111,7 +119,6 @@ class ImageFolder(StudioViews):
             IndexUnavailable: The folder's index cannot be read or written.
             VerdictsUnavailable: The folder's file of verdicts cannot be read.
         """
-        names = await asyncio.to_thread(self._rated_names, kept=kept, stars=stars)
         query = Query(
             text=text,
             model=model,
@@ -122,13 +129,14 @@ class ImageFolder(StudioViews):
             until=until,
             batch=batch,
             tag=tag,
-            names=names,
             limit=limit,
             offset=offset,
         )
         loop = asyncio.get_running_loop()
         report = on_progress and functools.partial(loop.call_soon_threadsafe, on_progress)
-        return await asyncio.to_thread(self._library.find, query, on_progress=report)
+        return await asyncio.to_thread(
+            self._library.find, query, kept=kept, stars=stars, rejected=rejected, on_progress=report
+        )
 
     async def rate(
         self,
@@ -137,8 +145,9 @@ class ImageFolder(StudioViews):
         indexes: Sequence[int] = (),
         verdict: Verdict | None = None,
         stars: int | None = None,
+        tag: str | None = None,
     ) -> tuple[Path, ...]:
-        """Keep, reject or rate images, and return where their files are afterwards.
+        """Keep, reject, rate or tag images, and return where their files are afterwards.
 
         A rejected image is moved into the folder "rejected" in ``output_dir``, and "clear" or "keep" moves it
         back. Nothing is deleted, and a resumed batch does not generate a rejected image again.
@@ -147,7 +156,8 @@ class ImageFolder(StudioViews):
             images: Images of this folder: generated or found ones, paths or file names; or a batch's id.
             indexes: With a batch's id, the positions of its images, from 0, as on its contact sheet.
             verdict: "keep", "reject", or "clear" to take back either.
-            stars: 1 to 5.
+            stars: 1 to 5, or 0 to remove the rating.
+            tag: The tag instead of the one they have, for ``find``; "" for none.
 
         Raises:
             InvalidRequest: An image is not in this folder, or a value is not valid; nothing was done.
@@ -162,15 +172,36 @@ class ImageFolder(StudioViews):
         else:
             files = [*images]
         names = [_name_in(self.output_dir, each) for each in files]
-        return await asyncio.to_thread(self._verdicts.decide, names, verdict=verdict, stars=stars)
+        return await asyncio.to_thread(self._verdicts.decide, names, verdict=verdict, stars=stars, tag=tag)
+
+    async def more_like(
+        self, images: Sequence[ImageFile] | None = None, *, count: int = 1
+    ) -> list[ImageRequest]:
+        """Return the requests of images with new seeds, for ``batch``: more images like those.
+
+        Args:
+            images: Images of this folder, at most 1,000; None for those that were kept.
+            count: How many requests for each, each with a seed of its own.
+
+        Raises:
+            InvalidRequest: There is no image whose file says how it was made.
+            IndexUnavailable: The folder's index cannot be read or written.
+        """
+        check_integer("count", count, 1, MOST_IMAGES, allowed=f"an integer from 1 to {MOST_IMAGES}")
+        names = None if images is None else frozenset(_name_in(self.output_dir, each) for each in images)
+        find = functools.partial(self._library.find, Query(names=names, limit=MAX_LIMIT), kept=names is None)
+        page = await asyncio.to_thread(find)
+        return await asyncio.to_thread(requests_like, page.pictures, count=count, draw_seed=self._draw_seed)
+
+    async def _rank(self, images: Mapping[int, GeneratedImage], *, score: Score, keep: int | None) -> Ranking:
+        """Rank the images of a batch, and keep so many of the best."""
+        ranked = await ranking(images, score)
+        if best := [each.image for each in ranked[: keep or 0]]:
+            await self.rate(best, verdict="keep")
+        return ranked
 
     async def keep_best(
-        self,
-        batch: ImageBatch,
-        score: Callable[[GeneratedImage], float],
-        *,
-        most: int,
-        reject_others: bool = False,
+        self, batch: ImageBatch, score: Score, *, most: int, reject_others: bool = False
     ) -> tuple[GeneratedImage, ...]:
         """Keep the images of a batch with the highest scores, and return them, the best first.
 
@@ -178,21 +209,19 @@ class ImageFolder(StudioViews):
 
         Args:
             batch: The batch.
-            score: Called with each image in a thread, one after another; a higher number is better.
+            score: Called with each image, one after another, in a thread unless it is async; a higher number
+                is better.
             most: How many to keep.
             reject_others: Whether to reject the others; see ``rate``.
+
+        Raises:
+            InvalidRequest: A score is not a number.
         """
         await batch.wait()
-        images = await asyncio.to_thread(lambda: [*batch.images.values()])
-        scores = await asyncio.to_thread(lambda: [score(image) for image in images])
-        order = sorted(range(len(images)), key=lambda place: -scores[place])
-        ranked = [images[place] for place in order]
-        best, others = ranked[:most], ranked[most:]
-        if best:
-            await self.rate(best, verdict="keep")
-        if others and reject_others:
-            await self.rate(others, verdict="reject")
-        return tuple(best)
+        ranked = [each.image for each in await self._rank(batch.images, score=score, keep=most)]
+        if reject_others and ranked[most:]:
+            await self.rate(ranked[most:], verdict="reject")
+        return tuple(ranked[:most])
 
     async def recall(self, file: Path | str | bytes) -> RecalledRequest:
         """Read the parameters in an image file; ``make(recalled.request)`` generates the image again.
@@ -241,14 +270,6 @@ class ImageFolder(StudioViews):
         found = await self.find_batch(batch.id, limit=MAX_PICTURES + 1)
         return await self._draw_grid(found, [*batch.requests], longest_side=longest_side, max_bytes=max_bytes)
 
-    def _rated_names(self, *, kept: bool, stars: int | None) -> frozenset[str] | None:
-        if not kept and stars is None:
-            return None
-        if stars is None:
-            return self._verdicts.kept_names()
-        rated = self._verdicts.rated(stars)
-        return rated & self._verdicts.kept_names() if kept else rated
-
 
 def folder_path(parameter: str, given: Path | str) -> Path:
     """Return a folder with ~ replaced by the home folder."""
@@ -268,8 +289,8 @@ def folder_path(parameter: str, given: Path | str) -> Path:
 def _name_in(folder: Path, image: ImageFile) -> str:
     """Return the name of an image's file in a folder or in its bin; a full path for any other."""
     path = Path(image.path if isinstance(image, (GeneratedImage, Record)) else image)
-    there = path.parent in (folder, folder / BIN, Path())
-    return path.name if there else str(path)
+    inside = next((each for each in (folder / BIN, folder) if path.is_relative_to(each)), None)
+    return path.relative_to(inside).as_posix() if inside else path.as_posix()
 
 
 def _recall(file: Path | str | bytes, folder: Path) -> RecalledRequest:

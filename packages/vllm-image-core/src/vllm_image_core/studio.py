@@ -15,13 +15,16 @@ from typing import Literal, Self, TypedDict, Unpack, cast
 from pydantic import SecretStr
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_core import checks
 from vllm_image_core.batch_file.frame_rows import DataFrame
 from vllm_image_core.batch_file.request_rows import RequestRows, is_row_source
 from vllm_image_core.batches.batches import Batches
 from vllm_image_core.batches.concurrency import ConcurrencyChooser
 from vllm_image_core.batches.context import OUTAGE_SECONDS, BatchContext
 from vllm_image_core.batches.handle import ImageBatch
+from vllm_image_core.batches.limits import NO_LIMITS, Limits
 from vllm_image_core.batches.notebook_cell import explained
+from vllm_image_core.batches.ranking import Score
 from vllm_image_core.batches.summary import FoundBatch
 from vllm_image_core.display.card import Card
 from vllm_image_core.estimation.calibration import Calibration
@@ -29,6 +32,7 @@ from vllm_image_core.estimation.estimator import Estimate
 from vllm_image_core.estimation.gpu import Gpu, GpuReport
 from vllm_image_core.estimation.measurements import Measurements
 from vllm_image_core.estimation.service_times import ServiceTimes
+from vllm_image_core.estimation.work import Work
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.fleet.health import Health, examine
@@ -71,7 +75,8 @@ class Studio(ImageFolder):
 
     Args:
         server: The server's base URL, or any object with the methods of ``Backend``; or a list of them.
-            Several servers share the work so that it is done as soon as possible.
+            Several servers share the work so that it is done as soon as possible. A ``Fleet`` is used as it
+            is; with ``Fleet.shared_by`` several studios use the same servers in fair order.
         output_dir: Folder for the images; created when the first one is saved. ~ is your home folder.
         spill_dir: Folder for finished images that ``output_dir`` cannot take; None creates a private folder
             under the system's temporary folder when it is needed.
@@ -81,7 +86,7 @@ class Studio(ImageFolder):
         check_space: Whether to check the free disk space before sending a request.
         api_key: Key of a server that was started with one; only used with a URL, as the next four are.
         headers: Headers of every request, for a gateway in front of the server; their values are never shown.
-        verify: How certificates are checked: True trusts the system's CAs, a path only those in a PEM file,
+        verify: How certificates are checked: True trusts the public CAs, a path only those in a PEM file,
             an SSLContext whatever you set up, False anything.
         proxy: A proxy for the servers, whatever their address; False for none, None for the environment's.
         model: The model to use, by its name or Hugging Face id, if the server lists several, as gateways do;
@@ -96,6 +101,7 @@ class Studio(ImageFolder):
         draw_seed: Returns the seed for a request without one, 0 to 4294967295.
         timer: Returns seconds on a clock that never goes back.
         outage_timeout: Seconds that a batch waits for an unavailable server or folder before it stops.
+        limits: How many images may be requested in batches, and how much may be in progress at once.
 
     Use it as ``async with Studio(url) as studio``, or call ``aclose()`` at the end.
 
@@ -127,6 +133,7 @@ class Studio(ImageFolder):
         draw_seed: Callable[[], int] = draw_seed,
         timer: Callable[[], float] = time.perf_counter,
         outage_timeout: float = OUTAGE_SECONDS,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         # No frame and no attribute shows a secret from here on: error reporters write their reprs.
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
@@ -155,15 +162,20 @@ class Studio(ImageFolder):
         profiles = registry or Registry.builtin()
         profiles = profiles.assuming_edits() if assume_edits else profiles
         speeds = ServiceTimes(Calibration(Measurements(self._library.root), group_seconds=GROUP_SECONDS))
-        self._backend = Fleet(
-            [self._connect(each, max_retries=retries) for each in servers],
-            learned=speeds.seconds_per_cost,
-            choose=lambda models: choose_model(models, profiles, model),
+        self._backend = (
+            server
+            if isinstance(server, Fleet)
+            else Fleet(
+                [self._connect(each, max_retries=retries) for each in servers],
+                learned=speeds.seconds_per_cost,
+                choose=lambda models: choose_model(models, profiles, model),
+            )
         )
         self._loaded = LoadedModel(self._backend, profiles, speeds, draw_seed=draw_seed, wanted=model)
         self._generator = Generator(
             self._backend, self._library, self._loaded, speeds, now=now, timer=timer, metadata=metadata
         )
+        self._speeds = speeds
         self._forecast = Forecast(
             self._loaded, self._backend, speeds, profiles, gpu=gpu or Gpu(), max_concurrent=max_concurrent
         )
@@ -178,6 +190,7 @@ class Studio(ImageFolder):
                 timer=timer,
                 speeds=self._forecast.speeds,
                 outage_seconds=outage_timeout,
+                limits=limits,
             ),
             concurrency=ConcurrencyChooser(
                 self._forecast.choose_concurrency, is_set=max_concurrent is not None
@@ -347,6 +360,8 @@ class Studio(ImageFolder):
         max_concurrent: int | None = None,
         fresh: bool = False,
         recorded_first: bool = False,
+        score: Score | None = None,
+        keep: int | None = None,
         **values: Unpack[RequestValues],
     ) -> ImageBatch:
         """Create a batch of images; it starts when you await, enter or read it. See ``ImageBatch``.
@@ -369,12 +384,17 @@ class Studio(ImageFolder):
                 GPU's memory allows.
             fresh: Generate every image; otherwise requests with a seed return an image that already exists.
             recorded_first: Whether to record an iterator to its end before the first request is sent.
+            score: Called with each image when the batch is over; a higher number is better. It may be async;
+                otherwise it runs in a thread. ``ImageBatch.ranking`` has the images, the best first.
+            keep: How many of the best images to keep; see ``rate``.
             values: For every prompt that does not set it itself.
 
         Raises:
             InvalidRequest: A prompt of a list or the sweep cannot be used, or one prompt has more than 1,000
                 images.
         """
+        if keep is not None and score is None:
+            raise checks.invalid_value("keep", keep, "needs a score", "keep together with score")
         variations = Variations(count=count, sweep=sweep, zip=zip, wildcards=wildcards)
         expansion = self.expansion(variations, ImageRequest(prompt="", **values))
         if is_row_source(requests) and seeds is None:
@@ -386,6 +406,7 @@ class Studio(ImageFolder):
             max_concurrent=max_concurrent,
             fresh=fresh,
             recorded_first=recorded_first,
+            rank=None if score is None else functools.partial(self._rank, score=score, keep=keep),
         )
 
     @with_named_parameters()
@@ -479,6 +500,18 @@ class Studio(ImageFolder):
     async def health(self) -> Health:
         """Check whether the server can generate images; an unreachable server is a result, not an error."""
         return await examine(self._backend, timer=self._timer)
+
+    async def gpu_seconds(self, image: GeneratedImage) -> float:
+        """Estimate for how many seconds an image kept a GPU busy: 0 if it existed already.
+
+        Raises:
+            OmniError: The server does not say which model it serves.
+        """
+        if image.reused:
+            return 0.0
+        profile = (await self._loaded.cached()).profile
+        work = Work.of(image.request, profile)
+        return self._speeds.best(profile, work.task).seconds(work)
 
     async def requests_of_others(self) -> int | None:
         """Count the servers' requests that are not from this studio; None if the servers do not report it."""

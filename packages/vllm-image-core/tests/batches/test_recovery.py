@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -194,6 +195,7 @@ async def test_a_journal_whose_pages_are_exchanged_is_noticed_before_a_batch_goe
     assert len(batch_server.sent) == len(set(batch_server.sent)) == 30
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows replaces no open file")
 async def test_a_batch_at_work_goes_on_with_the_journal_that_another_process_has_repaired(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:

@@ -9,10 +9,11 @@ import errno
 import os
 import re
 import stat
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import BinaryIO, Final
 from urllib.parse import unquote
 
@@ -21,12 +22,15 @@ from vllm_image_core.file_url import path_in_url
 from vllm_image_core.requests.data_url import is_data_url
 from vllm_image_core.requests.input_picture import InputPicture, read_input, read_input_file
 from vllm_image_core.storage.filename import PICTURE_EXTENSIONS
+from vllm_image_core.storage.folder import is_link
+from vllm_image_core.storage.folder_paths import name_fault
 from vllm_image_core.text import LONGEST_PATH, brief, one_line
 
 _OURS: Final = "image://"
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")
 """A scheme has two letters or more; one is a drive of Windows."""
 
+_SHARE: Final = re.compile(r"[/\\]{2}")
 _DATA: Final = re.compile(r"\s*(?:iVBORw0KGgo|/9j/|UklGR)[A-Za-z0-9+/\s]{48,}={0,2}\s*\Z")
 """The base64 of a PNG, JPEG or WebP, without what makes it a data: URL."""
 _FILE: Final = re.compile(r"file:", re.IGNORECASE)
@@ -165,6 +169,8 @@ class InputFolders:
                 parameter,
                 "it is a URL, and URLs are not fetched, as they could point into private networks",
             )
+        if fault := self._fault_on_windows(name):
+            raise self._refusal(given, parameter, fault)
         if len(name) > LONGEST_PATH:
             reason = "it is too long for a path (image data is not accepted, only files)"
             raise self._refusal(one_line(given, limit=_SHOWN_OF_DATA), parameter, reason)
@@ -176,6 +182,23 @@ class InputFolders:
         if given.startswith(_OURS) and len(path.parts) != 1:
             raise self._refusal(given, parameter, "it is not the id of an image")
         return path
+
+    def _fault_on_windows(self, name: str) -> str | None:
+        """Say why a path is not looked at on Windows, which logs on to any server that a path names.
+
+        So a name that an assistant read somewhere could send the user's password hash to a stranger.
+        """
+        if sys.platform != "win32":
+            return None
+        path = PureWindowsPath(name)
+        if _SHARE.match(name):
+            drives = {PureWindowsPath(str(folder)).drive.casefold() for folder in self._folders}
+            if not path.drive or path.drive.casefold() not in drives:
+                return "it is on a network share or a device, outside the folders that may be read"
+        parts = path.parts[1:] if path.anchor else path.parts
+        return next(
+            (f"the name '{one_line(part)}' {why}" for part in parts if (why := name_fault(part))), None
+        )
 
     def _path_of_address(self, address: str, parameter: str) -> str:
         try:
@@ -283,7 +306,7 @@ def _look_up(folder: Path, parts: Sequence[str]) -> int:
     """Open a path on systems without relative opens (Windows), and check it before and after."""
     path = folder.joinpath(*parts)
     before = path.lstat()
-    if path.resolve(strict=True) != folder.resolve(strict=True).joinpath(*parts):
+    if is_link(path) or path.resolve(strict=True) != folder.resolve(strict=True).joinpath(*parts):
         raise _NotAllowed("a symbolic link is on the way, and links are not followed")
     descriptor = os.open(path, _READING)
     if not os.path.samestat(before, os.fstat(descriptor)):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from vllm_image_core.errors import CannotSave
+from vllm_image_core.storage.folder_paths import check_folder_path
 from vllm_image_core.storage.store import Store
-from vllm_image_core.storage.windows_paths import check_folder_path
 from vllm_image_core.text import LONGEST_PATH, one_line
 
 from vllm_image_mcp.known_folders import pictures_folder

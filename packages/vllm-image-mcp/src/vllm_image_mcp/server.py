@@ -2,16 +2,15 @@
 
 import asyncio
 import gc
-import importlib
 import logging
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from mcp.server import MCPServer
@@ -36,13 +35,16 @@ from vllm_image_mcp.resources.resources import ResourceServer, add_resources
 from vllm_image_mcp.resources.subscriptions import Subscriptions
 from vllm_image_mcp.results.tool_reply import with_notes
 from vllm_image_mcp.settings import Settings
-from vllm_image_mcp.shutdown import DRAIN_SECONDS, Shutdown, handle_signals
+from vllm_image_mcp.shutdown import Shutdown, handle_signals
 from vllm_image_mcp.startup import check_output_folder, check_profiles, start_logging
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.arguments import Signature, fit
 from vllm_image_mcp.tools.registration import TOOLS
 from vllm_image_mcp.tools.schemas import short_input, short_output
 from vllm_image_mcp.transport.stdio import StdioHost, host_on_stdio
+
+if TYPE_CHECKING:
+    from vllm_image_mcp.telemetry.observer import Observer
 
 _AT_THE_END_SECONDS = 1.5
 """How long images in progress may take once the host is gone; hosts kill a server after 2 s."""
@@ -51,7 +53,7 @@ _logger = logging.getLogger(__name__)
 
 _INSTRUCTIONS = """\
 Generates images on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one image,
-batch_generate for up to 20, edit_image to change one. Omit settings you do not care about: the model's own
+batch_generate for several, edit_image to change one. Omit settings you do not care about: the model's own
 defaults apply. get_model_info shows what the model can do and how to write prompts for it; server_health
 shows why nothing works. Long work returns status "running": call get_batch to keep waiting; list_batches
 finds it again. To repeat a result, use its seed and parameters; find_images returns those of earlier images.
@@ -60,6 +62,9 @@ Describe an image only if you can see it: some hosts show it to you one turn lat
 
 class ImageServer(PromptServer, ResourceServer):
     """An MCP server that reports expected errors to the model as text, with the next step."""
+
+    observer: "Observer | None" = None
+    """Measures the calls; None if nothing is measured."""
 
     loading: Preloader | None = None
     """The imports for the first call, while they are in progress; None afterwards."""
@@ -88,6 +93,16 @@ class ImageServer(PromptServer, ResourceServer):
         signatures = await self._all_signatures()
         if name not in signatures:
             raise ToolError(f"Unknown tool: {one_line(name)}. Use one of: {', '.join(signatures)}.")
+        with nullcontext() if self.observer is None else self.observer.call(name):
+            return await self._call(name, arguments, signatures, context)
+
+    async def _call(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        signatures: Mapping[str, Signature],
+        context: Context[State, Any] | None,
+    ) -> CallToolResult | InputRequiredResult:
         fitted = fit(name, arguments, signatures)
         known = list(signatures[name].parameters)
         try:
@@ -142,15 +157,21 @@ class ImageServer(PromptServer, ResourceServer):
         return self._signatures
 
 
-def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
+def build_server(
+    settings: Settings, *, wired: bool = False, observer: "Observer | None" = None
+) -> ImageServer:
     """Build the server with its tools, resources and prompts; it connects and writes nothing yet.
 
-    It is wired if it will serve a host over a pipe rather than a client in this process.
+    It is wired if it will serve a host over a pipe rather than a client in this process. An observer measures
+    its calls and images.
     """
-    return _server_of(State(settings, wired=wired))
+    state = State(settings, wired=wired)
+    state.observer = observer
+    return _server_of(state)
 
 
-def _server_of(state: State) -> ImageServer:
+def _server_of(state: State, tools: Sequence[RegisteredTool] = ()) -> ImageServer:
+    """Build the server of a state; the servers of several users can share their tools."""
     settings, subscriptions = state.settings, Subscriptions()
     state.listener = subscriptions.notify
     server = ImageServer(
@@ -162,13 +183,18 @@ def _server_of(state: State) -> ImageServer:
         log_level=settings.log_level,
         extensions=[gallery()],
         subscriptions=subscriptions.bus,
-        tools=[_tool(*tool, settings) for tool in TOOLS],
+        tools=[*(tools or _tools(settings))],
     )
+    server.observer = state.observer
     server.add_subscriptions(subscriptions)
     add_resources(server, state)
     add_prompts(server, state)
     add_completions(server, state)
     return server
+
+
+def _tools(settings: Settings) -> Sequence[RegisteredTool]:
+    return [_tool(*tool, settings) for tool in TOOLS]
 
 
 class _TakenAsFitted(FuncMetadata):
@@ -210,53 +236,12 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def serve(settings: Settings) -> None:
     """Serve MCP over the transport of the settings until the host or a signal ends it."""
     if settings.transport == "http":
-        serve_http(settings)
+        from vllm_image_mcp.transport.http_server import serve_http  # noqa: PLC0415 - stdio needs no HTTP server
+
+        tools = _tools(settings)
+        serve_http(settings, lambda state: _server_of(state, tools))
     else:
         serve_stdio(settings)
-
-
-def serve_http(settings: Settings) -> None:
-    """Serve MCP over Streamable HTTP until a signal arrives; images in progress then have ten seconds.
-
-    Raises:
-        click.UsageError: The address would be open to others without protection.
-    """
-    import uvicorn  # noqa: PLC0415 - stdio needs no HTTP server
-
-    from vllm_image_mcp.transport.http import MCP_PATH, Binding, UnsafeBinding, http_app  # noqa: PLC0415 - likewise
-
-    try:
-        binding = Binding(
-            host=settings.host,
-            port=settings.port,
-            allowed_hosts=settings.allowed_host or (),
-            token=settings.bearer_token,
-        )
-    except UnsafeBinding as error:
-        raise click.UsageError(f"{error}.") from error
-    state = State(settings, wired=True)
-    server = _server_of(state)
-    server.drain_limit_seconds = DRAIN_SECONDS
-    for module in modules_needed(demo=settings.demo):
-        importlib.import_module(module)
-    config = uvicorn.Config(
-        http_app(server, binding),
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ws="none",
-        http="h11",  # httptools keeps spaces after a header's value, which HTTP says to ignore
-        timeout_graceful_shutdown=1,
-    )
-    listener = config.bind_socket()
-    listener.listen(config.backlog)  # from now on, clients can connect
-    host, port = listener.getsockname()[:2]
-    at = f"[{host}]" if ":" in host else host
-    sys.stderr.write(f"Serving MCP at http://{at}:{port}{MCP_PATH}. Press Ctrl-C to stop.\n")
-    uvicorn.Server(config).run(sockets=[listener])
 
 
 def serve_stdio(settings: Settings) -> None:

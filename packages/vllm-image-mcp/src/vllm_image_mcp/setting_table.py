@@ -122,7 +122,7 @@ class SettingTable:
     """In the environment, one on each line."""
     ca_file: Annotated[
         Path | None,
-        Setting("CA certificates (PEM) to trust instead of the system's.", "FILE", clean_file),
+        Setting("CA certificates (PEM) to trust instead of the public ones.", "FILE", clean_file),
     ] = None
     proxy: Annotated[
         Any,
@@ -238,6 +238,16 @@ class SettingTable:
         Path | None,
         Setting("File with the bearer token, instead of --token.", "FILE", clean_key_file, mcp_only=True),
     ] = None
+    users_file: Annotated[
+        Path | None,
+        Setting(
+            "TOML file of several users, each with a token, a folder and limits of their own.",
+            "FILE",
+            clean_file,
+            mcp_only=True,
+        ),
+    ] = None
+    """Instead of a single token; each user's folder is below ``users`` in the output folder."""
     config: Annotated[
         Path | None,
         Setting("Settings file in TOML, instead of the one in your home folder.", "FILE", clean_path),

@@ -41,10 +41,10 @@ def check_profiles(settings: Settings) -> None:
 
 
 def check_output_folder(settings: Settings) -> None:
-    """Report at startup, on Windows, an output folder that cannot exist; only warn of a missing drive."""
-    if sys.platform != "win32" or "output_dir" not in settings.model_fields_set:
+    """Report at startup an output folder that cannot exist on this system; only warn of a missing drive."""
+    if sys.platform not in {"win32", "darwin"} or "output_dir" not in settings.model_fields_set:
         return
-    from vllm_image_core.storage.windows_paths import (  # noqa: PLC0415 - not needed elsewhere
+    from vllm_image_core.storage.folder_paths import (  # noqa: PLC0415 - not needed elsewhere
         check_drive,
         check_folder_path,
     )

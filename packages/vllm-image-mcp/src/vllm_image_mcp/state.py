@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vllm_image_core.batches.events import Event
+    from vllm_image_core.batches.limits import Limits
+    from vllm_image_core.fleet.fleet import Fleet
     from vllm_image_core.models.registry import Registry
     from vllm_image_core.requests.style_folder import Styles
     from vllm_image_core.studio import Studio
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from vllm_image_mcp.jobs.batch_tracker import BatchTracker
     from vllm_image_mcp.output_folder import OutputFolder
     from vllm_image_mcp.settings import Settings
+    from vllm_image_mcp.telemetry.observer import Observer
 
 _SIMULATED = "Demo mode: images are simulated; a program draws them, not a model."
 
@@ -35,12 +38,17 @@ class State:
             never replaced.
         in_background: Whether it was started without a terminal, as hosts do. Its working folder means
             nothing then, so images go to the user's Pictures folder unless another one is named.
+        fleet: The servers, if this is the state of one of several users; None to connect to them.
+        registry: The model profiles, if they are read already.
+        limits: How much may be requested; None for no limits.
 
     Attributes:
         listener: Called with a batch's id and each of its events; None if nothing listens.
+        observer: Measures calls and images; None if nothing is measured.
     """
 
     listener: Callable[[str, Event], None] | None = None
+    observer: Observer | None = None
 
     def __init__(
         self,
@@ -49,8 +57,14 @@ class State:
         wired: bool = False,
         at_shell: bool = False,
         in_background: bool = False,
+        fleet: Fleet | None = None,
+        registry: Registry | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.settings = settings
+        self._fleet = fleet
+        self._registry = registry
+        self._limits = limits
         self._in_background = in_background
         self.is_remote = wired
         self._at_shell = at_shell
@@ -73,6 +87,8 @@ class State:
         """The model profiles: the user's own, which may be a BadProfile, then the built-in ones."""
         from vllm_image_core.models.registry import Registry  # noqa: PLC0415 - not needed at startup
 
+        if self._registry is not None:
+            return self._registry
         builtin = Registry.builtin()
         return builtin if self.settings.profiles is None else builtin.with_profiles(self.settings.profiles)
 
@@ -95,7 +111,9 @@ class State:
         """The one studio of this process."""
         from vllm_image_mcp.studio_factory import create_studio  # noqa: PLC0415 - not needed at startup
 
-        return create_studio(self.settings, self.folder.path, self.registry)
+        return create_studio(
+            self.settings, self.folder.path, self.registry, fleet=self._fleet, limits=self._limits
+        )
 
     @cached_property
     def tracker(self) -> BatchTracker:
@@ -103,7 +121,11 @@ class State:
         from vllm_image_mcp.jobs.batch_tracker import BatchTracker  # noqa: PLC0415 - not needed at startup
 
         return BatchTracker(
-            self.studio, notes=self.notes, drain_seconds=self.settings.timeout, listener=self.listener
+            self.studio,
+            notes=self.notes,
+            drain_seconds=self.settings.timeout,
+            listener=self.listener,
+            observer=self.observer,
         )
 
     @cached_property
@@ -121,6 +143,14 @@ class State:
     def server_url(self) -> str:
         """The server's base URL, even if no studio exists yet."""
         return self.studio.server_url if "studio" in self.__dict__ else self.settings.vllm_url
+
+    @property
+    def asks_for_folders(self) -> bool:
+        """Whether a caller may allow that images are read from further folders of this machine.
+
+        Over HTTP that would let everybody with a token read this machine's disk.
+        """
+        return self.settings.transport == "stdio"
 
     @property
     def notes(self) -> tuple[str, ...]:

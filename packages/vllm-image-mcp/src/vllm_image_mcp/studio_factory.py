@@ -4,8 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from vllm_image_core.batches.limits import NO_LIMITS, Limits
 from vllm_image_core.estimation.gpu import Gpu
+from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.models.registry import Registry
+from vllm_image_core.models.served import choose_model
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.studio import Studio
 from vllm_omni_client import AsyncOmniClient
@@ -22,15 +25,25 @@ _METADATA: Final = {
 
 _QUESTION_SECONDS: Final = 10.0
 _CONNECT_SECONDS: Final = 4.0
+_RETRIES: Final = 2
+"""Retries on the only server; several take over from each other instead."""
 
 
-def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studio:
-    """Create the studio of this process, which saves images in a folder."""
+def create_studio(
+    settings: Settings,
+    folder: Path,
+    registry: Registry,
+    *,
+    fleet: Fleet | None = None,
+    limits: Limits | None = None,
+) -> Studio:
+    """Create a studio that saves images in a folder, on servers of its own or on a fleet that exists."""
+    limits = limits or NO_LIMITS
     if settings.demo:
-        return _demo(settings, folder, registry)
+        return _demo(settings, folder, registry, fleet, limits)
     [first, *others] = settings.vllm_urls
     return Studio(
-        [first, *others] if others else first,
+        fleet or ([first, *others] if others else first),
         output_dir=folder,
         styles_dir=settings.styles_folder,
         api_key=settings.key,
@@ -44,6 +57,30 @@ def create_studio(settings: Settings, folder: Path, registry: Registry) -> Studi
         gpu=gpu_of(settings),
         registry=registry,
         metadata=_METADATA[settings.metadata],
+        limits=limits,
+    )
+
+
+def create_fleet(settings: Settings, registry: Registry) -> Fleet:
+    """Create the fleet that the studios of several users share."""
+    urls = settings.vllm_urls
+    return Fleet(
+        [_simulated(settings)]
+        if settings.demo
+        else [
+            AsyncOmniClient(
+                url,
+                api_key=settings.key,
+                headers=dict(settings.header or ()),
+                verify=settings.ca_file or True,
+                proxy=settings.chosen_proxy,
+                timeout=settings.timeout,
+                max_retries=_RETRIES if len(urls) == 1 else 0,
+            )
+            for url in urls
+        ],
+        ceiling=settings.max_concurrent,
+        choose=lambda models: choose_model(models, registry, settings.model),
     )
 
 
@@ -76,12 +113,19 @@ def create_diagnostic_client(settings: Settings, url: str, *, with_secrets: bool
     )
 
 
-def _demo(settings: Settings, folder: Path, registry: Registry) -> Studio:
+def _simulated(settings: Settings) -> AsyncOmniClient:
     from vllm_omni_client.simulator import SimulatorSettings, create_app  # noqa: PLC0415 - only for the demo
 
-    simulator = SimulatorSettings()
+    return AsyncOmniClient.in_process(create_app(SimulatorSettings()), timeout=settings.timeout)
+
+
+def _demo(
+    settings: Settings, folder: Path, registry: Registry, fleet: Fleet | None, limits: Limits
+) -> Studio:
+    from vllm_omni_client.simulator import SimulatorSettings  # noqa: PLC0415 - likewise
+
     return Studio(
-        AsyncOmniClient.in_process(create_app(simulator), timeout=settings.timeout),
+        fleet or _simulated(settings),
         output_dir=folder,
         styles_dir=settings.styles_folder,
         max_concurrent=settings.max_concurrent,
@@ -89,7 +133,8 @@ def _demo(settings: Settings, folder: Path, registry: Registry) -> Studio:
         metadata=replace(_METADATA[settings.metadata], source="algorithmicMedia"),
         gpu=Gpu(
             name="Simulated GPU",
-            total_vram_gb=simulator.vram_gib,
+            total_vram_gb=SimulatorSettings().vram_gib,
             source="the simulator; there is no real GPU",
         ),
+        limits=limits,
     )

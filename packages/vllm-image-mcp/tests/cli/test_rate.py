@@ -28,3 +28,27 @@ def test_a_batch_needs_numbers_and_a_name_has_to_be_there(run_in: RunIn, finishe
     result = run_in("rate", "reject", finished_batch, "7")
     assert result.exit_code == 1
     assert "is not an image in" in result.stderr
+
+
+def test_images_are_found_by_verdict_stars_and_tag(run_in: RunIn, finished_batch: str) -> None:
+    assert run_in("rate", "keep", finished_batch, "1", "--stars", "4", "--tag", "hero").exit_code == 0
+    assert run_in("rate", "reject", finished_batch, "0").exit_code == 0
+    [kept] = run_in("find", "--kept", "--stars", "4", "--tag", "hero", "--json").stdout.splitlines()
+    assert (json.loads(kept)["stars"], json.loads(kept)["tag"], json.loads(kept)["kept"]) == (4, "hero", True)
+    [rejected] = run_in("find", "--rejected", "-q").stdout.splitlines()
+    assert Path(rejected).parent.name == "rejected"
+
+
+def test_the_settings_of_kept_images_are_rows_of_a_batch(
+    run_in: RunIn, finished_batch: str, tmp_path: Path
+) -> None:
+    assert run_in("find", "--kept", "--requests").exit_code == 1
+    [path] = run_in("rate", "keep", finished_batch, "1").stdout.splitlines()
+    [row] = run_in("find", "--kept", "--requests").stdout.splitlines()
+    before = json.loads(run_in("find", "--kept", "--json").stdout)
+    assert json.loads(row)["prompt"] == before["prompt"]
+    assert json.loads(row)["seed"] != before["seed"]
+    (tmp_path / "more.jsonl").write_text(row, encoding="utf-8")
+    more = run_in("batch", str(tmp_path / "more.jsonl"), "--json")
+    assert more.exit_code == 0, more.stderr
+    assert json.loads(more.stdout)["path"] != path

@@ -33,7 +33,7 @@ def tools() -> Mapping[str, Schema]:
         ("generate_image", "negativ_prompt", "Use negative_prompt"),
         ("generate_image", "imageSize", "Use width and height, or aspect_ratio"),
         ("generate_image", "num_images", "It generates one image; use batch_generate for several"),
-        ("generate_image", "init_image", "Only edit_image takes images"),
+        ("generate_image", "init_image", "Only edit_image, rate_images take images"),
         ("generate_image", "mask", "Only edit_image takes mask"),
         ("edit_image", "input_image", "Use images"),
         ("edit_image", "size", "Use width and height, or aspect_ratio; by default, that of the first image"),

@@ -97,12 +97,29 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "since": None,
         "until": None,
         "batch_id": None,
+        "verdict": None,
+        "stars": None,
+        "tag": None,
+        "new_seeds": None,
         "limit": 10,
         "offset": 0,
+    },
+    "rate_images": {
+        "images": None,
+        "batch_id": None,
+        "indexes": None,
+        "verdict": None,
+        "stars": None,
+        "tag": None,
     },
 }
 
 TYPES = {
+    "indexes": ["integer"],
+    "verdict": "string",
+    "stars": "integer",
+    "tag": "string",
+    "new_seeds": "boolean",
     "prompt": "string",
     "images": ["string"],
     "mask": "string",
@@ -161,6 +178,7 @@ ANNOTATIONS: dict[str, dict[str, bool]] = {
     "get_batch": {"readOnlyHint": False, "destructiveHint": False},
     "list_batches": {"readOnlyHint": True},
     "find_images": {"readOnlyHint": True},
+    "rate_images": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True},
 }
 
 # The plan's response formats: every key, and the type of its value. A float may be a whole number.

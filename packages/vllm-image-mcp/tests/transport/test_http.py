@@ -1,65 +1,20 @@
 """Streamable HTTP: both eras work, and only who may connect does."""
 
 import asyncio
-import json
-import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from http_process import DEADLINE_SECONDS, PING, HttpServer
 from mcp import Client
-from pydantic import SecretStr
 from vllm_image_mcp.transport.http import Binding, UnsafeBinding
 
-DEADLINE_SECONDS = 60.0
-PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
-Start = Callable[..., "HttpServer"]
-
-
-class HttpServer:
-    """A server over HTTP in a process of its own."""
-
-    def __init__(self, *options: str, folder: Path, env: Mapping[str, str] | None = None) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_IMAGE_")}
-        command = [sys.executable, "-m", "vllm_image_mcp", "serve", "--transport", "http", "--port", "0"]
-        self.process = subprocess.Popen(
-            [*command, "--demo", "--output-dir", str(folder), *options],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**clean, **(env or {})},
-        )
-        assert self.process.stderr
-        timer = threading.Timer(DEADLINE_SECONDS, self.process.kill)
-        timer.start()
-        self.first_line = self.process.stderr.readline()
-        timer.cancel()
-        assert "Serving MCP at http://" in self.first_line, self.first_line + self.process.stderr.read()
-        self.url = self.first_line.split()[3].rstrip(".")
-        self.port = int(self.url.rpartition(":")[2].partition("/")[0])
-
-    def ask(
-        self, method: str = "POST", path: str = "/mcp", body: object = PING, **headers: str
-    ) -> tuple[int, bytes]:
-        """Send a request, and return the status and the body of the answer."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_SECONDS)
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        usual = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
-        connection.request(method, path, json.dumps(body), {**usual, **given})
-        answer = connection.getresponse()
-        status, content = answer.status, answer.read()
-        connection.close()
-        return status, content
-
-    def stop(self) -> int:
-        """Ask it to stop, and return its status."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(DEADLINE_SECONDS)
+Start = Callable[..., HttpServer]
 
 
 @pytest.fixture
@@ -251,7 +206,7 @@ def test_no_address_is_open_to_others_without_a_token(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_at_every_address_the_names_have_to_be_given(host: str) -> None:
     with pytest.raises(UnsafeBinding, match="--allowed-host"):
-        Binding(host=host, port=1, token=SecretStr("x"))
+        Binding(host=host, port=1, needs_token=True)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "localhost", "::1"])

@@ -37,6 +37,7 @@ TOOLS = [
     "get_batch",
     "list_batches",
     "find_images",
+    "rate_images",
 ]
 SMALL = {"width": 64, "height": 64}
 INITIALIZE = (

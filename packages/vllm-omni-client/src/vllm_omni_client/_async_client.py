@@ -65,7 +65,7 @@ class AsyncOmniClient(BaseClient):
         api_key: The server's `--api-key`, if it has one.
         headers: Headers of every request, for a gateway in front of the server. Like the key, their values
             appear in no log, error or repr.
-        verify: How the server's certificate is checked: True trusts the system's CAs, a path only those in a
+        verify: How the server's certificate is checked: True trusts the public CAs, a path only those in a
             PEM file, an SSLContext whatever you set up (such as client certificates), False anything.
         proxy: A proxy for this server, whatever its address; False for none. None uses the environment's.
         timeout: Total deadline of a generation in seconds, including retries and the waits between them.

@@ -43,6 +43,14 @@ def test_localhost_is_ipv4_first_and_ipv6_if_nothing_listens_there(listening: st
     assert set(listeners.hosts) == {"localhost:6655"}
 
 
+def test_the_address_that_answered_last_comes_first() -> None:
+    listeners = Listeners("::1")
+    with httpx.Client(transport=LoopbackTransport(listeners)) as client:
+        for _ in range(3):
+            client.get("http://localhost:6655/x")
+    assert listeners.tried == ["127.0.0.1", "::1", "::1", "::1"]
+
+
 def test_where_nothing_listens_the_error_is_that_of_ipv4() -> None:
     with pytest.raises(httpx.ConnectError, match=r"refused by 127\.0\.0\.1"):
         send(Listeners(), "http://localhost:6655/x")

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from vllm_image_core.batch_file.request_rows import RequestRows
+from vllm_image_core.batches.batch_row import BatchRow
 from vllm_image_core.batches.concurrency import Concurrency, ConcurrencyChooser
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Events
@@ -18,7 +19,8 @@ from vllm_image_core.batches.handle import ImageBatch, StartedBatch
 from vllm_image_core.batches.ingest import CheckedJobs, SeededRequests, Source, check_requests, check_source
 from vllm_image_core.batches.item_states import ItemStates
 from vllm_image_core.batches.lease import Lease, record_new_batch, take_over
-from vllm_image_core.batches.queries import BatchRow, JournalQueries
+from vllm_image_core.batches.queries import JournalQueries
+from vllm_image_core.batches.ranking import Rank
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.worker_pool import BatchId, batch_id
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
@@ -51,7 +53,13 @@ class Batches:
         self._closed = False
 
     def new(
-        self, requests: Source | RequestRows, *, max_concurrent: int | None, fresh: bool, recorded_first: bool
+        self,
+        requests: Source | RequestRows,
+        *,
+        max_concurrent: int | None,
+        fresh: bool,
+        recorded_first: bool,
+        rank: Rank | None = None,
     ) -> ImageBatch:
         """Create a batch; it starts when it is awaited, entered or read."""
         name = batch_id(secrets.randbits(128))
@@ -69,6 +77,7 @@ class Batches:
                 ),
                 again=partial(self._begin_resumed, name, max_concurrent, retried=True),
                 forecast=partial(forecast, self._context, requests),
+                rank=rank,
             )
         )
 
@@ -166,7 +175,22 @@ class Batches:
         else:
             await context.loaded.cached()
         await asyncio.to_thread(context.library.check_writable, pixels=jobs.pixels)
-        lease = await record_new_batch(context.journal, name, drawn, fresh=fresh, concurrency=concurrency)
+        if context.limits and drawn is None:
+            raise InvalidRequest(
+                "With limits, the number of images has to be known in advance.",
+                parameter="requests",
+                value=None,
+                allowed="a list of requests",
+            )
+        lease = await record_new_batch(
+            context.journal,
+            name,
+            drawn,
+            fresh=fresh,
+            concurrency=concurrency,
+            pixels=jobs.pixels,
+            limits=context.limits,
+        )
         states = _states(concurrency)
         run = self._run(lease, states, events, concurrency, jobs)
         if drawn is not None:

@@ -18,6 +18,7 @@ from vllm_image_core.batches.forecast import BatchForecast
 from vllm_image_core.batches.item_states import ImageOutcome, ItemStates
 from vllm_image_core.batches.notebook_cell import CellRun, explained
 from vllm_image_core.batches.outcomes import Errors, Images, OutcomeReader
+from vllm_image_core.batches.ranking import Rank, Ranking
 from vllm_image_core.batches.results import Results
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.worker_pool import BatchId, Progress, State
@@ -87,6 +88,7 @@ class ImageBatch(Displayed):
         begin: Begin,
         again: Begin,
         forecast: Forecast | None = None,
+        rank: Rank | None = None,
     ) -> None:
         self.id = batch_id
         self._forecast = forecast
@@ -101,6 +103,8 @@ class ImageBatch(Displayed):
         self._process = os.getpid()
         self._cell = CellRun.current()
         self._entered = False
+        self._rank = rank
+        self._ranking: Ranking | None = None
 
     def __await__(self) -> Generator[object, None, Self]:
         """Check the requests, record them, start, and return this batch.
@@ -130,13 +134,11 @@ class ImageBatch(Displayed):
     async def __aiter__(self) -> AsyncIterator[ImageOutcome]:
         """Yield outcomes as they complete; ``index`` is the request's position."""
         await self._start()
-        while True:
-            with explained(self._what_goes_on):
-                outcome = await self._outcomes.next()
-            if outcome is None:
-                break
-            yield outcome
+        with explained(self._what_goes_on):
+            while (outcome := await self._outcomes.next()) is not None:
+                yield outcome
         self._raise_error()
+        await self._rank_images()
 
     def results(self) -> Results:
         """All outcomes in the order of the requests, to iterate over or as a data frame; see ``Results``."""
@@ -253,6 +255,11 @@ class ImageBatch(Displayed):
         return Errors(self._outcomes) if self._started else {}
 
     @property
+    def ranking(self) -> Ranking:
+        """Its images with their scores, the best first; empty before it is over, or without a score."""
+        return self._ranking or ()
+
+    @property
     def output_dir(self) -> Path:
         """The folder of its images, as an absolute path."""
         return self._context.library.root
@@ -316,6 +323,8 @@ class ImageBatch(Displayed):
             with suppress(TimeoutError), explained(self._what_goes_on):
                 async with asyncio.timeout(timeout_seconds):
                     await run.over.wait()
+        if self.over:
+            await self._rank_images()
         return self.over
 
     async def show(self) -> None:
@@ -332,6 +341,10 @@ class ImageBatch(Displayed):
         view = LiveView(self)
         with explained(self._what_goes_on):
             await view.run()
+
+    async def _rank_images(self) -> None:
+        if self._rank is not None and self._ranking is None:
+            self._ranking = await self._rank(self.images)
 
     async def retry_failed(self) -> int:
         """Queue the failed requests again, and return how many there are.

@@ -9,7 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-from vllm_image_core.batches.queries import JOURNAL, BatchRow, JournalQueries
+from vllm_image_core.batches.batch_row import BatchRow
+from vllm_image_core.batches.queries import JOURNAL, JournalQueries
 from vllm_image_core.batches.recovery import recover_journal
 from vllm_image_core.batches.stored_items import BatchItem, ItemState, is_complete
 from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
@@ -258,7 +259,7 @@ def _report(item: BatchItem, batch_row: BatchRow, root: Path) -> ItemReport:
         state=states[item.state],
         prompt=item.request.prompt,
         seed=item.request.seed,
-        path=current_path(root / file) if isinstance(file, str) else None,
+        path=current_path(root, file) if isinstance(file, str) else None,
         seconds=seconds if isinstance(seconds, (int, float)) else None,
         reused=outcome.get("reused") is True,
         server=_text(outcome.get("server")),

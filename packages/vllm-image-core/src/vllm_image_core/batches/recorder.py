@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_core.batches.batch_row import Counts
 from vllm_image_core.batches.events import Events
 from vllm_image_core.batches.item_states import ItemStates
-from vllm_image_core.batches.queries import Counts
 from vllm_image_core.batches.stored_items import (
     BatchItem,
     ItemState,

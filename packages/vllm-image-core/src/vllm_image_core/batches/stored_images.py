@@ -44,7 +44,7 @@ def read_image(item: BatchItem, root: Path, registry: Registry) -> GeneratedImag
         RecordedFailure: Its file was removed, or is no longer an image.
     """
     outcome = item.outcome
-    path = current_path(root / str(outcome.get("file")))
+    path = current_path(root, str(outcome.get("file")))
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES)

@@ -146,7 +146,7 @@ def stored_image(image: GeneratedImage, root: Path) -> StoredOutcome:
     """What the journal stores for a saved image."""
     stored = {
         "file": _file(image.path, root),
-        "bytes": len(image.picture.bytes),
+        "bytes": image.picture.length,
         "seconds": round(image.seconds, 3),
         "model": image.model,
         "profile": image.request.model,
@@ -202,7 +202,7 @@ def is_complete(outcome: StoredOutcome, root: Path) -> bool:
     """Whether an image's file exists with its recorded size; files appear complete or not at all."""
     file = outcome.get("file")
     try:
-        return isinstance(file, str) and current_path(root / file).lstat().st_size == outcome.get("bytes")
+        return isinstance(file, str) and current_path(root, file).lstat().st_size == outcome.get("bytes")
     except OSError:
         return False
 

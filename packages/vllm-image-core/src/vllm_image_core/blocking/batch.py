@@ -10,6 +10,7 @@ from vllm_image_core.batch_file.request_rows import RefusedRow
 from vllm_image_core.batches.events import Event
 from vllm_image_core.batches.handle import ImageBatch
 from vllm_image_core.batches.item_states import ImageOutcome
+from vllm_image_core.batches.ranking import Ranking
 from vllm_image_core.batches.results import Results
 from vllm_image_core.batches.worker_pool import BatchId, Progress
 from vllm_image_core.blocking.loop_thread import LoopThread
@@ -126,6 +127,7 @@ class BlockingBatch(Blocking[ImageBatch]):
     seconds: Attribute[ImageBatch, float] = _read("seconds", lambda batch: batch.seconds)
     images: Attribute[ImageBatch, Mapping[int, GeneratedImage]] = _read("images", lambda batch: batch.images)
     errors: Attribute[ImageBatch, Mapping[int, Exception]] = _read("errors", lambda batch: batch.errors)
+    ranking: Attribute[ImageBatch, Ranking] = _read("ranking", lambda batch: batch.ranking)
     listener_errors: Attribute[ImageBatch, int] = _read(
         "listener_errors", lambda batch: batch.listener_errors
     )

@@ -99,6 +99,10 @@ class BlockingStudio(Blocking[Studio]):
     def rate(self) -> None:
         """As in ``Studio``."""
 
+    @waiting(Studio.more_like)
+    def more_like(self) -> None:
+        """As in ``Studio``."""
+
     @waiting(Studio.preview)
     def preview(self) -> None:
         """As in ``Studio``."""

@@ -5,10 +5,12 @@ A fleet of one server only passes calls on: its answers and errors are that serv
 """
 
 import asyncio
+import copy
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import OmniError, ServerBusy
@@ -20,6 +22,7 @@ from vllm_omni_client.receipt import CallReport
 from vllm_image_core.fleet.backend import Backend, BudgetedBackend, ImageBackend, ServerRequest
 from vllm_image_core.fleet.error_policy import policy_for
 from vllm_image_core.fleet.failover import Failover
+from vllm_image_core.fleet.fair_queue import FairQueue, Flow
 from vllm_image_core.fleet.health_checks import HealthChecks
 from vllm_image_core.fleet.scheduler import Scheduler, rough_cost
 from vllm_image_core.fleet.server import FleetCall, Server, ServerReport
@@ -73,6 +76,27 @@ class Fleet:
         self._scheduler = Scheduler(self._pool, self._health_checks, clock)
         self._ended = asyncio.Event()
         self._failover = Failover(self._pool, self._health_checks, self._scheduler, clock)
+        self._queue = FairQueue(lambda: self._room)
+        self._flow: Flow | None = None
+
+    def shared_by(self, name: str, *, share: float = 1.0) -> Self:
+        """Return this fleet for one of several users, whose calls it takes in fair order; see `FairQueue`.
+
+        All of these share the servers, the connections and what is known about them. Closing one closes none
+        of that.
+
+        Args:
+            name: The user's name.
+            share: The user's weight against the others', above 0.
+        """
+        shared = copy.copy(self)
+        shared._flow = self._queue.flow(name, share=share)  # noqa: SLF001 - a copy of this object
+        return shared
+
+    @property
+    def queue(self) -> FairQueue:
+        """The queue in which the calls of several users wait for their turns."""
+        return self._queue
 
     @property
     def base_url(self) -> str:
@@ -98,8 +122,13 @@ class Fleet:
     def window(self) -> int:
         """How many of a batch's calls should be open now, at least 1: those that are sent and some that wait.
 
-        Enough calls wait to order them by cost and to choose a suitable one for the slowest server.
+        Enough calls wait to order them by cost and to choose a suitable one for the slowest server. If
+        several users share the fleet, as many again wait, so that the user always takes part in the queue.
         """
+        return self._room if self._flow is None else 2 * self._room
+
+    @property
+    def _room(self) -> int:
         alone = self._pool.alone
         return self._scheduler.window if alone is None else alone.limit.value
 
@@ -232,7 +261,9 @@ class Fleet:
         return sum(counts) if counts else None
 
     async def aclose(self) -> None:
-        """Close the connections to all servers."""
+        """Close the connections to all servers, unless this is the fleet of one of several users."""
+        if self._flow is not None:
+            return
         await self._health_checks.aclose()
         for member in self._pool.members:
             await member.backend.aclose()
@@ -255,6 +286,27 @@ class Fleet:
         budget: GenerationBudget | None,
     ) -> ImageGenerationReply:
         work = self._cost(request) if cost is None else cost
+        async with self._turn(work, low_priority=low_priority):
+            return await self._send(request, call, work, low_priority=low_priority, budget=budget)
+
+    @asynccontextmanager
+    async def _turn(self, work: float, *, low_priority: bool) -> AsyncGenerator[None]:
+        """Wait for the user's turn, if several users share the fleet."""
+        if self._flow is None:
+            yield
+            return
+        async with self._queue.turn(self._flow, work, low_priority=low_priority):
+            yield
+
+    async def _send(
+        self,
+        request: R,
+        call: Callable[[ImageBackend, R], Awaitable[ImageGenerationReply]],
+        work: float,
+        *,
+        low_priority: bool,
+        budget: GenerationBudget | None,
+    ) -> ImageGenerationReply:
         budget = budget or GenerationBudget()
         budget.restart_clock()
 

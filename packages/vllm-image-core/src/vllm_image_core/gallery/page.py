@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from vllm_omni_client.imaging import retry_while_held
+
 from vllm_image_core.gallery.thumbnails import update_thumbnails
 from vllm_image_core.requests.fields import REQUEST_FIELDS, fields_shown_in
 from vllm_image_core.storage.database import FOLDER
@@ -44,7 +46,7 @@ def write_gallery(folder: Path, *, on_progress: Callable[[int, int], None] | Non
     page = folder / PAGE
     unfinished = folder / FOLDER / f"{PAGE}.part"
     unfinished.write_text(gallery_page(records, thumbnails, folder), encoding="utf-8")
-    unfinished.replace(page)
+    retry_while_held(lambda: unfinished.replace(page))
     return page
 
 

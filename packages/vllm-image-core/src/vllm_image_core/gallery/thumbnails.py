@@ -3,9 +3,12 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+from vllm_omni_client.imaging import retry_while_held
 
 from vllm_image_core.errors import BadPicture, ImageError
 from vllm_image_core.files import read_image_file
@@ -42,7 +45,8 @@ def update_thumbnails(
     kept = {path.name for path in found.values()}
     for path in folder.iterdir():
         if path.name not in kept:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # what a browser holds open is removed the next time
+                path.unlink()
     return found
 
 
@@ -57,5 +61,5 @@ def _up_to_date(record: Record, folder: Path) -> Path | None:
         return None
     unfinished = path.with_suffix(".part")
     small.save(unfinished, "JPEG", quality=_QUALITY)
-    unfinished.replace(path)
+    retry_while_held(lambda: unfinished.replace(path))
     return path

@@ -61,11 +61,18 @@ def check(data: bytes) -> int:
 
 
 def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
+    """Write texts into a checked PNG as `splice_texts` does, and return the new file's content."""
+    return b"".join(splice_texts(data, texts, alone=alone))
+
+
+def splice_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> tuple[bytes, memoryview]:
     """Write texts into a checked PNG, replacing earlier ones by keyword; all other bytes are kept.
 
     Text in Latin-1 goes into a tEXt chunk; any other text, and XMP, into an iTXt chunk, as in Pillow. So does
     Latin-1 text that could be read as UTF-8, which many programs write into tEXt. `alone` also removes all
     other texts and EXIF. A keyword must have 1 to 79 printable Latin-1 characters, and a text at most 1 MiB.
+
+    Returns the start of the file, and the rest, which is not copied: usually all pixels.
     """
     view = memoryview(data)
     parts = [view[:_IHDR_END], *(_text_chunk(keyword, text) for keyword, text in texts.items())]
@@ -77,7 +84,7 @@ def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -
         ):
             parts.append(view[kept_from : chunk.start])
             kept_from = chunk.end
-    return b"".join([*parts, view[kept_from:]])
+    return b"".join(parts), view[kept_from:]
 
 
 def read_texts(data: bytes) -> dict[str, str]:

@@ -13,7 +13,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from vllm_image_core.provenance.comfyui import facts_of_prompt, facts_of_workflow
+from vllm_image_core.provenance.comfyui import facts_of_prompt
+from vllm_image_core.provenance.comfyui_workflow import facts_of_workflow
 from vllm_image_core.provenance.facts import (
     Facts,
     Tool,

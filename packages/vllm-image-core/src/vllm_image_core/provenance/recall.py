@@ -17,7 +17,8 @@ from vllm_image_core.imaging.exif_text import is_readable
 from vllm_image_core.imaging.picture import read_text
 from vllm_image_core.imaging.sniffing import describe, picture_format
 from vllm_image_core.provenance import infotext, recipe
-from vllm_image_core.provenance.comfyui import facts_of_prompt, facts_of_workflow
+from vllm_image_core.provenance.comfyui import facts_of_prompt
+from vllm_image_core.provenance.comfyui_workflow import facts_of_workflow
 from vllm_image_core.provenance.facts import (
     Facts,
     Tool,

@@ -29,7 +29,14 @@ _FOURTH: Final = (
 )
 """The columns that the fourth migration adds."""
 _WRITTEN_OUT: Final = frozenset(each.partition(" ")[0] for each in _FOURTH)
-_LEFT_OUT: Final = {"path", "created", *_ALWAYS, *(each.name for each in PLAIN_FIELDS if not each.indexed)}
+_LEFT_OUT: Final = {
+    "path",
+    "created",
+    "kept",
+    "stars",
+    *_ALWAYS,
+    *(each.name for each in PLAIN_FIELDS if not each.indexed),
+}
 _FACTS: Final = tuple(each.name for each in fields(Record) if each.name not in _LEFT_OUT)
 _COLUMNS: Final = ("name", *_ALWAYS, "created", *_FACTS)
 _TYPES: Final = {name: (*get_args(hint), hint)[0] for name, hint in get_type_hints(Record).items()}
@@ -61,9 +68,10 @@ _STATES_BETWEEN: Final = (
 
 
 def enter(connection: sqlite3.Connection, records: Sequence[Record], *, fts: bool) -> None:
-    """Enter some images, replacing any entries with their names; must run within a transaction."""
-    forget(connection, [record.path.name for record in records], fts=fts)
-    connection.executemany(_INSERT, map(_row, records))
+    """Enter some images, the last of each name, replacing any entries; must run within a transaction."""
+    latest = {record.path.name: record for record in records}
+    forget(connection, [*latest], fts=fts)
+    connection.executemany(_INSERT, map(_row, latest.values()))
 
 
 def enter_no_pictures(connection: sqlite3.Connection, files: Iterable[tuple[str, int, int]]) -> None:

@@ -26,6 +26,7 @@ from vllm_image_core.storage.index import Index, Page
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Facts, Record, facts_in, record
+from vllm_image_core.storage.search import Search
 from vllm_image_core.storage.store import Store
 from vllm_image_core.storage.sync import OnProgress
 from vllm_image_core.text import LONGEST_PATH, one_line
@@ -90,6 +91,7 @@ class Library:
         self._store = Store(root)
         self.root: Path = self._store.root
         self._index = Index(self._store.root, group_seconds=group_seconds)
+        self._search = Search(self._store.root, self._index)
         self._spill = None if spill_dir is None else Store(spill_dir)
         self._check_space = check_space
         self._locks_checked = False
@@ -193,9 +195,17 @@ class Library:
             existing.picture, facts, prompt=existing.record.prompt or "", now=now, filename=filename
         )
 
-    def find(self, query: Query, *, on_progress: OnProgress | None = None) -> Page:
-        """Return one page of the images, newest first; see `Index.find`."""
-        return self._index.find(query, on_progress=on_progress)
+    def find(
+        self,
+        query: Query,
+        *,
+        kept: bool = False,
+        stars: int | None = None,
+        rejected: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> Page:
+        """Return one page of the images, newest first; see `Search.find`."""
+        return self._search.find(query, kept=kept, stars=stars, rejected=rejected, on_progress=on_progress)
 
     def _lock_notes(self) -> tuple[str, ...]:
         """Return a note, with the first saved image, if the file system does not support locks."""

@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,7 +28,8 @@ _TIMES: Final = frozenset(("since", "until"))
 class Query:
     """Conditions that images must meet; None for any value. Checked on creation.
 
-    The conditions are those of `Studio.find`.
+    The conditions are those of `Studio.find`; besides, `names` are the files to search among, and `tags` the
+    tags that files were given after they were saved, by name.
 
     Raises:
         InvalidRequest: A value is not valid.
@@ -43,13 +45,14 @@ class Query:
     batch: str | None = None
     tag: str | None = None
     names: frozenset[str] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
     limit: int = 50
     offset: int = 0
 
     def __post_init__(self) -> None:
         checks.check_integer("limit", self.limit, 1, MAX_LIMIT, allowed=f"an integer from 1 to {MAX_LIMIT}")
         checks.check_integer("offset", self.offset, 0, _MOST, allowed="an integer, 0 or more")
-        for name in (field.name for field in fields(self)):
+        for name in (each.name for each in fields(self)):
             _check(name, getattr(self, name))
 
     @property
@@ -65,11 +68,17 @@ class Query:
         """
         parts: list[str] = ["width IS NOT NULL"]
         values: list[object] = []
-        for name in ("model", "seed", "width", "height", "batch", "tag"):
+        if self.tag is not None and self.tags:
+            parts.append(
+                "(tag = ? AND name NOT IN (SELECT value FROM json_each(?)) OR name IN "
+                "(SELECT value FROM json_each(?)))"
+            )
+            now = sorted(name for name, tag in self.tags.items() if tag == self.tag)
+            values.extend((_plain(self.tag), json.dumps(sorted(self.tags)), json.dumps(now)))
+        for name in ("model", "seed", "width", "height", "batch", *(() if self.tags else ("tag",))):
             if (value := getattr(self, name)) is not None:
                 parts.append(f"{name} = ?")
-                # Strings are stored without lone surrogates.
-                values.append(value.encode("utf-8", "replace").decode() if isinstance(value, str) else value)
+                values.append(_plain(value) if isinstance(value, str) else value)
         if self.names is not None:
             parts.append("name IN (SELECT value FROM json_each(?))")
             values.append(json.dumps(sorted(self.names)))
@@ -90,6 +99,11 @@ class Query:
         found = "id IN (SELECT rowid FROM picture_text WHERE picture_text MATCH ?)"
         # The plus keeps SQLite from searching by words first.
         return ("+" * common + found, (self.match,)) if self.match else ("0", ())
+
+
+def _plain(text: str) -> str:
+    """Return text as it is stored: without lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _with_words(text: str) -> tuple[str, tuple[str, ...]]:

@@ -66,6 +66,8 @@ class Record(Displayed, PlainFields):
         tag: The caller's own label.
         position: Its place in that batch, from 0.
         operation: "edit" if it was made from other images; None if it was generated from text.
+        kept: Whether somebody kept it; see `Studio.rate`.
+        stars: Its rating, 1 to 5.
     """
 
     path: Path
@@ -86,6 +88,8 @@ class Record(Displayed, PlainFields):
     tag: str | None = None
     position: int | None = None
     operation: Literal["edit"] | None = None
+    kept: bool = False
+    stars: int | None = None
 
     @property
     def output_format(self) -> OutputFormat | None:

@@ -1,10 +1,14 @@
-"""Verdicts: store which images people kept or rated, and move rejected ones into a bin in the folder."""
+"""Verdicts: store which images people kept, rated or tagged, and move rejected ones into the folder's bin."""
 
+import errno
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
+
+from vllm_omni_client.imaging import rename_if_free, retry_while_held
 
 from vllm_image_core import checks
 from vllm_image_core.errors import CannotSave, InvalidRequest, VerdictsUnavailable
@@ -12,7 +16,7 @@ from vllm_image_core.storage.database import DamagedDatabase, Database, Schema, 
 from vllm_image_core.storage.os_errors import reason_of
 from vllm_image_core.text import brief, one_line
 
-__all__ = ["BIN", "Verdict", "Verdicts", "current_path"]
+__all__ = ["BIN", "MOST_STARS", "Opinion", "Verdict", "Verdicts", "current_path"]
 
 Verdict = Literal["keep", "reject", "clear"]
 """Keep an image, move it into the bin, or take back either."""
@@ -22,7 +26,24 @@ BIN: Final = "rejected"
 
 MOST_STARS: Final = 5
 
+_LONGEST_TAG: Final = 200
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What people decided about one image.
+
+    Attributes:
+        kept: Whether it was kept.
+        stars: 1 to 5; None if it was not rated.
+        tag: The tag that it was given afterwards, "" if its tag was removed; None if neither.
+    """
+
+    kept: bool = False
+    stars: int | None = None
+    tag: str | None = None
 
 
 class _DamagedVerdicts(DamagedDatabase, VerdictsUnavailable):
@@ -33,18 +54,20 @@ _SCHEMA: Final = Schema(
     file="verdicts.sqlite3",
     name="file of verdicts",
     tables=("verdict",),
-    migrations=((("CREATE TABLE verdict (name TEXT PRIMARY KEY, kept INTEGER NOT NULL, stars INTEGER)"),),),
+    migrations=(
+        ("CREATE TABLE verdict (name TEXT PRIMARY KEY, kept INTEGER NOT NULL, stars INTEGER)",),
+        ("ALTER TABLE verdict ADD COLUMN tag TEXT",),
+    ),
     unavailable=VerdictsUnavailable,
     damaged=_DamagedVerdicts,
     cache_kib=1_024,
 )
-_KEPT: Final = "SELECT name FROM verdict WHERE kept"
-_RATED: Final = "SELECT name FROM verdict WHERE stars >= ?"
+_ALL: Final = "SELECT name, kept, stars, tag FROM verdict"
 _VERDICT: Final = (
-    "INSERT INTO verdict VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
-    "kept = CASE WHEN ? THEN excluded.kept ELSE kept END, stars = coalesce(excluded.stars, stars)"
+    "INSERT INTO verdict (name, kept, stars, tag) VALUES (?1, coalesce(?2, 0), nullif(?3, 0), ?4) "
+    "ON CONFLICT (name) DO UPDATE SET kept = coalesce(?2, kept), "
+    "stars = nullif(coalesce(?3, stars), 0), tag = coalesce(?4, tag)"
 )
-_CLEARED: Final = "DELETE FROM verdict WHERE name = ?"
 
 
 class Verdicts:
@@ -61,50 +84,48 @@ class Verdicts:
         self._database = Database(root, _SCHEMA)
 
     def decide(
-        self, names: Sequence[str], *, verdict: Verdict | None = None, stars: int | None = None
+        self,
+        names: Sequence[str],
+        *,
+        verdict: Verdict | None = None,
+        stars: int | None = None,
+        tag: str | None = None,
     ) -> tuple[Path, ...]:
-        """Keep, reject or rate images by file name, and return where each is afterwards.
+        """Keep, reject, rate or tag images by file name, and return where each is afterwards.
 
         Args:
             names: Names of images in the folder or in its bin.
-            verdict: What to do with them; None to rate them only.
-            stars: 1 to 5; None to leave their rating as it is.
+            verdict: What to do with them; None to leave them kept, rejected or neither.
+            stars: 1 to 5, or 0 to remove the rating; None to leave it as it is.
+            tag: The tag instead of the one they have, "" for none; None to leave it as it is.
 
         Raises:
             InvalidRequest: A name is not that of an image there, or a value is not valid; nothing was done.
             CannotSave: A file cannot be moved.
         """
-        if verdict is not None and verdict not in get_args(Verdict):
-            raise checks.invalid_value("verdict", verdict, "is not a verdict", "keep, reject or clear")
-        if stars is not None:
-            checks.check_integer("stars", stars, 1, MOST_STARS, allowed=f"an integer from 1 to {MOST_STARS}")
-        if verdict is None and stars is None:
-            raise InvalidRequest(
-                "There is nothing to do.", parameter="verdict", value=None, allowed="a verdict or stars"
-            )
+        _check_values(verdict, stars, tag)
         for name in names:
             self._check(name)
-        self._run(lambda connection: _write(connection, names, verdict, stars))
+        kept = None if verdict is None else verdict == "keep"
+
+        def write(connection: sqlite3.Connection) -> None:
+            with writing(connection):
+                connection.executemany(_VERDICT, [(name, kept, stars, tag) for name in names])
+
+        self._run(write)
         return tuple(self._moved(name, verdict) for name in names)
 
-    def kept_names(self) -> frozenset[str]:
-        """Return the names of the images that were kept."""
-        return self._names(_KEPT, ())
-
-    def rated(self, stars: int) -> frozenset[str]:
-        """Return the names of the images with at least so many stars."""
-        return self._names(_RATED, (stars,))
-
-    def _names(self, statement: str, values: Sequence[object]) -> frozenset[str]:
+    def opinions(self) -> Mapping[str, Opinion]:
+        """Return what was decided about each image, by its file name."""
         if not self._database.exists():
-            return frozenset()
-        return self._run(
-            lambda connection: frozenset(row[0] for row in connection.execute(statement, values))
-        )
+            return {}
+        rows = self._run(lambda connection: connection.execute(_ALL).fetchall())
+        return {name: Opinion(kept=bool(kept), stars=stars, tag=tag) for name, kept, stars, tag in rows}
 
     def _check(self, name: str) -> None:
-        is_plain = bool(name) and name == Path(name).name and not name.startswith(".")
-        if not is_plain or not current_path(self._root / name).is_file():
+        first, *_ = parts = Path(name).parts or ("",)
+        is_inside = not Path(name).is_absolute() and not any(part.startswith(".") for part in parts)
+        if not (is_inside and first not in {"", BIN} and current_path(self._root, name).is_file()):
             raise InvalidRequest(
                 f"{brief(name)} is not an image in {one_line(str(self._root), limit=300)} or in its bin.",
                 parameter="images",
@@ -115,15 +136,16 @@ class Verdicts:
     def _moved(self, name: str, verdict: Verdict | None) -> Path:
         here, there = self._root / name, self._root / BIN / name
         if verdict is None:
-            return current_path(here)
+            return current_path(self._root, name)
         old, new = (here, there) if verdict == "reject" else (there, here)
         if not old.is_file():
             return new
         try:
-            new.parent.mkdir(exist_ok=True)
-            if os.name != "nt" and new.exists():  # elsewhere, a rename would replace it
-                raise FileExistsError
-            old.rename(new)
+            new.parent.mkdir(parents=True, exist_ok=True)
+            if not retry_while_held(lambda: rename_if_free(old, new)):
+                if new.exists():
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                old.rename(new)
         except OSError as error:
             where = one_line(str(new), limit=300)
             raise CannotSave(f"{one_line(name)} cannot be moved to {where}: {reason_of(error)}.") from error
@@ -139,18 +161,22 @@ class Verdicts:
                 return work(connection)
 
 
-def current_path(path: Path) -> Path:
-    """Return where an image is now: in its folder, or in the folder's bin if it was rejected."""
-    rejected = path.parent / BIN / path.name
+def current_path(root: Path, name: str) -> Path:
+    """Return where an image of a folder is now: in the folder, or in its bin if it was rejected."""
+    path, rejected = root / name, root / BIN / name
     return rejected if not path.exists() and rejected.exists() else path
 
 
-def _write(
-    connection: sqlite3.Connection, names: Iterable[str], verdict: Verdict | None, stars: int | None
-) -> None:
-    with writing(connection):
-        for name in names:
-            if verdict == "clear" and stars is None:
-                connection.execute(_CLEARED, (name,))
-            else:
-                connection.execute(_VERDICT, (name, verdict == "keep", stars, verdict is not None))
+def _check_values(verdict: object, stars: object, tag: object) -> None:
+    if verdict is not None and verdict not in get_args(Verdict):
+        raise checks.invalid_value("verdict", verdict, "is not a verdict", "keep, reject or clear")
+    if stars is not None:
+        allowed = f"an integer from 1 to {MOST_STARS}, or 0 for none"
+        checks.check_integer("stars", stars, 0, MOST_STARS, allowed=allowed)
+    if tag is not None and not (isinstance(tag, str) and len(tag) <= _LONGEST_TAG and tag.isprintable()):
+        allowed = f"one line of up to {_LONGEST_TAG} characters"
+        raise checks.invalid_value("tag", tag, "is not a tag", allowed)
+    if verdict is stars is tag is None:
+        raise InvalidRequest(
+            "There is nothing to do.", parameter="verdict", value=None, allowed="a verdict, stars or a tag"
+        )

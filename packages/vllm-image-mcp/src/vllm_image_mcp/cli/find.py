@@ -17,6 +17,8 @@ from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vllm_image_core.storage.record import Record
 
     from vllm_image_mcp.settings import Settings
@@ -36,6 +38,12 @@ _INTERNAL: Final = frozenset(("path", "modified_ns", "key"))
 @click.option("--until", metavar="DATE", help="Generated on or before this day, or before this time.")
 @click.option("--batch", metavar="ID", help="The batch that the image belongs to.")
 @click.option("--tag", metavar="TEXT", help="The image's exact tag.")
+@click.option("--kept", is_flag=True, help="Only images that were kept; see `rate`.")
+@click.option("--rejected", is_flag=True, help="The rejected images, which are in the bin.")
+@click.option("--stars", type=int, metavar="1-5", help="Only images with at least so many stars.")
+@click.option(
+    "--requests", is_flag=True, help="Print the settings of each with a new seed, as rows for `batch`."
+)
 @click.option(
     "--limit",
     type=click.IntRange(1, _MOST),
@@ -54,21 +62,26 @@ def find(
     with_model: str | None,
     since: str | None,
     until: str | None,
+    kept: bool,
+    rejected: bool,
+    stars: int | None,
+    requests: bool,
     quiet: bool,
     as_json: bool,
     **terms: Any,  # noqa: ANN401 - `Query` checks them
 ) -> None:
     """Find earlier images in the output folder, newest first.
 
-    WORDS must all occur in an image's prompt, tag or file name; "sno*" finds "snow".
+    WORDS must all occur in an image's prompt, tag or file name; "sno*" finds "snow". For more images like
+    those you kept: find --kept --requests | vllm-image-mcp batch --format jsonl -
     """
-    from vllm_image_core.storage.index import Index  # noqa: PLC0415 - slow to import
-    from vllm_image_core.storage.query import Query  # noqa: PLC0415 - likewise
+    from vllm_image_core.storage.query import Query  # noqa: PLC0415 - slow to import
+    from vllm_image_core.storage.search import Search  # noqa: PLC0415 - likewise
 
     with report_errors():
         folder = State(settings, at_shell=True).folder
         folder.check()
-        page = Index(folder.path).find(
+        page = Search(folder.path).find(
             Query(
                 text=" ".join(words) or None,
                 model=with_model,
@@ -76,8 +89,14 @@ def find(
                 until=end_of("until", until),
                 **terms,
             ),
+            kept=kept,
+            stars=stars,
+            rejected=rejected,
             on_progress=_show_progress,
         )
+        if requests:
+            _print_requests(page.pictures)
+            return
     for each in page.pictures:
         line = path_text(each.path) if quiet else _line(each)
         echo(json_line(_object(each)) if as_json else line)
@@ -87,6 +106,20 @@ def find(
         echo(f"There are more: --offset {page.next_offset} lists the next ones.", err=True)
     for note in page.notes:
         echo(note, err=True)
+
+
+def _print_requests(records: Sequence[Record]) -> None:
+    """Print the settings of images, with new seeds, as rows for `batch`."""
+    from vllm_image_core.batch_file.columns import COLUMNS  # noqa: PLC0415 - slow to import
+    from vllm_image_core.requests.limits import draw_seed  # noqa: PLC0415 - likewise
+    from vllm_image_core.storage.search import requests_like  # noqa: PLC0415 - likewise
+
+    generated = [each for each in records if each.operation != "edit"]
+    if len(generated) < len(records):
+        echo(f"{len(records) - len(generated)} edits are left out: a batch file has no images.", err=True)
+    for each in requests_like(generated, count=1, draw_seed=draw_seed):
+        values = {name: getattr(each, name, None) for name in COLUMNS}
+        echo(json_line({name: value for name, value in values.items() if value is not None}))
 
 
 def _show_progress(done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""The `rate` command: keep, reject or rate images, by file name or by their numbers in a batch."""
+"""The `rate` command: keep, reject, rate or tag images, by file name or by their numbers in a batch."""
 
 from __future__ import annotations
 
@@ -20,33 +20,40 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=GroupedOptions)
-@click.argument("verdict", type=click.Choice(["keep", "reject", "clear", "stars"]))
+@click.argument("verdict", type=click.Choice(["keep", "reject", "clear", "stars", "tag"]))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...|BATCH NUMBER...")
-@click.option("--stars", type=int, metavar="1-5", help="Stars to give, from 1 to 5.")
+@click.option("--stars", type=int, metavar="1-5", help="Stars to give, from 1 to 5; 0 for none.")
+@click.option("--tag", metavar="TEXT", help='Tag to give instead of the one they have; "" for none.')
 @shared_options.as_json
 @with_state
 async def rate(
-    state: State, verdict: str, images: tuple[str, ...], *, stars: int | None, as_json: bool
+    state: State,
+    verdict: str,
+    images: tuple[str, ...],
+    *,
+    stars: int | None,
+    tag: str | None,
+    as_json: bool,
 ) -> int:
     """Keep or reject images, and print where they are afterwards.
 
     Name the images by their files, or by a batch's id and their numbers on its contact sheet, counted from 0:
     rate keep batch_3bed 2 5. Rejected images are moved to the folder "rejected" in the output folder; `clear`
-    takes a verdict back. Use `stars` with --stars to rate images only.
+    takes a verdict back. Use `stars` with --stars, or `tag` with --tag, to do only that.
     """
     state.check_folder()
-    decided = None if verdict == "stars" else cast("Verdict", verdict)
+    decided = None if verdict in {"stars", "tag"} else cast("Verdict", verdict)
     first, *numbers = images
     if first.startswith("batch_"):
         if not numbers or not all(number.isdecimal() for number in numbers):
             raise click.BadParameter("Give the numbers of the batch's images, such as 2 5.")
         indexes = [int(number) for number in numbers]
-        paths = await state.studio.rate(first, indexes=indexes, verdict=decided, stars=stars)
+        paths = await state.studio.rate(first, indexes=indexes, verdict=decided, stars=stars, tag=tag)
     else:
-        paths = await state.studio.rate(list(images), verdict=decided, stars=stars)
+        paths = await state.studio.rate(list(images), verdict=decided, stars=stars, tag=tag)
     for path in paths:
         echo(
-            json_line({"path": path_text(path), "verdict": decided, "stars": stars})
+            json_line({"path": path_text(path), "verdict": decided, "stars": stars, "tag": tag})
             if as_json
             else path_text(path)
         )

@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
+from vllm_omni_client.imaging import retry_while_held
+
 from vllm_image_mcp.hosts import jsonc
 from vllm_image_mcp.hosts.host import Host, UserFolders
 from vllm_image_mcp.hosts.launch import Launch
@@ -72,7 +74,7 @@ class FileChange:
                 shutil.copy2(self.file, copy)
                 shutil.copymode(self.file, temporary)
                 done = f"{self.file} was changed; {copy.name} next to it is the old one."
-            temporary.replace(self.file)
+            retry_while_held(lambda: temporary.replace(self.file))
         finally:
             temporary.unlink(missing_ok=True)
         return done

@@ -9,6 +9,7 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.fields import RARE_EDIT_NAMES, fields_shown_in
 from vllm_image_core.requests.input_picture import InputPicture
+from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.text import LONGEST_PATH, one_line, path_text
 
 from vllm_image_mcp.input_folders import InputFolders
@@ -30,8 +31,11 @@ _ONLY_OF_EDITS: Final = tuple(
 )
 
 
-def found_images(page: Page, *, folder: Path) -> FoundImages:
-    """Images with the parameters to make each again. Reads the files of edits: call it in a thread."""
+def found_images(page: Page, *, folder: Path, new_seeds: bool = False) -> FoundImages:
+    """Images with the parameters to make each again. Reads the files of edits: call it in a thread.
+
+    With ``new_seeds``, the parameters make images like them instead.
+    """
     return FoundImages(
         images=[
             FoundImage(
@@ -40,9 +44,12 @@ def found_images(page: Page, *, folder: Path) -> FoundImages:
                 created=record.created.isoformat(),
                 size=str(record.size),
                 tool="edit_image" if record.operation == "edit" else "generate_image",
-                parameters=_parameters(record, folder),
+                parameters={**_parameters(record, folder), **({"seed": draw_seed()} if new_seeds else {})},
                 model=record.model and one_line(record.model),
                 batch_id=record.batch and one_line(record.batch),
+                kept=record.kept,
+                stars=record.stars,
+                tag=record.tag and one_line(record.tag),
             )
             for record in page.pictures
         ],

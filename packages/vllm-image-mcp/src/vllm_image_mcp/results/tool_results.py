@@ -191,6 +191,9 @@ class FoundImage(Result):
     )
     model: str | None
     batch_id: str | None
+    kept: bool = False
+    stars: int | None = None
+    tag: str | None = None
 
 
 class FoundImages(Result):
@@ -198,6 +201,13 @@ class FoundImages(Result):
 
     images: list[FoundImage]
     next_offset: int | None = None
+    notes: list[str] = []
+
+
+class RatedFiles(Result):
+    """Images that were kept, rejected, rated or tagged."""
+
+    file_paths: list[str]
     notes: list[str] = []
 
 

@@ -83,9 +83,8 @@ async def batch_generate(
 ) -> Annotated[CallToolResult, BatchResult]:
     """Generate several images at once: up to 20 prompts and variations of them, 1,000 images in all.
 
-    Returns each path and seed, and a contact sheet numbered by index, or a labelled grid.
-    One failure does not stop the others. After max_wait the rest goes on: get_batch waits for it by
-    batch_id, cancel_batch stops it.
+    Returns each path and seed, and a contact sheet numbered by index, or a labelled grid. After max_wait the
+    rest goes on: get_batch waits for it by batch_id, cancel_batch stops it.
     """
     from vllm_image_mcp.tools.expansion import expand_prompts  # noqa: PLC0415 - the server starts without it
 

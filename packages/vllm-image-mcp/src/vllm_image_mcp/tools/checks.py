@@ -52,6 +52,13 @@ def check_limit(limit: object) -> int:
     return checks.check_integer("limit", limit, 1, MOST_FOUND, allowed=f"an integer from 1 to {MOST_FOUND}")
 
 
+def check_verdict(verdict: object) -> object:
+    """A verdict that images can be searched by, or None if null was given."""
+    if verdict in (None, "keep", "reject"):
+        return verdict
+    raise checks.invalid_value("verdict", verdict, "cannot be searched for", "keep or reject")
+
+
 def _count(values: object, parameter: str) -> int:
     """The length of a list; a host may send anything."""
     if isinstance(values, list):

@@ -32,7 +32,8 @@ async def offered_roots(
     capabilities = ctx.client_capabilities
     has_roots = capabilities is not None and capabilities.roots is not None
     is_legacy = (ctx.protocol_version or "") < _LEGACY_BEFORE
-    if has_roots and is_legacy and _folders_outside(ctx, images, mask, reference_image):
+    asks = ctx.request_context.lifespan_context.asks_for_folders
+    if asks and has_roots and is_legacy and _folders_outside(ctx, images, mask, reference_image):
         return ListRoots()
     return ListRootsResult(roots=[])
 
@@ -49,7 +50,10 @@ async def folder_consent(
 
     If the host cannot ask, nothing more is allowed, and reading the image is refused.
     """
-    folders = ctx.request_context.lifespan_context.input_folders
+    state = ctx.request_context.lifespan_context
+    if not state.asks_for_folders:
+        return FolderConsent(allow=False)
+    folders = state.input_folders
     for root in roots.roots[:_MOST_ROOTS]:
         if (path := _root_path(str(root.uri))) is not None:
             folders.allow(path)
@@ -64,8 +68,9 @@ def remember_answer(
     ctx: Context[State], images: object, mask: object, reference_image: object, *, agreed: bool
 ) -> None:
     """Remember the user's answer on the folders that they were asked about."""
-    if can_ask(ctx):
-        folders = ctx.request_context.lifespan_context.input_folders
+    state = ctx.request_context.lifespan_context
+    if can_ask(ctx) and state.asks_for_folders:
+        folders = state.input_folders
         for folder in _folders_outside(ctx, images, mask, reference_image):
             folders.remember(folder, agreed=agreed)
 

@@ -31,9 +31,9 @@ async def generate_image(
 ) -> Annotated[CallToolResult, ImageResult]:
     """Generate a single image from a text prompt and save it as a file.
 
-    Returns a preview, the file path, a link to the full image, the seed and the parameters used. Takes about
-    a second on distilled models, up to minutes on others: after max_wait it returns status "running" and a
-    batch_id for get_batch. For several images, or to compare settings, use batch_generate.
+    Returns a preview, the file path, a link to the full image, the seed and the parameters used; after
+    max_wait, status "running" and a batch_id for get_batch. For several images, or to compare settings, use
+    batch_generate.
     """
     from vllm_image_core.requests.image_request import ImageRequest  # noqa: PLC0415 - the server starts without it
 

@@ -10,7 +10,7 @@ from vllm_image_mcp.dates import end_of, start_of
 from vllm_image_mcp.results.tool_reply import reply
 from vllm_image_mcp.results.tool_results import FoundImages
 from vllm_image_mcp.state import State
-from vllm_image_mcp.tools.checks import check_limit
+from vllm_image_mcp.tools.checks import check_limit, check_switch, check_verdict
 from vllm_image_mcp.tools.parameters import (
     USUALLY_FOUND,
     FindBatch,
@@ -18,7 +18,11 @@ from vllm_image_mcp.tools.parameters import (
     FindModel,
     FindOffset,
     FindSeed,
+    FindStars,
+    FindTag,
     FindText,
+    FindVerdict,
+    NewSeeds,
     Since,
     Until,
 )
@@ -33,6 +37,10 @@ async def find_images(
     since: Since = None,
     until: Until = None,
     batch_id: FindBatch = None,
+    verdict: FindVerdict = None,
+    stars: FindStars = None,
+    tag: FindTag = None,
+    new_seeds: NewSeeds = None,
     limit: FindLimit = USUALLY_FOUND,
     offset: FindOffset = 0,
 ) -> Annotated[CallToolResult, FoundImages]:
@@ -46,6 +54,8 @@ async def find_images(
     state = ctx.request_context.lifespan_context
     state.check_folder()
     folder = state.studio.output_dir
+    decision = check_verdict(verdict)
+    similar = check_switch("new_seeds", new_seeds, default=False)
     reports: list[asyncio.Task[None]] = []
 
     def report(done: int, total: int) -> None:
@@ -59,15 +69,19 @@ async def find_images(
         since=start_of("since", since),
         until=end_of("until", until),
         batch=batch_id,
+        kept=decision == "keep",
+        rejected=decision == "reject",
+        stars=stars,
+        tag=tag,
         limit=check_limit(limit),
         offset=0 if offset is None else offset,
         on_progress=report,
     )
     await asyncio.gather(*reports)
-    result = await asyncio.to_thread(found_images.found_images, page, folder=folder)
+    result = await asyncio.to_thread(found_images.found_images, page, folder=folder, new_seeds=similar)
     if not result.images:
         terms = {"text": text, "model": model, "seed": seed, "since": since, "until": until}
-        given = {**terms, "batch_id": batch_id}
+        given = {**terms, "batch_id": batch_id, "verdict": verdict, "stars": stars, "tag": tag}
         note = found_images.no_match_note(given, offset=offset or 0, folder=folder)
         result = result.model_copy(update={"notes": [note]})
     return await reply(

@@ -71,12 +71,12 @@ MaxConcurrent = Annotated[
 ]
 MaxWait = Annotated[
     SkipValidation[float | None],
-    Field(description="Seconds until it returns. Default: 45 or more."),
+    Field(description="Seconds to wait. Default: 45 or more."),
 ]
 Wait = Annotated[SkipValidation[bool | None], Field(description="Wait for unfinished images.")]
 Resume = Annotated[SkipValidation[bool | None], Field(description="Generate the missing images.")]
 NumImages = Annotated[SkipValidation[int | None], Field(description="How many images.")]
-BatchId = Annotated[SkipValidation[str], Field(description="The batch ID from a result or list_batches.")]
+BatchId = Annotated[SkipValidation[str], Field(description="From a result or list_batches.")]
 FindText = Annotated[
     SkipValidation[str | None], Field(description='Words in the prompt or file name; "sno*" finds "snow".')
 ]
@@ -87,3 +87,19 @@ Until = Annotated[SkipValidation[str | None], Field(description="Likewise; a dat
 FindBatch = Annotated[SkipValidation[str | None], Field(description="Of this batch.")]
 FindLimit = Annotated[SkipValidation[int | None], Field(description="1 to 20.")]
 FindOffset = Annotated[SkipValidation[int | None], Field(description="next_offset of the previous result.")]
+FindVerdict = Annotated[
+    SkipValidation[str | None],
+    Field(description="Kept, or in the bin.", json_schema_extra={"enum": ["keep", "reject"]}),
+]
+FindStars = Annotated[SkipValidation[int | None], Field(description="At least, 1 to 5.")]
+FindTag = Annotated[SkipValidation[str | None], Field(description="Exact.")]
+NewSeeds = Annotated[SkipValidation[bool | None], Field(description="Parameters for more like these.")]
+RatedNames = Annotated[SkipValidation[list[str] | None], Field(description="Paths or names.")]
+RatedBatch = Annotated[SkipValidation[str | None], Field(description="Or a batch, with indexes.")]
+Indexes = Annotated[SkipValidation[list[int] | None], Field(description="On its sheet, from 0.")]
+RatingVerdict = Annotated[
+    SkipValidation[str | None],
+    Field(description="clear takes back.", json_schema_extra={"enum": ["keep", "reject", "clear"]}),
+]
+Stars = Annotated[SkipValidation[int | None], Field(description="1 to 5; 0: none.")]
+Tag = Annotated[SkipValidation[str | None], Field(description="New tag.")]

@@ -13,6 +13,7 @@ from vllm_image_mcp.tools.info import (
     list_presets,
     server_health,
 )
+from vllm_image_mcp.tools.rating import rate_images
 
 
 def _annotations(
@@ -39,5 +40,6 @@ TOOLS = (
     (get_batch, "Check on a batch", _annotations(destroys=False)),
     (list_batches, "List batches", _READS),
     (find_images, "Find earlier images", _READS),
+    (rate_images, "Keep or reject images", _annotations(destroys=False, repeats=True)),
 )
 """Every tool with the title that hosts show to people, in the order in which hosts list them."""

@@ -1,24 +1,28 @@
-"""The HTTP transport: Streamable HTTP behind checks of Host, Origin and bearer token, with a health route."""
+"""The HTTP transport: check Host, Origin and token, and pass each request to the server of its user."""
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+
+from vllm_image_mcp.telemetry.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
     from mcp.server import MCPServer
-    from pydantic import SecretStr
 
     from vllm_image_mcp.state import State
+    from vllm_image_mcp.telemetry.metrics import Metrics
+    from vllm_image_mcp.users.user import User, Users
 
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
 MCP_PATH: Final = "/mcp"
 HEALTH_PATH: Final = "/healthz"
+METRICS_PATH: Final = "/metrics"
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _EVERY_ADDRESS: Final = frozenset(("0.0.0.0", "::", ""))  # noqa: S104 - to refuse them
@@ -46,7 +51,7 @@ class Binding:
         host: The address to listen at.
         port: The port; 0 for any free one.
         allowed_hosts: The names under which clients may address it, besides those of this machine.
-        token: The bearer token that clients must send; None for none.
+        needs_token: Whether clients must send a bearer token.
 
     Raises:
         UnsafeBinding: It can be reached from outside without a token, or under any name.
@@ -55,7 +60,7 @@ class Binding:
     host: str
     port: int
     allowed_hosts: Sequence[str] = ()
-    token: SecretStr | None = None
+    needs_token: bool = False
 
     def __post_init__(self) -> None:
         if self.is_local:
@@ -65,10 +70,10 @@ class Binding:
                 f"--host {self.host} listens at every address. Name the hosts that clients may use with "
                 "--allowed-host, such as --allowed-host images.example.com"
             )
-        if self.token is None:
+        if not self.needs_token:
             raise UnsafeBinding(
                 f"--host {self.host} can be reached from other machines. Set a bearer token in "
-                "VLLM_IMAGE_TOKEN or with --token-file"
+                "VLLM_IMAGE_TOKEN or with --token-file, or several with --users-file"
             )
 
     @property
@@ -93,57 +98,105 @@ class Binding:
         )
 
 
-def http_app(server: MCPServer[State], binding: Binding) -> App:
-    """Return the ASGI application: `/mcp` and `/healthz`, and nothing else.
+def http_app(
+    servers: Mapping[User, MCPServer[State]],
+    users: Users,
+    binding: Binding,
+    metrics: Metrics,
+    *,
+    before_end: Callable[[], Awaitable[None]],
+    after_end: Callable[[], Awaitable[None]],
+) -> App:
+    """Return the ASGI application: `/healthz`, `/metrics`, and for each user a server of their own at `/mcp`.
 
     Sessions are stateless: another process on the same output folder can answer the next request.
+
+    Args:
+        servers: The server of each user.
+        users: The users.
+        binding: Where it listens, and under which names.
+        metrics: What `/metrics` reports, to users who may read it.
+        before_end: Awaited before the servers end.
+        after_end: Awaited after that.
     """
-    server.custom_route(HEALTH_PATH, methods=["GET"])(_health)
-    app = server.streamable_http_app(
+    apps = {user: _mcp_app(server, binding) for user, server in servers.items()}
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(after_end)
+            for app in apps.values():
+                await stack.enter_async_context(app.router.lifespan_context(app))
+            stack.push_async_callback(before_end)
+            yield
+
+    return _Guard(Starlette(lifespan=lifespan), apps, users, binding, metrics)
+
+
+def _mcp_app(server: MCPServer[State], binding: Binding) -> Starlette:
+    return server.streamable_http_app(
         streamable_http_path=MCP_PATH,
         stateless_http=True,
         max_request_body_size=_MOST_BYTES,
         transport_security=binding.security(),
         host=binding.host,
     )
-    return _Guard(app, binding)
-
-
-async def _health(_: Request) -> Response:
-    """Answer that the process is alive; it says nothing about the servers that generate images."""
-    return JSONResponse({"status": "ok"})
 
 
 class _Guard:
-    """Checks Host, Origin and the token of every request before the application sees it."""
+    """Checks Host, Origin and the token of every request, and passes it to the application of its user."""
 
-    def __init__(self, app: App, binding: Binding) -> None:
-        self._app = app
+    def __init__(
+        self,
+        outer: Starlette,
+        apps: Mapping[User, Starlette],
+        users: Users,
+        binding: Binding,
+        metrics: Metrics,
+    ) -> None:
+        self._outer = outer
+        self._apps = apps
+        self._users = users
+        self._metrics = metrics
         self._security = TransportSecurityMiddleware(binding.security())
-        self._token = binding.token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request with its refusal, or pass it on. WebSockets are closed."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self._outer(scope, receive, send)
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
         request = Request(scope)
-        refusal = await self._security.validate_request(request) or self._check_token(request)
-        await (refusal or self._app)(scope, receive, send)
+        answer = await self._security.validate_request(request) or self._answer(request)
+        await answer(scope, receive, send)
 
-    def _check_token(self, request: Request) -> Response | None:
-        """Compare the token in constant time; `/healthz` needs none."""
-        if self._token is None or request.url.path == HEALTH_PATH:
-            return None
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        expected = self._token.get_secret_value().encode()
-        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), expected):
-            return None
-        return JSONResponse(
-            {"error": "Unauthorized. Send the header `Authorization: Bearer TOKEN`."},
-            status_code=401,
-            headers={"www-authenticate": "Bearer"},
-        )
+    def _answer(self, request: Request) -> App:
+        """Return what answers a request: the application of its user, or a refusal."""
+        path = request.url.path
+        if path == HEALTH_PATH:
+            return _if_get(request, _ALIVE)
+        user = self._users.authenticate(request.headers.get("authorization", ""))
+        if user is None:
+            return _NO_USER
+        if path == METRICS_PATH and user.reads_metrics:
+            return _if_get(request, Response(self._metrics.page(), media_type=CONTENT_TYPE))
+        return self._apps[user]
+
+
+def _if_get(request: Request, response: Response) -> Response:
+    if request.method in {"GET", "HEAD"}:
+        return response
+    return JSONResponse({"error": "Use GET."}, status_code=405, headers={"allow": "GET, HEAD"})
+
+
+_ALIVE: Final = JSONResponse({"status": "ok"})
+"""The process is alive; it says nothing about the servers that generate images."""
+
+
+_NO_USER: Final = JSONResponse(
+    {"error": "Unauthorized. Send the header `Authorization: Bearer TOKEN`."},
+    status_code=401,
+    headers={"www-authenticate": "Bearer"},
+)

@@ -27,7 +27,7 @@ from vllm_omni_client.generation_budget import GenerationBudget
 
 T = TypeVar("T")
 Verify = bool | Path | ssl.SSLContext
-"""How certificates are checked: a file with the CAs to trust, or True for the system's."""
+"""How certificates are checked: a file with the CAs to trust, or True for the public CAs."""
 
 _MOST_RETRIES: Final = 100
 _MOST_CONNECTIONS: Final = 10_000

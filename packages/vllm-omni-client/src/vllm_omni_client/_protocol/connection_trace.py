@@ -1,6 +1,7 @@
 """Record what the connection of one request did, from the transport's trace events."""
 
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,8 +18,8 @@ class _Stream(Protocol):
 class ConnectionTrace:
     """The connection of one request.
 
-    The events are httpcore's, documented with httpx's `trace` extension. A transport without a network, such
-    as an application in this process, sends none, so nothing is recorded.
+    The events are httpcore's, documented with httpx's `trace` extension, and those of `KeptConnections`. A
+    transport without a network, such as an application in this process, sends none, so nothing is recorded.
 
     Attributes:
         waiting: Whether the request still waits for a slot.
@@ -31,6 +32,7 @@ class ConnectionTrace:
     def __init__(self) -> None:
         self.waiting = False
         self._is_cut = False
+        self._cutting = threading.Lock()
         self.restart()
 
     def restart(self) -> None:
@@ -49,11 +51,13 @@ class ConnectionTrace:
             case "connect_tcp.started":
                 self._is_new = True
                 self.peer = (str(info.get("host")), cast("int", info.get("port")))
-            case "connect_tcp.complete" | "start_tls.complete":
+            case "connect_tcp.complete" | "start_tls.complete" | "reused":
                 self.peer = None
                 self._stream = cast("_Stream", info["return_value"])
                 if self._is_cut:
                     self.cut()
+            case "released":
+                self._detach()
             case "send_request_headers.started":
                 self._sending = True
                 self._sent_at = time.monotonic()
@@ -88,9 +92,15 @@ class ConnectionTrace:
 
     def cut(self) -> None:
         """Close the connection from another thread; a blocked reader wakes up immediately."""
-        self._is_cut = True
-        connection = self._stream.get_extra_info("socket") if self._stream else None
-        if isinstance(connection, socket.socket):
-            with suppress(OSError):
-                # Not SSLSocket's own method, which drops the TLS state while the reader still uses it.
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        with self._cutting:
+            self._is_cut = True
+            connection = self._stream.get_extra_info("socket") if self._stream else None
+            if isinstance(connection, socket.socket):
+                with suppress(OSError):
+                    # Not SSLSocket's own method, which drops the TLS state while the reader still uses it.
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    def _detach(self) -> None:
+        """Let go of the connection: it is about to carry another request, which must not be cut."""
+        with self._cutting:
+            self._stream = None

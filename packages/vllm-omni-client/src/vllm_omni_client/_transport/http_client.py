@@ -14,12 +14,17 @@ import httpx
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.proxy import proxy_for
 from vllm_omni_client._transport.connection_stack import ConnectionStack
+from vllm_omni_client._transport.kept_connections import KeptConnections
 from vllm_omni_client._transport.large_reads import LargeReadTransport
 from vllm_omni_client._transport.loopback import LoopbackTransport
 from vllm_omni_client.errors import InvalidParameter
 
 # Idle connections are closed before uvicorn closes them, which it does after 5 seconds.
 _IDLE_SECONDS: Final = 3.0
+# A pool itself has no limit, so that no request ever waits in it: image requests wait for a slot.
+_ONE_CONNECTION: Final = httpx.Limits(
+    max_connections=None, max_keepalive_connections=1, keepalive_expiry=_IDLE_SECONDS
+)
 
 
 def open_async_http(
@@ -38,11 +43,7 @@ def _open_stack(connection: ConnectionSettings) -> ConnectionStack:
         LargeReadTransport, verify=verify, idle_seconds=_IDLE_SECONDS
     )
     if (proxy := network["proxy"]) is not None:
-        # A pool itself has no limit, so that no request ever waits in it: image requests wait for a slot.
-        limits = httpx.Limits(
-            max_connections=None, max_keepalive_connections=1, keepalive_expiry=_IDLE_SECONDS
-        )
-        open_one = partial(httpx.AsyncHTTPTransport, limits=limits, verify=verify, proxy=proxy)
+        open_one = partial(httpx.AsyncHTTPTransport, limits=_ONE_CONNECTION, verify=verify, proxy=proxy)
     return ConnectionStack(
         open_one(), open_one, most_idle=connection.max_connections, idle_seconds=_IDLE_SECONDS
     )
@@ -50,14 +51,21 @@ def _open_stack(connection: ConnectionSettings) -> ConnectionStack:
 
 def open_http(connection: ConnectionSettings, transport: httpx.BaseTransport | None) -> httpx.Client:
     """Return a blocking HTTP client; see `open_async_http`."""
-    # A deadline can end a blocking read only by cutting its connection, so each call has its own.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     with _setting_errors(connection):
-        network = _network(connection)
-        if transport is None:
-            direct = httpx.HTTPTransport(limits=limits, **network)
-            transport = direct if network["proxy"] else LoopbackTransport(direct)
-        return httpx.Client(transport=transport, cookies=_no_cookies())
+        return httpx.Client(transport=transport or _open_kept(connection), cookies=_no_cookies())
+
+
+def _open_kept(connection: ConnectionSettings) -> httpx.BaseTransport:
+    network = _network(connection)
+    open_one = partial(
+        httpx.HTTPTransport,
+        limits=_ONE_CONNECTION,
+        verify=httpx.create_ssl_context(network["verify"]),
+        proxy=network["proxy"],
+    )
+    open_one().close()  # settings that cannot be used are an error now
+    kept = KeptConnections(open_one, most_idle=connection.max_connections, idle_seconds=_IDLE_SECONDS)
+    return kept if network["proxy"] else LoopbackTransport(kept)
 
 
 def _no_cookies() -> CookieJar:
@@ -71,7 +79,7 @@ class _Network(TypedDict):
 
 
 def _network(connection: ConnectionSettings) -> _Network:
-    """Choose the proxy, and how certificates are checked: without TLS, the system's ones are not loaded."""
+    """Choose the proxy, and how certificates are checked: without TLS, no CAs are loaded."""
     proxy = _proxy(connection)
     if connection.verify is not True:
         return {"proxy": proxy, "verify": _tls_context(connection.verify)}

@@ -17,19 +17,26 @@ LOOPBACK_HOSTS: Final = (_NAME, _IPV4, _IPV6)
 
 
 class LoopbackTransport(httpx.BaseTransport):
-    """A transport that sends requests for localhost to 127.0.0.1, or to ::1 if nothing listens there."""
+    """A transport that sends requests for localhost to 127.0.0.1, or to ::1 if nothing listens there.
+
+    The address that answered last comes first.
+    """
 
     def __init__(self, transport: httpx.BaseTransport) -> None:
         self._transport = transport
+        self._addresses = (_IPV4, _IPV6)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.host != _NAME:
             return self._transport.handle_request(request)
+        first, second = self._addresses
         try:
-            return self._transport.handle_request(_to(_IPV4, request))
+            return self._transport.handle_request(_to(first, request))
         except httpx.ConnectError:  # nothing was sent
             with suppress(httpx.ConnectError):
-                return self._transport.handle_request(_to(_IPV6, request))
+                response = self._transport.handle_request(_to(second, request))
+                self._addresses = (second, first)
+                return response
             raise
 
     def close(self) -> None:

@@ -1,19 +1,19 @@
-"""What Windows would refuse or change in the path of a folder is said before any work."""
+"""What the system would refuse or change in the path of a folder is said before any work."""
 
 import sys
 from pathlib import Path
 
 import pytest
 from vllm_image_core.errors import CannotSave
+from vllm_image_core.storage.folder_paths import check_folder_path
 from vllm_image_core.storage.store import Store
-from vllm_image_core.storage.windows_paths import check_folder_path
 
 
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Windows without long paths, emulated on other systems."""
     monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr("vllm_image_core.storage.windows_paths._long_paths_are_enabled", lambda: False)
+    monkeypatch.setattr("vllm_image_core.storage.folder_paths._long_paths_are_enabled", lambda: False)
 
 
 @pytest.mark.usefixtures("windows")
@@ -46,6 +46,22 @@ def test_a_missing_drive_has_a_sentence_of_its_own(missing: str, name: str) -> N
         Store(Path(missing)).check_writable()
 
 
+@pytest.mark.parametrize("folder", ["/Volumes/Foxes/pics", "/volumes/Foxes", "/Volumes/x/../Foxes/a/b"])
+def test_on_a_mac_a_missing_drive_has_that_sentence_too(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")  # emulated
+    with pytest.raises(CannotSave, match=r"The drive /[Vv]olumes/Foxes is not there") as caught:
+        Store(Path(folder)).check_writable()
+    assert caught.value.next_step == "Connect it, or choose another output folder."
+
+
+def test_on_a_mac_any_other_folder_is_on_a_drive_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")  # emulated
+    for folder in (tmp_path / "Volumes" / "Foxes", Path("/Volumes"), Path("Volumes/Foxes"), Path("a" * 300)):
+        check_folder_path(folder)
+
+
 @pytest.mark.usefixtures("windows")
 def test_a_path_that_leaves_no_room_for_the_names_of_files_is_refused_before_anything_is_made(
     tmp_path: Path,
@@ -67,7 +83,7 @@ def test_any_other_path_is_a_folder(folder: str) -> None:
 
 def test_a_windows_with_long_paths_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr("vllm_image_core.storage.windows_paths._long_paths_are_enabled", lambda: True)
+    monkeypatch.setattr("vllm_image_core.storage.folder_paths._long_paths_are_enabled", lambda: True)
     check_folder_path(Path("a" * 300))
 
 

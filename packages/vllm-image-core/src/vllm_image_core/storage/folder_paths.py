@@ -1,12 +1,13 @@
-"""Find out before any work what Windows would refuse, or silently change, in the path of a folder.
+"""Find out before any work what the system would refuse, or silently change, in the path of a folder.
 
 Windows drops dots and spaces at the end of a name, opens devices by reserved names, and refuses paths of 260
-characters or more with "not found". What it says about a drive that is gone is no better.
+characters or more with "not found". What it says about a drive that is gone is no better, and a Mac says
+"permission denied", or creates the folder on its own disk.
 """
 
 import os
 import sys
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
 from vllm_image_core.errors import CannotSave
@@ -19,29 +20,32 @@ _ROOM: Final = 92
 r"""What our longest file needs below the folder: `\.vllm-image\inputs\` and a hash with an extension."""
 _SHOWN: Final = 300
 """Characters of a path that a message shows."""
+_VOLUMES: Final = "volumes"
+_PARTS_OF_A_VOLUME: Final = 3
+"""/Volumes/NAME: where a Mac mounts other disks and shares."""
 _LONG_PATHS: Final = (r"SYSTEM\CurrentControlSet\Control\FileSystem", "LongPathsEnabled")
 
 
 def check_folder_path(folder: Path) -> None:
-    """Check the path of a folder as it was given, if this is Windows.
+    """Check the path of a folder as it was given, if this is Windows or a Mac.
 
     Raises:
         CannotSave: A name in it cannot be that of a folder, its drive is missing, or it is too long.
     """
-    if sys.platform != "win32":
-        return
-    _check_names(folder)
+    if sys.platform == "win32":
+        _check_names(folder)
     check_drive(folder)
-    _check_length(folder)
+    if sys.platform == "win32":
+        _check_length(folder)
 
 
 def check_drive(folder: Path) -> None:
-    """Check that the drive or the network folder of a path is there, if this is Windows; see above."""
-    anchor = PureWindowsPath(str(folder)).anchor if sys.platform == "win32" else ""
-    if not anchor.strip("\\/") or os.path.exists(anchor):  # noqa: PTH110 - a Path raises without permission
+    """Check that the drive or the network folder of a path is there, on Windows or a Mac; see above."""
+    drive = _drive_of(folder)
+    if not drive or os.path.exists(drive):  # noqa: PTH110 - a Path raises without permission
         return
-    is_share = anchor.startswith(("\\\\", "//"))
-    name = f"The network folder {anchor}" if is_share else f"The drive {anchor}"
+    is_share = drive.startswith(("\\\\", "//"))
+    name = f"The network folder {drive}" if is_share else f"The drive {drive}"
     raise CannotSave(
         f"{one_line(name, limit=_SHOWN)} is not there, so images cannot be saved in "
         f"{one_line(str(folder), limit=_SHOWN)}.",
@@ -49,18 +53,8 @@ def check_drive(folder: Path) -> None:
     )
 
 
-def _check_names(folder: Path) -> None:
-    path = PureWindowsPath(str(folder))
-    for name in path.parts[1:] if path.anchor else path.parts:
-        if (reason := _reason_against(name)) is not None:
-            raise CannotSave(
-                f"Images cannot be saved in {one_line(str(folder), limit=_SHOWN)}: the name "
-                f"'{one_line(name)}' {reason}.",
-                next_step="Choose another output folder.",
-            )
-
-
-def _reason_against(name: str) -> str | None:
+def name_fault(name: str) -> str | None:
+    """Say why Windows would not open a file or folder of this name as such; None if it would."""
     if name in {".", ".."}:
         return None
     if name != name.rstrip(". "):
@@ -70,6 +64,29 @@ def _reason_against(name: str) -> str | None:
     if name.partition(".")[0].strip().upper() in RESERVED:
         return "is reserved by Windows"
     return None
+
+
+def _drive_of(folder: Path) -> str:
+    """Return the root of the drive that a path names; "" if it names none."""
+    if sys.platform == "win32":
+        anchor = PureWindowsPath(str(folder)).anchor
+        return anchor if anchor.strip("\\/") else ""
+    if sys.platform == "darwin":
+        parts = PurePosixPath(os.path.normpath(folder)).parts
+        if len(parts) >= _PARTS_OF_A_VOLUME and parts[1].casefold() == _VOLUMES:
+            return str(PurePosixPath(*parts[:_PARTS_OF_A_VOLUME]))
+    return ""
+
+
+def _check_names(folder: Path) -> None:
+    path = PureWindowsPath(str(folder))
+    for name in path.parts[1:] if path.anchor else path.parts:
+        if (reason := name_fault(name)) is not None:
+            raise CannotSave(
+                f"Images cannot be saved in {one_line(str(folder), limit=_SHOWN)}: the name "
+                f"'{one_line(name)}' {reason}.",
+                next_step="Choose another output folder.",
+            )
 
 
 def _check_length(folder: Path) -> None:

@@ -1,0 +1,75 @@
+"""Keep the state of each user of a server: a folder and batches of their own, on servers that all share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from vllm_image_mcp.state import State
+from vllm_image_mcp.telemetry.observer import Observer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vllm_image_core.fleet.fleet import Fleet
+
+    from vllm_image_mcp.settings import Settings
+    from vllm_image_mcp.telemetry.metrics import Metrics
+    from vllm_image_mcp.users.user import User, Users
+
+_FOLDER: Final = "users"
+"""The folder of the users' folders, in the output folder."""
+
+
+class UserStates:
+    """The states of all users of one process.
+
+    Nothing leads from one user's state to another's: each has an output folder, an index, a journal and a
+    tracker of its own. They share one fleet, with its connections and its queue.
+
+    Args:
+        settings: The settings of the server.
+        users: The users.
+        metrics: The metrics of the process.
+    """
+
+    def __init__(self, settings: Settings, users: Users, metrics: Metrics) -> None:
+        self._fleet: Fleet | None = None
+        self._states: dict[str, State] = {}
+        if len(users) == 1 and not next(iter(users)).name:
+            self._add("", State(settings, wired=True), metrics)
+            return
+        from vllm_image_mcp.studio_factory import create_fleet  # noqa: PLC0415 - stdio needs no fleet of several users
+
+        shared = State(settings)
+        self._fleet = create_fleet(settings, shared.registry)
+        metrics.watch(self._fleet.queue)
+        for user in users:
+            state = State(
+                settings.model_copy(update={"output_dir": shared.folder.path / _FOLDER / user.name}),
+                wired=True,
+                fleet=self._fleet.shared_by(user.name, share=user.share),
+                registry=shared.registry,
+                limits=user.limits,
+            )
+            self._add(user.name, state, metrics)
+
+    def _add(self, name: str, state: State, metrics: Metrics) -> None:
+        state.observer = Observer(metrics, name)
+        self._states[name] = state
+
+    def __iter__(self) -> Iterator[State]:
+        return iter(self._states.values())
+
+    def of(self, user: User) -> State:
+        """Return the state of a user."""
+        return self._states[user.name]
+
+    async def drain(self, seconds: float) -> None:
+        """Start no more images, and give those in progress some time; the batches can be resumed."""
+        await asyncio.gather(*(state.drain(seconds) for state in self))
+
+    async def aclose(self) -> None:
+        """Close the connections to the servers; the states are closed by the servers that use them."""
+        if self._fleet is not None:
+            await self._fleet.aclose()

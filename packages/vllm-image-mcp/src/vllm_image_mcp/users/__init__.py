@@ -1,0 +1,1 @@
+"""The users who share a server: their tokens, limits and states."""

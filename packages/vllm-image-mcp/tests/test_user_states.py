@@ -1,0 +1,312 @@
+"""What belongs to one user does not exist for the others: each tool and resource, crossed with users."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx2
+import pytest
+from http_process import HttpServer, connected, content_of, text_of, write_users
+from mcp import Client
+from mcp.client.context import ClientRequestContext
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+from mcp.types import (
+    BlobResourceContents,
+    ElicitRequestParams,
+    ElicitResult,
+    ListRootsResult,
+    ResourceTemplateReference,
+    Root,
+    TextResourceContents,
+)
+from pydantic import FileUrl
+from vllm_image_mcp.settings import Settings
+from vllm_image_mcp.telemetry.metrics import Metrics
+from vllm_image_mcp.user_states import UserStates
+from vllm_image_mcp.users.user import User, Users, digest_of
+
+TOKENS = {"anna": "anna-3d1f6a0c9b7e", "bert": "bert-51ce28d7f0a4", "cleo": "cleo-9e07b2c64d18"}
+SECRET_PROMPT = "a lighthouse that only anna knows"
+MISSING_BATCH = "b-00000000000000000000000000000000"
+SMALL = {"width": 64, "height": 64}
+
+OTHERS = pytest.mark.parametrize("user", ["bert", "cleo"])
+ERAS = pytest.mark.parametrize("era", ["2025-11-25", "2026-07-28"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owned:
+    """What anna owns."""
+
+    batch: str
+    seed: int
+    path: Path
+    uri: str
+
+    @property
+    def traces(self) -> tuple[str, ...]:
+        """Texts that must not reach anybody else."""
+        return (SECRET_PROMPT, self.path.name, str(self.path.parent), self.batch, TOKENS["anna"])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
+    folder = tmp_path_factory.mktemp("images")
+    users = write_users(folder.parent / "users.toml", TOKENS)
+    started = HttpServer("--users-file", str(users), folder=folder)
+    yield started
+    errors = started.close()
+    assert not any(token in errors for token in TOKENS.values())
+
+
+@pytest.fixture(scope="module")
+def owned(server: HttpServer) -> Owned:
+    async def make() -> Owned:
+        async with connected(server.url, TOKENS["anna"]) as client:
+            image = content_of(await client.call_tool("generate_image", {"prompt": SECRET_PROMPT, **SMALL}))
+            batch = content_of(
+                await client.call_tool("batch_generate", {"prompts": [SECRET_PROMPT, "b"], **SMALL})
+            )
+        return Owned(
+            batch=batch["batch_id"],
+            seed=image["parameters_used"]["seed"],
+            path=Path(image["file_path"]),
+            uri=image["uri"],
+        )
+
+    return asyncio.run(make())
+
+
+def test_each_user_has_a_folder_of_their_own(server: HttpServer, owned: Owned) -> None:
+    assert owned.path.parent.parts[-2:] == ("users", "anna")
+    assert owned.path.is_file()
+
+
+def test_nobody_without_a_token_is_a_user(server: HttpServer) -> None:
+    assert server.ask()[0] == 401
+    assert server.ask(authorization="Bearer anna")[0] == 401
+    assert server.ask(authorization=f"Bearer {TOKENS['bert']}")[0] == 200
+
+
+BATCH_CALLS: list[tuple[str, dict[str, object]]] = [
+    ("get_batch", {}),
+    ("get_batch", {"wait": False}),
+    ("get_batch", {"resume": True}),
+    ("cancel_batch", {}),
+]
+
+
+@ERAS
+@OTHERS
+@pytest.mark.parametrize("call", BATCH_CALLS)
+async def test_a_batch_of_somebody_else_is_an_unknown_batch(
+    server: HttpServer, owned: Owned, user: str, era: str, call: tuple[str, dict[str, object]]
+) -> None:
+    tool, more = call
+    async with connected(server.url, TOKENS[user], era=era) as client:
+        theirs = text_of(await client.call_tool(tool, {"batch_id": owned.batch, **more}))
+        missing = text_of(await client.call_tool(tool, {"batch_id": MISSING_BATCH, **more}))
+    assert theirs.replace(owned.batch, "B") == missing.replace(MISSING_BATCH, "B")
+
+
+@OTHERS
+async def test_lists_and_searches_do_not_show_what_belongs_to_somebody_else(
+    server: HttpServer, owned: Owned, user: str
+) -> None:
+    async with connected(server.url, TOKENS[user]) as client:
+        searches: list[dict[str, object]] = [
+            {},
+            {"text": SECRET_PROMPT},
+            {"batch_id": owned.batch},
+            {"seed": owned.seed},
+        ]
+        for search in searches:
+            found = content_of(await client.call_tool("find_images", search))
+            assert found["images"] == [] or all(
+                trace not in json.dumps(found["images"]) for trace in owned.traces
+            )
+        listed = content_of(await client.call_tool("list_batches"))
+        assert owned.batch not in json.dumps(listed)
+
+
+@OTHERS
+@pytest.mark.parametrize("role", ["images", "mask", "reference_image"])
+@pytest.mark.parametrize("spelling", ["path", "name", "stem", "uri", "file url", "relative", "climbing"])
+async def test_an_image_of_somebody_else_is_no_input(
+    server: HttpServer, owned: Owned, user: str, role: str, spelling: str
+) -> None:
+    def named(path: Path) -> str:
+        return {
+            "path": str(path),
+            "name": path.name,
+            "stem": path.stem,
+            "uri": f"image://{path.name}",
+            "file url": path.as_uri(),
+            "relative": f"users/anna/{path.name}",
+            "climbing": f"../anna/{path.name}",
+        }[spelling]
+
+    async def refusal(client: Client, path: Path) -> str:
+        own = content_of(await client.call_tool("generate_image", {"prompt": "own", "seed": 1, **SMALL}))
+        images = {"images": [own["file_path"]], role: [named(path)] if role == "images" else named(path)}
+        return text_of(await client.call_tool("edit_image", {"prompt": "night", **images}))
+
+    missing = owned.path.with_name("never-made.png")
+    async with connected(server.url, TOKENS[user]) as client:
+        theirs, absent = await refusal(client, owned.path), await refusal(client, missing)
+    assert theirs.replace(owned.path.stem, "X") == absent.replace(missing.stem, "X")
+
+
+@OTHERS
+async def test_an_image_of_somebody_else_is_not_reused(server: HttpServer, owned: Owned, user: str) -> None:
+    again = {"prompt": SECRET_PROMPT, "seed": owned.seed, **SMALL}
+    async with connected(server.url, TOKENS["anna"]) as client:
+        assert content_of(await client.call_tool("generate_image", again))["reused"]
+    async with connected(server.url, TOKENS[user]) as client:
+        made = content_of(await client.call_tool("generate_image", again))
+    assert not made["reused"]
+    assert Path(made["file_path"]).parent.name == user
+
+
+@OTHERS
+@pytest.mark.parametrize(
+    "tool", ["get_model_info", "gpu_status", "list_presets", "server_health", "estimate_generation"]
+)
+async def test_reports_name_nobody(server: HttpServer, owned: Owned, user: str, tool: str) -> None:
+    async with connected(server.url, TOKENS[user]) as client:
+        report = (await client.call_tool(tool)).model_dump_json()
+    assert not any(trace in report for trace in owned.traces)
+
+
+@ERAS
+@OTHERS
+@pytest.mark.parametrize("kind", ["image", "smaller image", "batch"])
+async def test_a_resource_of_somebody_else_is_missing(
+    server: HttpServer, owned: Owned, user: str, era: str, kind: str
+) -> None:
+    uris = {
+        "image": (owned.uri, "image://never-made.png"),
+        "smaller image": (f"{owned.uri}?width=32", "image://never-made.png?width=32"),
+        "batch": (f"batch://{owned.batch}", f"batch://{MISSING_BATCH}"),
+    }[kind]
+    answers: list[tuple[int, str]] = []
+    async with connected(server.url, TOKENS[user], era=era) as client:
+        for uri in uris:
+            with pytest.raises(MCPError) as raised:
+                await client.read_resource(uri)
+            answers.append((raised.value.error.code, without_names(raised.value.error.message, owned)))
+    assert answers[0] == answers[1]
+
+
+def without_names(message: str, owned: Owned) -> str:
+    for name in (owned.path.name, owned.batch, "never-made.png", MISSING_BATCH):
+        message = message.replace(name, "X")
+    return message
+
+
+@ERAS
+@OTHERS
+async def test_resource_lists_and_completions_do_not_show_what_belongs_to_somebody_else(
+    server: HttpServer, owned: Owned, user: str, era: str
+) -> None:
+    async with connected(server.url, TOKENS[user], era=era) as client:
+        shown = [(await client.list_resources()).model_dump_json()]
+        for content in (await client.read_resource("images://latest")).contents:
+            assert isinstance(content, TextResourceContents)
+            shown.append(content.text.replace(SECRET_PROMPT, "") if user in content.text else content.text)
+        for template, name in (("image://{id}{?width,format}", "id"), ("batch://{id}", "id")):
+            completed = await client.complete(
+                ResourceTemplateReference(type="ref/resource", uri=template),
+                argument={"name": name, "value": ""},
+            )
+            shown.append(completed.model_dump_json())
+        for prompt in ("write_image_prompt", "explore_variations", "compare_settings"):
+            value = {"idea" if prompt == "write_image_prompt" else "prompt": "a fox"}
+            shown.append((await client.get_prompt(prompt, value)).model_dump_json())
+    hidden = (str(owned.path.parent), owned.batch, TOKENS["anna"])
+    assert not any(trace in text for text in shown for trace in hidden)
+
+
+@ERAS
+async def test_the_owner_still_has_everything(server: HttpServer, owned: Owned, era: str) -> None:
+    async with connected(server.url, TOKENS["anna"], era=era) as client:
+        batch = content_of(await client.call_tool("get_batch", {"batch_id": owned.batch}))
+        assert batch["images_generated"] == 2
+        [image] = (await client.read_resource(owned.uri)).contents
+        assert isinstance(image, BlobResourceContents)
+        found = content_of(await client.call_tool("find_images", {"text": "lighthouse"}))
+        assert owned.path.name in json.dumps(found)
+
+
+async def test_the_matrix_has_every_tool(server: HttpServer) -> None:
+    crossed = {tool for tool, _ in BATCH_CALLS}
+    source = Path(__file__).read_text("utf-8")
+    async with connected(server.url, TOKENS["anna"]) as client:
+        tools = {tool.name for tool in (await client.list_tools()).tools}
+        templates = {
+            each.uri_template for each in (await client.list_resource_templates()).resource_templates
+        }
+    named = set(re.findall(r'"([a-z_]+)"', source))
+    assert tools <= crossed | named
+    assert {template.partition(":")[0] for template in templates} == {"image", "batch", "profile"}
+
+
+async def test_a_running_batch_of_somebody_else_cannot_be_stopped(server: HttpServer) -> None:
+    prompts = [f"fox {number}" for number in range(10)]
+    async with connected(server.url, TOKENS["anna"]) as anna, connected(server.url, TOKENS["bert"]) as bert:
+        begun = content_of(
+            await anna.call_tool("batch_generate", {"prompts": prompts, "max_wait": 0, **SMALL})
+        )
+        assert (await bert.call_tool("cancel_batch", {"batch_id": begun["batch_id"]})).is_error
+        done = content_of(await anna.call_tool("get_batch", {"batch_id": begun["batch_id"]}))
+    assert (done["status"], done["images_generated"]) == ("success", 10)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_caller_over_http_cannot_allow_a_folder(
+    server: HttpServer, owned: Owned, mode: Literal["legacy", "auto"]
+) -> None:
+    async def agree(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        raise AssertionError("nobody may be asked for a folder of the server")
+
+    async def roots(context: ClientRequestContext) -> ListRootsResult:
+        return ListRootsResult(roots=[Root(uri=FileUrl(owned.path.parent.as_uri()))])
+
+    headers = {"authorization": f"Bearer {TOKENS['bert']}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=60) as http,
+        Client(
+            streamable_http_client(server.url, http_client=http),
+            mode=mode,
+            elicitation_callback=agree,
+            list_roots_callback=roots,
+        ) as client,
+    ):
+        refused = await client.call_tool("edit_image", {"prompt": "night", "images": [str(owned.path)]})
+    assert "it is outside the folders that may be read" in text_of(refused)
+
+
+def test_all_users_share_one_queue_and_nothing_else(tmp_path: Path) -> None:
+    users = Users(
+        User(name=name, digest=digest_of(token), share=2.0 if name == "anna" else 1.0)
+        for name, token in TOKENS.items()
+    )
+    settings = Settings.from_arguments(demo=True, output_dir=tmp_path)
+    states = UserStates(settings, users, Metrics())
+    anna, bert, _ = (states.of(user) for user in users)
+    assert anna.studio.output_dir == tmp_path / "users" / "anna"
+    assert bert.studio.output_dir == tmp_path / "users" / "bert"
+    assert anna.tracker is not bert.tracker
+    assert anna.registry is bert.registry
+
+
+def test_the_only_user_has_the_output_folder_itself(tmp_path: Path) -> None:
+    users = Users.only(None)
+    states = UserStates(Settings.from_arguments(demo=True, output_dir=tmp_path), users, Metrics())
+    [user] = users
+    assert states.of(user).studio.output_dir == tmp_path
