@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -94,30 +95,18 @@ async def httpx_json(url: str, folder: Path) -> AsyncGenerator[Run]:
 
 
 @asynccontextmanager
-async def client_in_memory(url: str, folder: Path) -> AsyncGenerator[Run]:
-    """Use this project's client, and write its bytes by hand."""
+async def own_client(url: str, folder: Path, *, into_file: bool) -> AsyncGenerator[Run]:
+    """Use this project's client, with `into` or with bytes that are written by hand."""
     from vllm_omni_client import AsyncOmniClient, ImageGenerationRequest  # noqa: PLC0415  # likewise
 
     async with AsyncOmniClient(url) as client:
 
         async def fetch(side: int, path: Path) -> Path:
             request = ImageGenerationRequest(prompt="a fox", size=f"{side}x{side}", seed=1)
+            if into_file:
+                return (await client.generate_image(request, into=path)).path
             path.write_bytes((await client.generate_image(request)).data[0].bytes)
             return path
-
-        yield _single_calls(fetch, folder)
-
-
-@asynccontextmanager
-async def client_into_file(url: str, folder: Path) -> AsyncGenerator[Run]:
-    """Use this project's client with `into`."""
-    from vllm_omni_client import AsyncOmniClient, ImageGenerationRequest  # noqa: PLC0415  # likewise
-
-    async with AsyncOmniClient(url) as client:
-
-        async def fetch(side: int, path: Path) -> Path:
-            request = ImageGenerationRequest(prompt="a fox", size=f"{side}x{side}", seed=1)
-            return (await client.generate_image(request, into=path)).path
 
         yield _single_calls(fetch, folder)
 
@@ -179,8 +168,8 @@ async def raw_socket(url: str, folder: Path) -> AsyncGenerator[Run]:
 PEERS: Final[Mapping[str, Peer]] = {
     "openai SDK": openai_sdk,
     "httpx .json()": httpx_json,
-    "client, in memory": client_in_memory,
-    "client, into=": client_into_file,
+    "client, in memory": partial(own_client, into_file=False),
+    "client, into=": partial(own_client, into_file=True),
     "Studio.generate": studio_generate,
     "Studio.batch": studio_batch,
     "raw socket": raw_socket,

@@ -132,22 +132,20 @@ def test_the_shell_by_its_options(gateway: Gateway, tmp_path: Path) -> None:
     assert b"\r\nx-team: blue\r\n" in gateway.heads[-1]
 
 
-def test_without_the_header_the_shell_says_which_option_sets_it(
-    gateway: Gateway, environment: Mapping[str, str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("variable", "options"),
+    [
+        ("VLLM_IMAGE_HEADER", "--header or VLLM_IMAGE_HEADER"),
+        ("VLLM_IMAGE_CA_FILE", "--ca-file"),
+    ],
+)
+def test_without_what_a_gateway_needs_the_shell_says_which_option_sets_it(
+    gateway: Gateway, environment: Mapping[str, str], tmp_path: Path, variable: str, options: str
 ) -> None:
-    without = {name: value for name, value in environment.items() if name != "VLLM_IMAGE_HEADER"}
+    without = {name: value for name, value in environment.items() if name != variable}
     run = shell("health", environment=without, folder=tmp_path)
     assert run.returncode != 0
-    assert "--header or VLLM_IMAGE_HEADER" in run.stdout + run.stderr
-
-
-def test_without_the_ca_the_shell_says_which_option_sets_it(
-    gateway: Gateway, environment: Mapping[str, str], tmp_path: Path
-) -> None:
-    without = {name: value for name, value in environment.items() if name != "VLLM_IMAGE_CA_FILE"}
-    run = shell("health", environment=without, folder=tmp_path)
-    assert run.returncode != 0
-    assert "--ca-file" in run.stdout + run.stderr
+    assert options in run.stdout + run.stderr
 
 
 def shell(

@@ -4,10 +4,11 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import get_args, get_origin, get_type_hints
+from typing import get_type_hints
 
 import PIL.Image
 import vllm_image_core
+from type_hints import classes_in
 
 
 def test_all_public_names_complete_with_tab_before_they_are_imported() -> None:
@@ -40,7 +41,7 @@ def test_every_type_that_a_studio_or_a_batch_takes_or_returns_is_public() -> Non
         for owner in _CONSTRUCTORS
         for function in _public_functions(owner)
         for hint in get_type_hints(function, localns=_NAMES).values()
-        for each in _classes_in(hint)
+        for each in classes_in(hint)
     }
     assert sorted(each.__qualname__ for each in used if id(each) not in public) == []
 
@@ -50,15 +51,6 @@ def _public_functions(owner: type) -> Iterator[Callable[..., object]]:
         function = member.fget if isinstance(member, property) else member
         if inspect.isfunction(function) and (name in _CONSTRUCTORS[owner] or not name.startswith("_")):
             yield function
-
-
-def _classes_in(hint: object) -> Iterator[type]:
-    """Our own classes in a type hint, at any depth."""
-    for part in get_args(hint):
-        yield from _classes_in(part)
-    origin = get_origin(hint) or hint
-    if isinstance(origin, type) and origin.__module__.startswith("vllm_image_core"):
-        yield origin
 
 
 def test_dir_shows_the_public_names_and_nothing_else_without_underscores() -> None:

@@ -26,6 +26,7 @@ from mcp.types import (
 )
 from pydantic import FileUrl
 from vllm_image_mcp.settings import Settings
+from vllm_image_mcp.telemetry.metrics import Metrics
 from vllm_image_mcp.user_states import UserStates
 from vllm_image_mcp.users.user import User, Users, digest_of
 
@@ -296,7 +297,7 @@ def test_all_users_share_one_queue_and_nothing_else(tmp_path: Path) -> None:
         for name, token in TOKENS.items()
     )
     settings = Settings.from_arguments(demo=True, output_dir=tmp_path)
-    states = UserStates(settings, users)
+    states = UserStates(settings, users, Metrics())
     anna, bert, _ = (states.of(user) for user in users)
     assert anna.studio.output_dir == tmp_path / "users" / "anna"
     assert bert.studio.output_dir == tmp_path / "users" / "bert"
@@ -306,6 +307,6 @@ def test_all_users_share_one_queue_and_nothing_else(tmp_path: Path) -> None:
 
 def test_the_only_user_has_the_output_folder_itself(tmp_path: Path) -> None:
     users = Users.only(None)
-    states = UserStates(Settings.from_arguments(demo=True, output_dir=tmp_path), users)
+    states = UserStates(Settings.from_arguments(demo=True, output_dir=tmp_path), users, Metrics())
     [user] = users
     assert states.of(user).studio.output_dir == tmp_path

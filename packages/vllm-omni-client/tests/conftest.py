@@ -1,6 +1,9 @@
 """Fixtures that the tests of the client share; the server that plays a script is in the root's conftest."""
 
+import contextlib
 import importlib.util
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +23,17 @@ collect_ignore = [
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+def blackhole() -> Iterator[str]:
+    """A port whose queue of connections is full, so that nothing answers there."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"

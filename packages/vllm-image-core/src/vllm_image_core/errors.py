@@ -11,10 +11,12 @@
     ├── DatabaseUnavailable    a SQLite file next to the images cannot be read or written
     │   ├── IndexUnavailable   the folder's index
     │   └── JournalUnavailable the journal of the folder's batches
+    ├── LimitReached           a limit on images per hour or on megapixels in progress; nothing was sent
     ├── BatchInUse             another process, or another studio, is working on that batch
     ├── BatchMoved             the batch was started in another process or on another event loop
     ├── RecordedFailure        why a request failed, as recorded in the journal
     ├── PoisonRequest          the engine died on this request twice
+    ├── RunStopped             a dataset's servers or store were away for too long
     ├── UnknownBatch           no batch has that id
     └── MissingPackage         an optional package is not installed
 
@@ -25,6 +27,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from vllm_image_core.imaging.picture import Picture
 
 
@@ -132,6 +136,24 @@ class PictureNotSaved(CannotSave):
         self.picture = picture
 
 
+class LimitReached(ImageError):
+    """A request would exceed what may be requested in an hour, or be in progress at once; nothing was sent.
+
+    Attributes:
+        limit: The name of the limit, as in `Limits`.
+        free_at: When there is room for the request again; None if that is not known.
+    """
+
+    usual_next_step = "Wait until images in progress are finished, then call again."
+
+    def __init__(
+        self, message: str, *, limit: str, free_at: "datetime | None" = None, next_step: str | None = None
+    ) -> None:
+        super().__init__(message, next_step=next_step)
+        self.limit = limit
+        self.free_at = free_at
+
+
 class DatabaseUnavailable(ImageError):
     """A SQLite file next to the images cannot be read or written; the images themselves are not affected."""
 
@@ -202,6 +224,12 @@ class PoisonRequest(ImageError):
         super().__init__(message)
         self.attempts = attempts
         self.generations = generations
+
+
+class RunStopped(ImageError):
+    """The servers or the store of a dataset were away for too long; nothing is lost."""
+
+    usual_next_step = "Run it again when they are back: what is finished is not made again."
 
 
 class UnknownBatch(ImageError):

@@ -17,10 +17,10 @@ from vllm_image_core.display.card import Card
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging.contact_sheet import MAX_PICTURES
 from vllm_image_core.provenance.recall import RecalledRequest, recall
-from vllm_image_core.requests.expansion import MOST_IMAGES
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.limits import draw_seed
+from vllm_image_core.requests.sweep import MOST_IMAGES
 from vllm_image_core.storage.edit_inputs import find_inputs
 from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library

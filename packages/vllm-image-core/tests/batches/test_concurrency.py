@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from recorded_batches import requests
+from vllm_image_core.batches.batch_row import BatchRow
 from vllm_image_core.batches.concurrency import Concurrency, ConcurrencyChooser
 from vllm_image_core.batches.journal import Journal
-from vllm_image_core.batches.queries import JOURNAL, BatchRow
+from vllm_image_core.batches.queries import JOURNAL
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.storage.database import Database
 from vllm_image_core.studio import Studio

@@ -29,7 +29,7 @@ def begin(ledger):
     return number
 number = journal.write(begin)
 print("held", flush=True)
-from vllm_image_core.batches.queries import Counts
+from vllm_image_core.batches.batch_row import Counts
 while True:
     journal.write(lambda ledger: ledger.renew_lease(number, token, Counts()))
     time.sleep(0.05)

@@ -1,13 +1,13 @@
 """What a person sees of a value: a few lines of text, or HTML with thumbnails."""
 
 import inspect
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, get_type_hints
 
 import PIL.Image
 import pytest
 from recorded_batches import requests
+from type_hints import classes_in
 from vllm_image_core import Picture, Studio
 from vllm_image_core.display.card import Card, Displayed, time_text
 from vllm_image_core.display.thumbnails import Thumbnail
@@ -33,14 +33,6 @@ def text_of(value: object) -> str:
     written = Written()
     value._repr_pretty_(written, cycle=False)
     return written.shown
-
-
-def classes_in(hint: object) -> Iterator[type]:
-    for part in get_args(hint):
-        yield from classes_in(part)
-    origin = get_origin(hint) or hint
-    if isinstance(origin, type) and origin.__module__.startswith("vllm_image_core"):
-        yield origin
 
 
 def test_everything_that_a_method_of_a_studio_returns_shows_itself() -> None:

@@ -1,39 +1,13 @@
 """Contact sheets: limits are kept, and each image can be told by its number."""
 
-import io
-import os
-
 import pytest
+from coloured_pictures import COLOURS, RGB, colour_at, near, noise, plain
 from PIL import Image
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import Axis, PreviewFormat, contact_sheet, xy_grid
 
 PAPER = (255, 255, 255)
-COLOURS = ("red", "lime", "blue", "yellow", "cyan", "magenta", "black")
-RGB = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255), (0, 0, 0)]
-
-
-def encoded(image: Image.Image) -> Picture:
-    file = io.BytesIO()
-    image.save(file, "PNG", compress_level=1)
-    return Picture.check(file.getvalue())
-
-
-def noise(width: int, height: int) -> Picture:
-    return encoded(Image.frombytes("RGB", (width, height), os.urandom(3 * width * height)))
-
-
-def plain(colour: str, width: int = 300, height: int = 300) -> Picture:
-    return encoded(Image.new("RGB", (width, height), colour))
-
-
-def near(image: Image.Image, place: tuple[int, int], wanted: tuple[int, int, int]) -> bool:
-    return all(abs(one - other) <= 40 for one, other in zip(colour_at(image, *place), wanted, strict=True))
-
-
-def colour_at(image: Image.Image, x: int, y: int) -> bytes:
-    return image.crop((x, y, x + 1, y + 1)).tobytes()
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 20])
@@ -80,7 +54,7 @@ def test_numbers_begin_where_they_are_told_to() -> None:
 
 def test_a_missing_or_broken_picture_leaves_an_empty_place() -> None:
     whole = plain("red")
-    broken = Picture(bytes=whole.bytes[:60], format="png", width=300, height=300)
+    broken = Picture(parts=(whole.bytes[:60],), format="png", width=300, height=300)
     assert contact_sheet([whole, None]).bytes == contact_sheet([whole, broken]).bytes
     assert contact_sheet([None, None]).size.width > 0
 

@@ -89,6 +89,6 @@ def test_an_image_fills_a_box_as_far_as_its_shape_allows(
 
 def test_a_picture_whose_pixels_are_missing_is_refused() -> None:
     whole = encoded(Image.new("RGB", (50, 50), "red"), "WEBP")
-    broken = Picture(bytes=whole.bytes[:40], format="webp", width=50, height=50)
+    broken = Picture(parts=(whole.bytes[:40],), format="webp", width=50, height=50)
     with pytest.raises(BadPicture):
         thumbnail(broken, Size(10, 10))

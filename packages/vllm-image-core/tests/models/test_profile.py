@@ -12,7 +12,7 @@ from vllm_image_core.models.loader import read_profile
 from vllm_image_core.models.profile import CostLaw, Profile
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.edit_resolver import check_edit_support
+from vllm_image_core.requests.edit_support import check_edit_support
 
 KLEIN = (resources.files("vllm_image_core") / "profiles" / "flux-2-klein-4b.toml").read_text("utf-8")
 

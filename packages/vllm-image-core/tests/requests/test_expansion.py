@@ -5,8 +5,9 @@ from typing import Any, cast
 import pytest
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.expansion import MOST_IMAGES, Expansion, PromptSource, Variations
+from vllm_image_core.requests.expansion import Expansion, PromptSource, Variations
 from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.sweep import MOST_IMAGES
 from vllm_image_core.requests.wildcards import Wildcards
 
 SHARED = ImageRequest(prompt="", num_inference_steps=4)

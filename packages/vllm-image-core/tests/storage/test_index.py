@@ -767,6 +767,23 @@ def test_images_that_wait_to_be_entered_together_are_found_by_everyone(root: Pat
     assert sorted(found(root)) == ["a.png", "b.png", "c.png"]
 
 
+def test_a_name_that_is_used_again_at_once_has_its_latest_image(
+    root: Path, put: Put, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = Index(root, group_seconds=60.0)
+    for name, prompt in (("a.png", "a fox"), ("hero.png", "a fox"), ("hero.png", "a crow")):
+        put(root / name, prompt=prompt)
+        with Folder.existing(root) as folder:
+            entry = read_record(folder, name)
+        assert entry is not None
+        index.add(entry, now=False)
+    assert {each.path.name: each.prompt for each in index.find(Query()).pictures} == {
+        "a.png": "a fox",
+        "hero.png": "a crow",
+    }
+    assert not caplog.messages
+
+
 def test_a_folder_with_many_new_files_tells_how_many_it_has_read(root: Path, put: Put) -> None:
     put(root / "0.png")
     for number in range(1, 1_200):

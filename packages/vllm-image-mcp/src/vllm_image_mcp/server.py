@@ -6,11 +6,11 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from mcp.server import MCPServer
@@ -43,6 +43,9 @@ from vllm_image_mcp.tools.registration import TOOLS
 from vllm_image_mcp.tools.schemas import short_input, short_output
 from vllm_image_mcp.transport.stdio import StdioHost, host_on_stdio
 
+if TYPE_CHECKING:
+    from vllm_image_mcp.telemetry.observer import Observer
+
 _AT_THE_END_SECONDS = 1.5
 """How long images in progress may take once the host is gone; hosts kill a server after 2 s."""
 
@@ -59,6 +62,9 @@ Describe an image only if you can see it: some hosts show it to you one turn lat
 
 class ImageServer(PromptServer, ResourceServer):
     """An MCP server that reports expected errors to the model as text, with the next step."""
+
+    observer: "Observer | None" = None
+    """Measures the calls; None if nothing is measured."""
 
     loading: Preloader | None = None
     """The imports for the first call, while they are in progress; None afterwards."""
@@ -87,6 +93,16 @@ class ImageServer(PromptServer, ResourceServer):
         signatures = await self._all_signatures()
         if name not in signatures:
             raise ToolError(f"Unknown tool: {one_line(name)}. Use one of: {', '.join(signatures)}.")
+        with nullcontext() if self.observer is None else self.observer.call(name):
+            return await self._call(name, arguments, signatures, context)
+
+    async def _call(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        signatures: Mapping[str, Signature],
+        context: Context[State, Any] | None,
+    ) -> CallToolResult | InputRequiredResult:
         fitted = fit(name, arguments, signatures)
         known = list(signatures[name].parameters)
         try:
@@ -141,12 +157,17 @@ class ImageServer(PromptServer, ResourceServer):
         return self._signatures
 
 
-def build_server(settings: Settings, *, wired: bool = False) -> ImageServer:
+def build_server(
+    settings: Settings, *, wired: bool = False, observer: "Observer | None" = None
+) -> ImageServer:
     """Build the server with its tools, resources and prompts; it connects and writes nothing yet.
 
-    It is wired if it will serve a host over a pipe rather than a client in this process.
+    It is wired if it will serve a host over a pipe rather than a client in this process. An observer measures
+    its calls and images.
     """
-    return _server_of(State(settings, wired=wired))
+    state = State(settings, wired=wired)
+    state.observer = observer
+    return _server_of(state)
 
 
 def _server_of(state: State, tools: Sequence[RegisteredTool] = ()) -> ImageServer:
@@ -164,6 +185,7 @@ def _server_of(state: State, tools: Sequence[RegisteredTool] = ()) -> ImageServe
         subscriptions=subscriptions.bus,
         tools=[*(tools or _tools(settings))],
     )
+    server.observer = state.observer
     server.add_subscriptions(subscriptions)
     add_resources(server, state)
     add_prompts(server, state)

@@ -10,14 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vllm_image_core.batches.events import Event
+    from vllm_image_core.batches.limits import Limits
     from vllm_image_core.fleet.fleet import Fleet
     from vllm_image_core.models.registry import Registry
+    from vllm_image_core.requests.style_folder import Styles
     from vllm_image_core.studio import Studio
 
     from vllm_image_mcp.input_folders import InputFolders
     from vllm_image_mcp.jobs.batch_tracker import BatchTracker
     from vllm_image_mcp.output_folder import OutputFolder
     from vllm_image_mcp.settings import Settings
+    from vllm_image_mcp.telemetry.observer import Observer
 
 _SIMULATED = "Demo mode: images are simulated; a program draws them, not a model."
 
@@ -37,12 +40,15 @@ class State:
             nothing then, so images go to the user's Pictures folder unless another one is named.
         fleet: The servers, if this is the state of one of several users; None to connect to them.
         registry: The model profiles, if they are read already.
+        limits: How much may be requested; None for no limits.
 
     Attributes:
         listener: Called with a batch's id and each of its events; None if nothing listens.
+        observer: Measures calls and images; None if nothing is measured.
     """
 
     listener: Callable[[str, Event], None] | None = None
+    observer: Observer | None = None
 
     def __init__(
         self,
@@ -53,10 +59,12 @@ class State:
         in_background: bool = False,
         fleet: Fleet | None = None,
         registry: Registry | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.settings = settings
         self._fleet = fleet
         self._registry = registry
+        self._limits = limits
         self._in_background = in_background
         self.is_remote = wired
         self._at_shell = at_shell
@@ -84,6 +92,13 @@ class State:
         builtin = Registry.builtin()
         return builtin if self.settings.profiles is None else builtin.with_profiles(self.settings.profiles)
 
+    @cached_property
+    def styles(self) -> Styles:
+        """The saved styles: the user's own and the built-in ones."""
+        from vllm_image_core.requests.style_folder import Styles  # noqa: PLC0415 - not needed at startup
+
+        return Styles(self.settings.styles_folder)
+
     def read_ahead(self) -> None:
         """Read the model profiles ahead of the first call, which reports what is wrong with them."""
         from vllm_image_core.errors import ImageError  # noqa: PLC0415 - not needed at startup
@@ -96,7 +111,9 @@ class State:
         """The one studio of this process."""
         from vllm_image_mcp.studio_factory import create_studio  # noqa: PLC0415 - not needed at startup
 
-        return create_studio(self.settings, self.folder.path, self.registry, fleet=self._fleet)
+        return create_studio(
+            self.settings, self.folder.path, self.registry, fleet=self._fleet, limits=self._limits
+        )
 
     @cached_property
     def tracker(self) -> BatchTracker:
@@ -104,7 +121,11 @@ class State:
         from vllm_image_mcp.jobs.batch_tracker import BatchTracker  # noqa: PLC0415 - not needed at startup
 
         return BatchTracker(
-            self.studio, notes=self.notes, drain_seconds=self.settings.timeout, listener=self.listener
+            self.studio,
+            notes=self.notes,
+            drain_seconds=self.settings.timeout,
+            listener=self.listener,
+            observer=self.observer,
         )
 
     @cached_property

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from vllm_image_core.batches.limits import NO_LIMITS, Limits
 from vllm_image_core.estimation.gpu import Gpu
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.models.registry import Registry
@@ -29,15 +30,22 @@ _RETRIES: Final = 2
 
 
 def create_studio(
-    settings: Settings, folder: Path, registry: Registry, *, fleet: Fleet | None = None
+    settings: Settings,
+    folder: Path,
+    registry: Registry,
+    *,
+    fleet: Fleet | None = None,
+    limits: Limits | None = None,
 ) -> Studio:
     """Create a studio that saves images in a folder, on servers of its own or on a fleet that exists."""
+    limits = limits or NO_LIMITS
     if settings.demo:
-        return _demo(settings, folder, registry, fleet)
+        return _demo(settings, folder, registry, fleet, limits)
     [first, *others] = settings.vllm_urls
     return Studio(
         fleet or ([first, *others] if others else first),
         output_dir=folder,
+        styles_dir=settings.styles_folder,
         api_key=settings.key,
         headers=dict(settings.header or ()),
         verify=settings.ca_file or True,
@@ -49,6 +57,7 @@ def create_studio(
         gpu=gpu_of(settings),
         registry=registry,
         metadata=_METADATA[settings.metadata],
+        limits=limits,
     )
 
 
@@ -64,6 +73,7 @@ def create_fleet(settings: Settings, registry: Registry) -> Fleet:
                 api_key=settings.key,
                 headers=dict(settings.header or ()),
                 verify=settings.ca_file or True,
+                proxy=settings.chosen_proxy,
                 timeout=settings.timeout,
                 max_retries=_RETRIES if len(urls) == 1 else 0,
             )
@@ -109,12 +119,15 @@ def _simulated(settings: Settings) -> AsyncOmniClient:
     return AsyncOmniClient.in_process(create_app(SimulatorSettings()), timeout=settings.timeout)
 
 
-def _demo(settings: Settings, folder: Path, registry: Registry, fleet: Fleet | None) -> Studio:
+def _demo(
+    settings: Settings, folder: Path, registry: Registry, fleet: Fleet | None, limits: Limits
+) -> Studio:
     from vllm_omni_client.simulator import SimulatorSettings  # noqa: PLC0415 - likewise
 
     return Studio(
         fleet or _simulated(settings),
         output_dir=folder,
+        styles_dir=settings.styles_folder,
         max_concurrent=settings.max_concurrent,
         registry=registry,
         metadata=replace(_METADATA[settings.metadata], source="algorithmicMedia"),
@@ -123,4 +136,5 @@ def _demo(settings: Settings, folder: Path, registry: Registry, fleet: Fleet | N
             total_vram_gb=SimulatorSettings().vram_gib,
             source="the simulator; there is no real GPU",
         ),
+        limits=limits,
     )

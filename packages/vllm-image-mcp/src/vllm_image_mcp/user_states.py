@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from vllm_image_mcp.state import State
+from vllm_image_mcp.telemetry.observer import Observer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from vllm_image_core.fleet.fleet import Fleet
 
     from vllm_image_mcp.settings import Settings
+    from vllm_image_mcp.telemetry.metrics import Metrics
     from vllm_image_mcp.users.user import User, Users
 
 _FOLDER: Final = "users"
@@ -28,25 +30,33 @@ class UserStates:
     Args:
         settings: The settings of the server.
         users: The users.
+        metrics: The metrics of the process.
     """
 
-    def __init__(self, settings: Settings, users: Users) -> None:
+    def __init__(self, settings: Settings, users: Users, metrics: Metrics) -> None:
         self._fleet: Fleet | None = None
         self._states: dict[str, State] = {}
         if len(users) == 1 and not next(iter(users)).name:
-            self._states[""] = State(settings, wired=True)
+            self._add("", State(settings, wired=True), metrics)
             return
         from vllm_image_mcp.studio_factory import create_fleet  # noqa: PLC0415 - stdio needs no fleet of several users
 
         shared = State(settings)
         self._fleet = create_fleet(settings, shared.registry)
+        metrics.watch(self._fleet.queue)
         for user in users:
-            self._states[user.name] = State(
+            state = State(
                 settings.model_copy(update={"output_dir": shared.folder.path / _FOLDER / user.name}),
                 wired=True,
                 fleet=self._fleet.shared_by(user.name, share=user.share),
                 registry=shared.registry,
+                limits=user.limits,
             )
+            self._add(user.name, state, metrics)
+
+    def _add(self, name: str, state: State, metrics: Metrics) -> None:
+        state.observer = Observer(metrics, name)
+        self._states[name] = state
 
     def __iter__(self) -> Iterator[State]:
         return iter(self._states.values())

@@ -4,7 +4,8 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from vllm_image_mcp.users.user import Limits, Users
+from vllm_image_core.batches.limits import Limits
+from vllm_image_mcp.users.user import Users
 from vllm_image_mcp.users.user_file import read_users
 
 TOKEN = "canary-7f3a9c51e2d04b68"

@@ -31,8 +31,9 @@ above, decides by them.
 import copyreg
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal, NamedTuple, Self
+from typing import ClassVar, Final, Literal, Self
 
+from vllm_omni_client._statuses import FAILURES, NO_CAPACITY, REFUSALS, Meaning
 from vllm_omni_client._text import printable
 
 
@@ -281,7 +282,7 @@ class RequestTimeout(OmniError):
         """What the caller can do about it, in one sentence; a GET has no steps or size to reduce."""
         if self.exchange is not None and self.exchange.method == "GET":
             return (
-                "Check whether the server hangs (see its log, or restart it) and whether a proxy sits "
+                "Check whether the server is hung (see its log, or restart it) and whether a proxy sits "
                 "in front of it."
             )
         return self.default_next_step
@@ -327,50 +328,6 @@ class BadReply(OmniError):
     )
 
 
-class _Meaning(NamedTuple):
-    """What a status means if it differs from its class."""
-
-    outcome: Outcome
-    server_state: ServerState
-    gpu_spent: GpuSpent = "no"
-    next_step: str = ""
-
-
-_GATEWAY_GAVE_UP: Final = _Meaning(
-    "final",
-    "timed_out",
-    "unknown",
-    "A proxy timed out before the server answered; raise the proxy's timeout (nginx: proxy_read_timeout), or "
-    "use fewer steps or a smaller size. The request may still be running on the server.",
-)
-_GATEWAY_CUT_OFF: Final = _Meaning(
-    "unknown",
-    "unavailable",
-    "unknown",
-    "A proxy got no answer from the server behind it; check whether that server is running, then call again.",
-)
-_NOT_PASSED_ON: Final = _Meaning(
-    "refused",
-    "unavailable",
-    "no",
-    "A proxy cannot reach the server behind it; check whether that server is running, then call again.",
-)
-
-
-_REDIRECTED: Final = _Meaning(
-    "final",
-    "healthy",
-    "no",
-    "Set base_url to the address that the server itself answers at; requests are never sent on.",
-)
-_NOT_SERVED: Final = _Meaning(
-    "final",
-    "unavailable",
-    "no",
-    "A proxy or network gateway refused the request; use an address that leads directly to the server.",
-)
-
-
 class ServerRefused(OmniError):
     """The server answered with an error status or a redirect; redirects are never followed.
 
@@ -381,10 +338,7 @@ class ServerRefused(OmniError):
 
     default_gpu_spent: ClassVar[GpuSpent] = "no"
     default_next_step = "Read the message: it comes from the server."
-    _meanings: ClassVar[Mapping[int, _Meaning]] = {
-        **dict.fromkeys(range(300, 400), _REDIRECTED),
-        408: _Meaning("refused", "busy", "no", "Wait, then call again."),
-    }
+    _meanings: ClassVar[Mapping[int, Meaning]] = REFUSALS
 
     status: int
     by_proxy: bool
@@ -496,7 +450,7 @@ class ServerBusy(ServerRefused):
     default_outcome: ClassVar[Outcome] = "refused"
     default_server_state: ClassVar[ServerState] = "busy"
     default_next_step = "Wait, then call again."
-    _meanings: ClassVar[Mapping[int, _Meaning]] = {502: _GATEWAY_CUT_OFF}
+    _meanings: ClassVar[Mapping[int, Meaning]] = NO_CAPACITY
 
     retry_after_seconds: float | None
 
@@ -526,22 +480,7 @@ class ServerError(ServerRefused):
     default_gpu_spent: ClassVar[GpuSpent] = "yes"
     default_outcome: ClassVar[Outcome] = "failed"
     default_server_state: ClassVar[ServerState] = "failing"
-    # 520 to 530 are Cloudflare's; others use 529 for an overload; some proxies use 598 and 599.
-    _meanings: ClassVar[Mapping[int, _Meaning]] = {
-        501: _Meaning(
-            "final",
-            "unsupported",
-            "no",
-            "Check that base_url leads to a vLLM-Omni server that serves an image model.",
-        ),
-        # Only what stands before the server answers these: version, loop and sign-in of a network.
-        **dict.fromkeys((505, 508, 511), _NOT_SERVED),
-        **dict.fromkeys((504, 522, 524, 598, 599), _GATEWAY_GAVE_UP),
-        520: _GATEWAY_CUT_OFF,
-        **dict.fromkeys((521, 523, 530), _NOT_PASSED_ON),
-        **dict.fromkeys((525, 526), _NOT_PASSED_ON._replace(outcome="final")),
-        529: _Meaning("refused", "busy", "no", "Wait, then call again."),
-    }
+    _meanings: ClassVar[Mapping[int, Meaning]] = FAILURES
     default_next_step = (
         "Read the message: a request can cause a 500 (size, empty prompt); otherwise check the server's log."
     )
@@ -552,7 +491,7 @@ class OutOfGpuMemory(ServerError):
 
     default_outcome: ClassVar[Outcome] = "final"
     default_server_state: ClassVar[ServerState] = "healthy"
-    _meanings: ClassVar[Mapping[int, _Meaning]] = {}
+    _meanings: ClassVar[Mapping[int, Meaning]] = {}
     default_next_step = "Use a smaller size or fewer images at once (n)."
 
 
@@ -566,7 +505,7 @@ class LoraNotLoaded(ServerError):
     default_gpu_spent: ClassVar[GpuSpent] = "no"
     default_outcome: ClassVar[Outcome] = "final"
     default_server_state: ClassVar[ServerState] = "healthy"
-    _meanings: ClassVar[Mapping[int, _Meaning]] = {}
+    _meanings: ClassVar[Mapping[int, Meaning]] = {}
 
     lora: str
 
@@ -590,7 +529,7 @@ class EngineDead(ServerError):
     """The engine process is gone; the server still answers, but can no longer generate."""
 
     default_server_state: ClassVar[ServerState] = "dead"
-    _meanings: ClassVar[Mapping[int, _Meaning]] = {}
+    _meanings: ClassVar[Mapping[int, Meaning]] = {}
     default_next_step = "Restart the vLLM-Omni server and wait until /health answers 200."
 
 

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import random
 import struct
+import tracemalloc
 import zlib
 
 import pytest
@@ -13,7 +15,7 @@ from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 REQUEST = ImageGenerationRequest(prompt="a fox", size="8x8", seed=1)
 
 
-def png(colour: int = 0) -> bytes:
+def png(colour: int = 0, *, unknown: bytes = b"") -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
             struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -21,8 +23,8 @@ def png(colour: int = 0) -> bytes:
 
     lines = b"".join(b"\0" + bytes([colour]) * 24 for _ in range(8))
     header = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
-    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + content
+    content = chunk(b"IHDR", header) + chunk(b"unKn", unknown) + chunk(b"IDAT", zlib.compress(lines))
+    return b"\x89PNG\r\n\x1a\n" + content + chunk(b"IEND", b"")
 
 
 def entry(data: bytes) -> dict[str, object]:
@@ -69,17 +71,35 @@ OTHERS = {
     "several images": body(png(), png(9)),
     "an image with a damaged end": body(png()[:-1]),
     "an image that claims to be giant": body(png().replace(struct.pack(">II", 8, 8), b"\0\0\xff\xff" * 2)),
+    "text that is not base64": body(png()).replace(b"A", b"!").replace(b'"!', b'"A'),
+    "data after the end of the base64": body(png() + b"1").replace(b"==", b"==AAAA"),
+    "a bare image that is damaged": png()[:60] + b"?" + png()[61:],
+    "a bare image that is cut off": png()[:-5],
     "no image": body(),
     "another key of that name": json.dumps({"meta": entry(png()), "data": [entry(png())]}).encode(),
     "the image elsewhere": json.dumps({"b64_json": "AAAA", "data": [{"b64_json": "AAAA"}]}).encode(),
 }
 
 
+@pytest.mark.parametrize("piece", [1, 3, 7, 64, 100_000])
 @pytest.mark.parametrize("content", OTHERS.values(), ids=OTHERS)
-def test_any_other_reply_is_left_to_be_read_when_it_is_complete(content: bytes) -> None:
+def test_any_other_reply_is_left_to_be_read_when_it_is_complete(content: bytes, piece: int) -> None:
     memory = PictureMemory(most_pixels=10_000, otherwise=plain)
-    memory.feed(content)
+    for start in range(0, len(content), piece):
+        memory.feed(content[start : start + piece])
     assert memory.finish() == content
+
+
+def test_the_text_of_an_image_is_not_kept_beside_it() -> None:
+    content = body(png(unknown=random.Random(0).randbytes(3_000_000)))
+    memory = PictureMemory(most_pixels=10_000, otherwise=plain)
+    chunks = [content[start : start + 65_536] for start in range(0, len(content), 65_536)]
+    tracemalloc.start()
+    for chunk in chunks[:30]:
+        memory.feed(bytes(bytearray(chunk)))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 30 * 65_536, "the image alone takes three quarters of its text"
 
 
 @pytest.mark.parametrize("cut", [1, 2, 40])

@@ -7,7 +7,6 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 from broken_server import (
@@ -79,20 +78,6 @@ def test_a_proxy_that_refuses_to_connect_is_told_apart_from_the_server(
     assert isinstance(error, ServerUnreachable)
     assert error.reason == "proxy"
     assert "403" in error.message
-
-
-@pytest.fixture
-def blackhole() -> Iterator[str]:
-    """A port whose queue of connections is full, so that nothing answers there."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.settimeout(0)
-            waiting.connect_ex(listener.getsockname())
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse where Linux drops")

@@ -1,11 +1,9 @@
 """How long a connection, a turn and a silence may last."""
 
 import asyncio
-import contextlib
 import dataclasses
 import socket
 import threading
-from collections.abc import Iterator
 
 import pytest
 from broken_server import (
@@ -34,20 +32,6 @@ from vllm_omni_client import (
 @pytest.fixture(params=["async", "sync"])
 def ask(request: pytest.FixtureRequest) -> Ask:
     return client_of(request.param)
-
-
-@pytest.fixture
-def blackhole() -> Iterator[str]:
-    """A port whose queue of connections is full, so that nothing answers there."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.settimeout(0)
-            waiting.connect_ex(listener.getsockname())
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def test_t03_the_connection_has_a_limit_of_its_own(ask: Ask, blackhole: str) -> None:

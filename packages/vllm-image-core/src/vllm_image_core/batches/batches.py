@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from vllm_image_core.batch_file.request_rows import RequestRows
+from vllm_image_core.batches.batch_row import BatchRow
 from vllm_image_core.batches.concurrency import Concurrency, ConcurrencyChooser
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Events
@@ -18,7 +19,7 @@ from vllm_image_core.batches.handle import ImageBatch, StartedBatch
 from vllm_image_core.batches.ingest import CheckedJobs, SeededRequests, Source, check_requests, check_source
 from vllm_image_core.batches.item_states import ItemStates
 from vllm_image_core.batches.lease import Lease, record_new_batch, take_over
-from vllm_image_core.batches.queries import BatchRow, JournalQueries
+from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.ranking import Rank
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.worker_pool import BatchId, batch_id
@@ -174,7 +175,22 @@ class Batches:
         else:
             await context.loaded.cached()
         await asyncio.to_thread(context.library.check_writable, pixels=jobs.pixels)
-        lease = await record_new_batch(context.journal, name, drawn, fresh=fresh, concurrency=concurrency)
+        if context.limits and drawn is None:
+            raise InvalidRequest(
+                "With limits, the number of images has to be known in advance.",
+                parameter="requests",
+                value=None,
+                allowed="a list of requests",
+            )
+        lease = await record_new_batch(
+            context.journal,
+            name,
+            drawn,
+            fresh=fresh,
+            concurrency=concurrency,
+            pixels=jobs.pixels,
+            limits=context.limits,
+        )
         states = _states(concurrency)
         run = self._run(lease, states, events, concurrency, jobs)
         if drawn is not None:

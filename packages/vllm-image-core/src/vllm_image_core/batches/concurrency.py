@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_core.batches.queries import BatchRow
+from vllm_image_core.batches.batch_row import BatchRow
 
 __all__ = ["Chosen", "Concurrency", "ConcurrencyChooser"]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from vllm_image_core.batches.journal import Journal
+from vllm_image_core.batches.limits import NO_LIMITS, Limits
 from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.generation.generator import Generator
@@ -48,6 +49,7 @@ class BatchContext:
         registry: The model profiles.
         timer: A monotonic clock, in seconds.
         speeds: Returns the speed of each server; empty before a server has reported its model.
+        limits: How much may be requested.
         outage_seconds: How long a batch waits for its server or folder.
         probe_seconds: Minimum time between two probes of a server that is away.
         folder_check_seconds: Minimum time between two checks of a folder that is away.
@@ -63,6 +65,7 @@ class BatchContext:
     registry: Registry
     timer: Callable[[], float]
     speeds: Callable[[], Sequence[ServerSpeed]]
+    limits: Limits = NO_LIMITS
     outage_seconds: float = OUTAGE_SECONDS
     probe_seconds: float = PROBE_SECONDS
     folder_check_seconds: float = FOLDER_CHECK_SECONDS

@@ -134,12 +134,9 @@ class ImageBatch(Displayed):
     async def __aiter__(self) -> AsyncIterator[ImageOutcome]:
         """Yield outcomes as they complete; ``index`` is the request's position."""
         await self._start()
-        while True:
-            with explained(self._what_goes_on):
-                outcome = await self._outcomes.next()
-            if outcome is None:
-                break
-            yield outcome
+        with explained(self._what_goes_on):
+            while (outcome := await self._outcomes.next()) is not None:
+                yield outcome
         self._raise_error()
         await self._rank_images()
 
@@ -414,9 +411,10 @@ class ImageBatch(Displayed):
         """What a notebook says when the wait for this batch is interrupted."""
         counts = f"{self.progress.done:,} of {self.progress.total or '?'} images are done"
         if self._entered:
-            return (f"Interrupted. Leaving `async with` cancels {self.id}: {counts}; saved images stay.",)
+            return (f"Interrupted: {counts}.", f"Leaving `async with` cancels {self.id}; saved images stay.")
         return (
-            f"Interrupted: you no longer wait for {self.id}, but it continues in the background: {counts}.",
+            f"Interrupted: you no longer wait for {self.id}.",
+            f"It continues in the background: {counts}.",
             "Stop it: await batch.cancel(). Wait for it again: await batch.show().",
             f'Later, or after a restart of the kernel: studio.resume("{self.id}").',
         )

@@ -212,7 +212,7 @@ class CheckedJobs:
 
 
 def _input_bytes(job: ResolvedJob) -> int:
-    return sum(len(one.picture.bytes) for _, one in job.resolved.inputs_by_role)
+    return sum(one.picture.length for _, one in job.resolved.inputs_by_role)
 
 
 class SeededRequests(Sequence[ImageRequest]):

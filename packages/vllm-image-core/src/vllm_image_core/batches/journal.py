@@ -9,7 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-from vllm_image_core.batches.queries import JOURNAL, BatchRow, JournalQueries
+from vllm_image_core.batches.batch_row import BatchRow
+from vllm_image_core.batches.queries import JOURNAL, JournalQueries
 from vllm_image_core.batches.recovery import recover_journal
 from vllm_image_core.batches.stored_items import BatchItem, ItemState, is_complete
 from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport

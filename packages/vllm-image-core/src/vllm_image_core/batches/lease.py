@@ -6,9 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vllm_image_core.batches.batch_row import BatchRow
 from vllm_image_core.batches.concurrency import Concurrency
 from vllm_image_core.batches.journal import Journal
-from vllm_image_core.batches.queries import BatchRow, JournalQueries
+from vllm_image_core.batches.limits import NO_LIMITS, Limits, check_limits
+from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.stored_items import request_as_json
 from vllm_image_core.batches.worker_pool import BatchId
 from vllm_image_core.errors import BatchInUse
@@ -46,15 +48,19 @@ async def record_new_batch(
     *,
     fresh: bool,
     concurrency: Concurrency,
+    pixels: int = 0,
+    limits: Limits = NO_LIMITS,
 ) -> Lease:
     """Record a new batch, with its requests if they are known, in one transaction.
 
     Raises:
         JournalUnavailable: The journal cannot be written.
+        LimitReached: It would exceed the limits.
     """
     owner, created = this_process(secrets.token_hex(16)), int(time.time())
 
     def insert(queries: JournalQueries) -> int:
+        check_limits(queries, limits, images=len(requests or ()), pixels=pixels)
         number = queries.create(
             batch_id,
             owner,
@@ -62,6 +68,7 @@ async def record_new_batch(
             fresh=fresh,
             at_once=concurrency.number,
             chosen=concurrency.chosen,
+            pixels=pixels,
         )
         if requests is not None:
             queries.append(number, 0, map(request_as_json, requests), requests[0].prompt)

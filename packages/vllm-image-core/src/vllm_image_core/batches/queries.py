@@ -2,12 +2,13 @@
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Final
 
+from vllm_image_core.batches.batch_row import COLUMNS, BatchRow, Counts, read_batch_row
 from vllm_image_core.batches.stored_items import LOST, BatchItem, ItemState, is_request, request_from_json
 from vllm_image_core.batches.worker_pool import BatchId
 from vllm_image_core.errors import JournalUnavailable
@@ -15,26 +16,13 @@ from vllm_image_core.provenance.facts import json_object
 from vllm_image_core.storage.database import JOURNAL_FILE, DamagedDatabase, ImpossibleRow, Schema
 from vllm_image_core.storage.owner import Holder, Owner
 
-__all__ = [
-    "JOURNAL",
-    "BatchRow",
-    "Counts",
-    "DamagedJournal",
-    "JournalQueries",
-    "LeaseLost",
-    "OutcomeRow",
-    "is_batch_row",
-]
+__all__ = ["JOURNAL", "DamagedJournal", "JournalQueries", "LeaseLost", "OutcomeRow"]
 
 
 OutcomeRow = tuple[int, int, str]
 """A position, an `ItemState`, and its stored outcome as JSON."""
 
-_COUNTS: Final = ("running", "done", "failed", "reused", "left_running", "seconds", "cause")
-_FACTS: Final = ("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "state")
-_REST: Final = ("host", "pid", "beat_at", "fresh", "complete", "cancel", "owner", "place", "born", "beat")
-_BATCH_ROW: Final = (*_COUNTS, *_FACTS, *_REST)
-_SELECT: Final = f"SELECT {', '.join(_BATCH_ROW)} FROM batch"  # noqa: S608 - names of columns
+_SELECT: Final = f"SELECT {', '.join(COLUMNS)} FROM batch"  # noqa: S608 - names of columns
 _NEWEST: Final = 100
 """The newest batches, whose input images are kept so that failed edits can be retried."""
 
@@ -60,59 +48,10 @@ _EXTENT: Final = """
     SELECT count(*), min(position), max(position), (SELECT recorded FROM batch WHERE number = ?) FROM item
     WHERE batch = ?
 """
-_INTEGER_COLUMNS: Final = (
-    *("number", "created", "fresh", "at_once", "recorded", "complete", "cancel", "running", "done"),
-    *("failed", "reused", "left_running", "beat", "beat_at"),
-)
-_TEXT_COLUMNS: Final = ("chosen", "prompt", "cause", "owner", "host", "place", "born")
-_MOST: Final = 2**40
-"""Upper limit for counts and times in seconds; a larger value would break other code, so it is damage."""
-_LONGEST_SECONDS: Final = 1e10
-_STATES: Final = frozenset({"open", "done", "partial", "failed", "cancelled", "stopped"})
 
 
 class LeaseLost(Exception):
     """Another process has taken the batch over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The counts of a batch, as its owner last wrote them; see `BatchSummary`."""
-
-    running: int = 0
-    done: int = 0
-    failed: int = 0
-    reused: int = 0
-    left_running: int = 0
-    seconds: float = 0.0
-    cause: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchRow:
-    """The row of a batch, with the names of its columns."""
-
-    number: int
-    id: BatchId
-    created: int
-    fresh: bool
-    at_once: int
-    chosen: str | None
-    prompt: str | None
-    recorded: int
-    complete: bool
-    state: str
-    cancel: bool
-    counts: Counts
-    holder: Holder | None
-    host: str | None
-    pid: int | None
-    beat_at: int
-
-    @property
-    def open(self) -> bool:
-        """Whether the batch is running or can be resumed."""
-        return self.state in {"open", "stopped"}
 
 
 class JournalQueries:
@@ -142,12 +81,13 @@ class JournalQueries:
         fresh: bool,
         at_once: int,
         chosen: str | None = None,
+        pixels: int = 0,
     ) -> int:
         """Insert a new batch that belongs to `owner`, and return its number."""
         self.connection.execute(
-            "INSERT INTO batch (id, created, fresh, at_once, chosen, owner, host, place, pid, born, beat_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (batch_id, created, fresh, at_once, chosen, *_columns(owner), int(time.time())),
+            "INSERT INTO batch (id, created, fresh, at_once, chosen, pixels, owner, host, place, pid, born,"
+            " beat_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (batch_id, created, fresh, at_once, chosen, pixels, *_columns(owner), int(time.time())),
         )
         return int(self.connection.execute("SELECT last_insert_rowid()").fetchone()[0])
 
@@ -201,7 +141,7 @@ class JournalQueries:
         changed = self.connection.execute(
             "UPDATE batch SET beat = beat + 1, beat_at = ?, running = ?, done = ?, failed = ?, reused = ?,"
             " left_running = ?, seconds = ?, cause = ? WHERE number = ? AND owner = ?",
-            (int(time.time()), *_numbers(counts), number, token),
+            (int(time.time()), *astuple(counts), number, token),
         )
         if changed.rowcount != 1:
             raise LeaseLost
@@ -213,7 +153,7 @@ class JournalQueries:
         self.connection.execute(
             "UPDATE batch SET owner = NULL, cancel = 0, state = ?, running = ?, done = ?, failed = ?,"
             " reused = ?, left_running = ?, seconds = ?, cause = ? WHERE number = ?",
-            (state, *_numbers(counts), number),
+            (state, *astuple(counts), number),
         )
 
     def acquire_lease(self, number: int, owner: Owner, seen: Holder | None) -> bool:
@@ -305,12 +245,12 @@ class JournalQueries:
         # There are few batches, and a damaged index must not hide one.
         if row is None and self.connection.execute(_WITHOUT_INDEX, (batch_id,)).fetchone():
             raise ImpossibleRow("a batch is missing from the index of batches")
-        return None if row is None else _batch_row(row)
+        return None if row is None else read_batch_row(row)
 
     def batch_rows(self, limit: int) -> list[BatchRow]:
         """The newest batches, newest first."""
         rows = self.connection.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (limit,))
-        return [_batch_row(row) for row in rows]
+        return [read_batch_row(row) for row in rows]
 
 
 def _item(row: tuple[Any, ...], root: Path) -> BatchItem:
@@ -332,66 +272,6 @@ def _is_outcome(position: object, state: object) -> bool:
 
 def _columns(owner: Owner) -> tuple[str, str, str, int, str]:
     return owner.token, owner.host, owner.pid_namespace, owner.pid, owner.started
-
-
-def _numbers(counts: Counts) -> tuple[object, ...]:
-    return (
-        counts.running,
-        counts.done,
-        counts.failed,
-        counts.reused,
-        counts.left_running,
-        counts.seconds,
-        counts.cause,
-    )
-
-
-def _batch_row(row: tuple[Any, ...]) -> BatchRow:
-    found: dict[str, Any] = dict(zip(_BATCH_ROW, row, strict=True))
-    if not is_batch_row(found):
-        raise ImpossibleRow("a batch has impossible values")
-    return BatchRow(
-        **{name: found[name] for name in _FACTS},
-        host=found["host"],
-        pid=found["pid"],
-        beat_at=found["beat_at"],
-        fresh=bool(found["fresh"]),
-        complete=bool(found["complete"]),
-        cancel=bool(found["cancel"]),
-        counts=Counts(**{name: found[name] for name in _COUNTS}),
-        holder=_holder(found),
-    )
-
-
-def is_batch_row(found: Mapping[str, object]) -> bool:
-    """Whether the row of a batch, by column name, has values that this program may have written."""
-    return (
-        all(_is_count(found[name]) for name in _INTEGER_COLUMNS)
-        and all(value is None or isinstance(value, str) for value in (found[name] for name in _TEXT_COLUMNS))
-        and found["state"] in _STATES
-        and isinstance(found["id"], str)
-        and isinstance(seconds := found["seconds"], int | float)
-        and 0 <= seconds < _LONGEST_SECONDS
-        and (found["pid"] is None or _is_count(found["pid"]))
-    )
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and 0 <= value < _MOST
-
-
-def _holder(found: dict[str, Any]) -> Holder | None:
-    """Who holds the batch. Without a token nobody does; the other columns then name the last holder."""
-    if found["owner"] is None:
-        return None
-    owner = Owner(
-        token=found["owner"],
-        host=found["host"] or "",
-        pid_namespace=found["place"] or "",
-        pid=found["pid"] or 0,
-        started=found["born"] or "",
-    )
-    return Holder(owner=owner, heartbeat=found["beat"])
 
 
 class DamagedJournal(DamagedDatabase, JournalUnavailable):
@@ -447,11 +327,12 @@ _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
     ),
     ("ALTER TABLE batch ADD COLUMN chosen TEXT",),
+    ("ALTER TABLE batch ADD COLUMN pixels INTEGER NOT NULL DEFAULT 0",),
 )
 """A batch's `number` is never reused and gives the order. `created` and `beat_at` are in seconds since 1970,
 for display only. `state` is 'open' until the batch has ended. An item without an outcome waits. `request`
 and `told` are JSON. `at_once` is how many images to generate at once, and `chosen` where that number comes
-from: 'batch', 'studio', or NULL.
+from: 'batch', 'studio', or NULL. `pixels` are those of all its images; 0 if they were not known in advance.
 """
 
 JOURNAL: Final = Schema(

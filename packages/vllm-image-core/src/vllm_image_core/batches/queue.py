@@ -73,7 +73,8 @@ class BatchQueue:
         after = -1
         while not self._stopped:
             self._news.clear()
-            items = await self._recorder.items_after(after, _AT_ONCE)
+            there_is_more = after + 1 < self._recorder.states.recorded
+            items = await self._recorder.items_after(after, _AT_ONCE) if there_is_more else []
             if items:
                 after = items[-1].position
                 for item in await self._still_waiting(items):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from vllm_omni_client.imaging import retry_while_held
 
-from vllm_image_core.batches.queries import is_batch_row
+from vllm_image_core.batches.batch_row import is_batch_row
 from vllm_image_core.batches.stored_items import LOST, ItemState, is_request
 from vllm_image_core.provenance.facts import json_object
 from vllm_image_core.storage.database import UNREADABLE, Database, file_uri, writing
@@ -34,6 +34,7 @@ _DEFAULTS: Final[Row] = {
     "fresh": 0,
     "at_once": 1,
     "chosen": None,
+    "pixels": 0,
     "prompt": None,
     "recorded": 0,
     "complete": 1,

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from vllm_image_core.batches.batch_row import Counts
 from vllm_image_core.batches.journal import Journal
-from vllm_image_core.batches.queries import Counts, JournalQueries, LeaseLost, OutcomeRow
+from vllm_image_core.batches.queries import JournalQueries, LeaseLost, OutcomeRow
 from vllm_image_core.batches.stored_items import ItemState
 from vllm_image_core.errors import DatabaseUnavailable, JournalUnavailable
 from vllm_image_core.storage.database import DamagedDatabase, writing

@@ -12,6 +12,7 @@ progress at once it is SFQ(D) of W. Jin, J. S. Chase, J. Kaur, "Interposed Propo
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -90,9 +91,13 @@ class FairQueue:
 
     Args:
         capacity: Returns how many calls may be in progress at once; less than 1 counts as 1.
+
+    Attributes:
+        on_turn: Called with a user's name and how many seconds a call waited, when its turn has come.
     """
 
     def __init__(self, capacity: Callable[[], int]) -> None:
+        self.on_turn: Callable[[str, float], object] | None = None
         self._capacity = capacity
         self._flows: dict[str, Flow] = {}
         self._clock = 0.0
@@ -121,11 +126,13 @@ class FairQueue:
             cost: What the call costs, above 0, in the same unit for all users.
             low_priority: Whether it belongs to a batch, which gives way to the user's other calls.
         """
-        call = _Call(cost)
+        call, arrived = _Call(cost), time.perf_counter()
         flow.add(call, self._clock, low_priority=low_priority)
         self._let_in()
         try:
             await call.turn.wait()
+            if self.on_turn is not None:
+                self.on_turn(flow.name, time.perf_counter() - arrived)
             yield
         finally:
             if call.turn.is_set():  # also if the wait was cancelled at that moment

@@ -11,7 +11,7 @@ from vllm_omni_client.imaging import InspectedImage, PictureFormat
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import jpeg, png, webp
 from vllm_image_core.imaging.size import Size
-from vllm_image_core.imaging.sniffing import describe, kind_of, picture_format
+from vllm_image_core.imaging.sniffing import describe, kind_of, picture_format, picture_size
 from vllm_image_core.text import one_line
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ class Picture:
     """A complete image, encoded; created by `Picture.check`.
 
     Attributes:
-        bytes: The file's content.
+        parts: The file's content, in one or more parts that are joined only when `bytes` is asked for.
         format: The format of the bytes, whatever was requested.
         width: Pixels.
         height: Pixels.
     """
 
-    bytes: builtins.bytes = field(repr=False)
+    parts: tuple[builtins.bytes | memoryview, ...] = field(repr=False, compare=False)
     format: PictureFormat
     width: int
     height: int
@@ -76,14 +76,14 @@ class Picture:
         if kind is None:
             raise BadPicture(f"Expected a PNG, JPEG or WebP image, but got {describe(data)}.")
         walker = _WALKERS[kind]
-        size = walker.size(data)
+        size = picture_size(data)
         if size.pixels > max_pixels:
             raise BadPicture(
                 f"The image's header gives its size as {size}; at most {max_pixels} pixels are accepted."
             )
         is_checked = kind == "png" and inspection is not None and inspection.length == len(data)
         length = len(data) - inspection.trailing if inspection and is_checked else walker.check(data)
-        picture = cls(bytes=data[:length], format=kind, width=size.width, height=size.height)
+        picture = cls(parts=(data[:length],), format=kind, width=size.width, height=size.height)
         if kind != "png":
             picture._verify()  # for these two formats, Pillow checks more than the walker does
         return picture
@@ -94,6 +94,27 @@ class Picture:
         if picture_format(data) is None:
             raise BadPicture(f"The file is not a PNG, JPEG or WebP image; it is {kind_of(data)}.")
         return cls.check(data)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the files' content."""
+        return self.bytes == other.bytes if isinstance(other, Picture) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.bytes)
+
+    @property
+    def bytes(self) -> builtins.bytes:
+        """The file's content."""
+        whole, *more = self.parts
+        if more or isinstance(whole, memoryview):
+            whole = b"".join(self.parts)
+            object.__setattr__(self, "parts", (whole,))  # the parts are not needed any more
+        return whole
+
+    @property
+    def length(self) -> int:
+        """The size of the file in bytes."""
+        return sum(map(len, self.parts))
 
     @property
     def size(self) -> Size:
@@ -183,7 +204,9 @@ def write_text(picture: Picture, texts: Mapping[str, str], *, alone: bool = Fals
     """
     if not texts and not alone:
         return picture
-    return replace(picture, bytes=_WALKERS[picture.format].write_texts(picture.bytes, texts, alone=alone))
+    if picture.format == "png":
+        return replace(picture, parts=png.splice_texts(picture.bytes, texts, alone=alone))
+    return replace(picture, parts=(_WALKERS[picture.format].write_texts(picture.bytes, texts, alone=alone),))
 
 
 def read_text(data: bytes) -> dict[str, str]:

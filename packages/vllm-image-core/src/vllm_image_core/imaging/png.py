@@ -7,12 +7,11 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 
-from vllm_omni_client.imaging import SIGNATURE, DamagedPicture, PngWalk, png_header
+from vllm_omni_client.imaging import SIGNATURE, DamagedPicture, PngWalk
 
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import exif, metadata_blocks
 from vllm_image_core.imaging.metadata_blocks import Blocks, Chunk
-from vllm_image_core.imaging.size import Size
 from vllm_image_core.text import TextTooLong
 
 MAX_TEXT_BYTES = 1_048_576
@@ -35,15 +34,6 @@ _ALWAYS_INTERNATIONAL = "XML:com.adobe.xmp"
 """Section 11.3.3.4: XMP is always in an iTXt chunk, whatever its characters."""
 
 
-def size(data: bytes) -> Size:
-    """Read the size from the header of a PNG."""
-    try:
-        header = png_header(data[:_IHDR_END])
-    except DamagedPicture as error:
-        raise _bad(error) from error
-    return Size(header.width, header.height)
-
-
 def check(data: bytes) -> int:
     """Check that a PNG is complete, and return its length in bytes.
 
@@ -61,11 +51,18 @@ def check(data: bytes) -> int:
 
 
 def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> bytes:
+    """Write texts into a checked PNG as `splice_texts` does, and return the new file's content."""
+    return b"".join(splice_texts(data, texts, alone=alone))
+
+
+def splice_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -> tuple[bytes, memoryview]:
     """Write texts into a checked PNG, replacing earlier ones by keyword; all other bytes are kept.
 
     Text in Latin-1 goes into a tEXt chunk; any other text, and XMP, into an iTXt chunk, as in Pillow. So does
     Latin-1 text that could be read as UTF-8, which many programs write into tEXt. `alone` also removes all
     other texts and EXIF. A keyword must have 1 to 79 printable Latin-1 characters, and a text at most 1 MiB.
+
+    Returns the start of the file, and the rest, which is not copied: usually all pixels.
     """
     view = memoryview(data)
     parts = [view[:_IHDR_END], *(_text_chunk(keyword, text) for keyword, text in texts.items())]
@@ -77,7 +74,7 @@ def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -
         ):
             parts.append(view[kept_from : chunk.start])
             kept_from = chunk.end
-    return b"".join([*parts, view[kept_from:]])
+    return b"".join(parts), view[kept_from:]
 
 
 def read_texts(data: bytes) -> dict[str, str]:

@@ -146,7 +146,7 @@ class ByteBudget:
         file = io.BytesIO()
         options = {"method": 3} if self.format == "webp" else {"optimize": True}
         image.save(file, self.format, quality=quality, **options)
-        return Picture(bytes=file.getvalue(), format=self.format, width=image.width, height=image.height)
+        return Picture(parts=(file.getvalue(),), format=self.format, width=image.width, height=image.height)
 
 
 def _check(parameter: str, value: object, least: int, most: int) -> None:

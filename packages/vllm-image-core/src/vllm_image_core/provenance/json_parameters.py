@@ -13,7 +13,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from vllm_image_core.provenance.comfyui import facts_of_prompt, facts_of_workflow
+from vllm_image_core.provenance.comfyui import facts_of_prompt
+from vllm_image_core.provenance.comfyui_workflow import facts_of_workflow
 from vllm_image_core.provenance.facts import (
     Facts,
     Tool,
@@ -58,7 +59,7 @@ _NO_LETTERS: Final = re.compile("[^a-z0-9]")
 
 
 def facts_of_json(found: Mapping[str, object]) -> Facts:
-    """Read a JSON object that is a text of its own, as the program that its keys point to."""
+    """Read a JSON object that is a text of its own, in the format of the program its keys suggest."""
     if "extraMetadata" in found:
         return _facts_of_civitai(found)
     swarm = as_object(found.get("sui_image_params"))

@@ -1,17 +1,16 @@
 """Resolve an edit: read its input images, check the caller's values and fill in the profile's."""
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vllm_omni_client.edits import ImageEditRequest
 
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.imaging.size import Size
 from vllm_image_core.models.profile import Profile
 from vllm_image_core.models.settings import EditRules, Resolution
 from vllm_image_core.requests import limits
+from vllm_image_core.requests.edit_mask import check_mask, mask_notes, masked_size
 from vllm_image_core.requests.edit_preparation import (
     NOTHING,
     UPSCALE_STRENGTH,
@@ -21,8 +20,9 @@ from vllm_image_core.requests.edit_preparation import (
     upscaled_size,
 )
 from vllm_image_core.requests.edit_receipt import edit_receipt
-from vllm_image_core.requests.edit_request import MOST_INPUTS, EditRequest, Inputs
+from vllm_image_core.requests.edit_request import EditRequest, Inputs
 from vllm_image_core.requests.edit_size import choose_edit_size, size_of_resolution
+from vllm_image_core.requests.edit_support import check_edit_support
 from vllm_image_core.requests.fields import edit_fields
 from vllm_image_core.requests.guidance import EXTRA
 from vllm_image_core.requests.image_request import ImageRequest, Task
@@ -30,6 +30,7 @@ from vllm_image_core.requests.input_picture import InputPicture
 from vllm_image_core.requests.note import Note
 from vllm_image_core.requests.receipt import Receipt
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
+from vllm_image_core.requests.styling import apply_style
 from vllm_image_core.text import brief
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ResolvedEdit",
-    "check_edit_support",
     "resolve_edit",
 ]
 
@@ -67,113 +67,6 @@ def _not_sent(scale: float, profile: Profile) -> Note:
         f"which edit requests do not have. The server uses {profile.default_guidance_scale:g}."
     )
     return Note(parameter="guidance_scale", message=message)
-
-
-_NAMED: Final = 6
-
-
-def check_edit_support(request: EditRequest, profile: Profile, known: Iterable[Profile]) -> None:
-    """Refuse an edit that the model cannot do, before any image is read.
-
-    Args:
-        request: The caller's request; its images may be unread.
-        profile: The model's profile.
-        known: All profiles, to name models that could do it.
-
-    Raises:
-        InvalidRequest: The model does not edit images, or not so many, or does not support a mask, reference
-            image, layers or resolution; the message names models that do.
-    """
-    profiles = tuple(known)
-    _check_count(request.count, profile, profiles)
-    for parameter, given, reads in (
-        ("mask", request.mask, _reads_mask),
-        ("mask_box", request.mask_box, _reads_mask),
-        ("mask_polygon", request.mask_polygon, _reads_mask),
-        ("outpaint", request.outpaint, _reads_mask),
-        ("upscale", request.upscale, _reads_strength),
-        ("reference_image", request.reference_image, _reads_reference),
-        ("layers", request.layers, _has_layers),
-        ("resolution", request.resolution, _has_resolutions),
-    ):
-        if given is not None and not reads(profile.edit_rules):
-            raise _refusal(parameter, given, profile, _names_of_able(profiles, reads))
-
-
-def _reads_mask(rules: EditRules) -> bool:
-    return rules.mask
-
-
-def _reads_strength(rules: EditRules) -> bool:
-    return rules.strength == "read"
-
-
-def _reads_reference(rules: EditRules) -> bool:
-    return rules.reference_image
-
-
-def _has_layers(rules: EditRules) -> bool:
-    return rules.default_layers is not None
-
-
-def _has_resolutions(rules: EditRules) -> bool:
-    return bool(rules.resolutions)
-
-
-def _check_count(count: int, profile: Profile, profiles: tuple[Profile, ...]) -> None:
-    most = profile.max_input_images
-    if count <= most:
-        return
-    images = "an image" if count == 1 else f"{count} images"
-    able = [each.model for each in profiles if each.max_input_images >= count and each.model != profile.model]
-    if profile.older_servers is not None and most == profile.older_servers.max_input_images:
-        able = [f"{profile.model} itself on vLLM-Omni {profile.older_servers.before} or newer", *able]
-    if most:
-        message = f"{profile.model} edits at most {most} {'image' if most == 1 else 'images'}, not {count}."
-    elif profile.is_known:
-        message = f"{profile.model} does not edit images; it generates them from text alone."
-    else:
-        message = "The loaded model has no profile, so it is not known whether it edits images."
-    raise InvalidRequest(
-        f"{message} Models that edit {images}: {_list(able)}." if able else message,
-        parameter="images",
-        value=count,
-        allowed=f"at most {most} input images" if most else "no input images with this model",
-        next_step=_next_step(profile, most) if able else f"Give at most {most or MOST_INPUTS} images.",
-    )
-
-
-def _next_step(profile: Profile, most: int) -> str:
-    if most:
-        return "Give fewer images, or use a server with one of these models."
-    if profile.is_known:
-        return "Use a server with one of these models, or describe the complete image and generate it."
-    return (
-        "Use a server with one of these models, give the model a profile with max_input_images, or set "
-        "assume_edits to try it."
-    )
-
-
-def _names_of_able(profiles: tuple[Profile, ...], reads: Callable[[EditRules], bool]) -> str:
-    return _list([each.model for each in profiles if each.max_input_images and reads(each.edit_rules)])
-
-
-def _refusal(parameter: str, value: object, profile: Profile, able: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{profile.model} does not support {parameter} and would ignore it. Models that do: {able}.",
-        parameter=parameter,
-        value=value,
-        allowed=f"no {parameter} with this model",
-        next_step=f"Leave {parameter} out, or use a server with one of these models.",
-    )
-
-
-def _list(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}" if names else "none of the known models"
-
-
-_SHAPE_TOLERANCE: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +177,7 @@ def resolve_edit(
     """
     known = tuple(known)
     check_edit_support(request, profile, known)
+    request, styled, style_notes = apply_style(request, profile)
     preparation = read_preparation(request)
     inputs, rules = Inputs.of(request), profile.edit_rules
     for place, one in enumerate(inputs.images):
@@ -300,11 +194,11 @@ def resolve_edit(
     elif preparation.outpaint is not None:
         size = outpainted_size(first, preparation.outpaint, profile)
     elif has_mask and is_free:
-        size = _masked_size(first, profile)
+        size = masked_size(first, profile)
     else:
         size, size_notes = choose_edit_size(request, profile, first)
     if has_mask:
-        _check_mask(inputs, size, profile, preparation)
+        check_mask(inputs, size, profile, preparation)
     base = resolve(
         replace(request, width=None, height=None, aspect_ratio=None),
         profile,
@@ -318,7 +212,14 @@ def resolve_edit(
     values.update(
         width=size.width,
         height=size.height,
-        notes=(*size_notes, *base.notes, *strength_notes, *_mask_notes(inputs, preparation, profile)),
+        styled=styled,
+        notes=(
+            *style_notes,
+            *size_notes,
+            *base.notes,
+            *strength_notes,
+            *mask_notes(inputs, preparation, profile),
+        ),
     )
     return ResolvedEdit(
         **values,
@@ -425,56 +326,3 @@ def _check_steps_left(strength: float, steps: int) -> None:
 def _steps_left(strength: float, steps: int) -> int:
     """Count the steps that run, as the pipelines do (source: vLLM-Omni 0.30.0, klein's `get_timesteps`)."""
     return steps - int(max(steps - min(steps * strength, steps), 0))
-
-
-def _masked_size(picture: Size, profile: Profile) -> Size:
-    """The size of an image as the pipeline lays a mask over it: reduced, each side rounded down."""
-    most = profile.edit_rules.masked_pixels
-    scale = 1.0 if most is None else min(1.0, math.sqrt(most / picture.pixels))
-    multiple = profile.resolution_multiple
-    width, height = (int(side * scale) // multiple * multiple for side in (picture.width, picture.height))
-    return Size(width, height)
-
-
-def _check_mask(inputs: Inputs, size: Size, profile: Profile, preparation: Preparation) -> None:
-    """Refuse a mask, given or drawn, that the pipeline cannot lay over its input.
-
-    Source: Flux2KleinPipeline of vLLM-Omni 0.30.0 multiplies the mask with the latents of its inputs; with
-    several inputs, or with a result of another size than the input, the server answers 500.
-    """
-    count = len(inputs.images)
-    if count > 1:
-        raise InvalidRequest(
-            f"mask: {profile.model} takes a mask with a single image; {count} were given.",
-            parameter="mask",
-            value=count,
-            allowed="a mask with one image",
-            next_step="Give one image, or leave out the mask.",
-        )
-    first = inputs.images[0].picture.size
-    if preparation.areas is not None:
-        preparation.areas.check(first)
-    covered = _masked_size(first, profile)
-    if size != covered and preparation.outpaint is None:
-        raise InvalidRequest(
-            f"mask: with a mask, the result has the size of its image, {covered}; {size} was asked for.",
-            parameter="mask",
-            value=str(size),
-            allowed=f"the image's own size, {covered}",
-            next_step="Leave out width, height and aspect_ratio, or leave out the mask.",
-        )
-
-
-def _mask_notes(inputs: Inputs, preparation: Preparation, profile: Profile) -> tuple[Note, ...]:
-    if preparation.areas is not None and preparation.areas.feather and not profile.edit_rules.soft_mask:
-        message = f"mask_feather only rounds the corners: {profile.model} reads a mask as black and white."
-        return (Note(parameter="mask_feather", message=message),)
-    if inputs.mask is None or _same_shape(inputs.mask.picture.size, inputs.images[0].picture.size):
-        return ()
-    mask, image = inputs.mask.picture.size, inputs.images[0].picture.size
-    message = f"The mask ({mask}) does not have the shape of the image ({image}); it is cropped to fit."
-    return (Note(parameter="mask", message=message),)
-
-
-def _same_shape(mask: Size, image: Size) -> bool:
-    return abs(mask.aspect / image.aspect - 1) <= _SHAPE_TOLERANCE

@@ -4,10 +4,8 @@ A prompt is text, a request, or an object with a request's fields. Each becomes 
 one for each combination of the swept values; wildcards and swept words change the prompt itself.
 """
 
-import functools
 import itertools
 import math
-import re
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -19,25 +17,31 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import PurePosixPath
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 from vllm_image_core.checks import check_integer, invalid_value
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.requests.edit_request import EditRequest
-from vllm_image_core.requests.fields import RANDOM_SEED, RARE_NAMES, SHORT_NAMES, SWEPT
+from vllm_image_core.requests.fields import RANDOM_SEED
 from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.style_folder import Styles
+from vllm_image_core.requests.sweep import (
+    ALIASES,
+    MOST_IMAGES,
+    SIZE,
+    Change,
+    given_twice,
+    prompt_text,
+    read_size,
+    refusal,
+    sweep_changes,
+    too_many,
+)
 from vllm_image_core.requests.wildcards import Wildcards
 from vllm_image_core.text import brief
 
-__all__ = ["MOST_IMAGES", "PROMPT_FIELDS", "Expansion", "PromptSource", "Prompts", "Variations"]
-
-MOST_IMAGES: Final = 1_000
-"""Images that one batch of a tool, or one prompt elsewhere, may ask for."""
-
-MOST_AXES: Final = 3
-"""Parameters of a sweep whose values are combined: a grid has columns, rows and blocks of rows."""
+__all__ = ["PROMPT_FIELDS", "Expansion", "PromptSource", "Prompts", "Variations"]
 
 PromptSource = str | Mapping[str, object] | ImageRequest
 """A prompt: text, a request, or an object with a request's fields, `size` and `count`, `sweep` and so on."""
@@ -45,19 +49,11 @@ PromptSource = str | Mapping[str, object] | ImageRequest
 Prompts = PromptSource | Iterable[PromptSource] | AsyncIterable[PromptSource]
 """The prompts of a batch: one, a list, or an iterator of any length."""
 
-_SIZE: Final = "size"
-_SIZES: Final = re.compile(r"\s*(\d{1,5})\s*[xX*]\s*(\d{1,5})\s*", re.ASCII)
-_ALIASES: Final = {"seeds": "seed", "sizes": _SIZE, **SHORT_NAMES}
-_EXAMPLE: Final = '{"guidance_scale": [3, 5], "seed": [1, 2]}'
 _OWN: Final = ("count", "sweep", "zip", "wildcards")
-_COMMON: Final = tuple(each for each in SWEPT if each not in RARE_NAMES)
 _FIELDS: Final = tuple(each.name for each in fields(ImageRequest) if each.name != "seed_drawn")
 
-PROMPT_FIELDS: Final = (*_FIELDS, _SIZE, *_OWN)
+PROMPT_FIELDS: Final = (*_FIELDS, SIZE, *_OWN)
 """The fields that a prompt may have as an object."""
-
-RequestT = TypeVar("RequestT", bound=ImageRequest)
-_Values = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,26 +76,7 @@ class Variations:
 
 
 _ONE: Final = Variations()
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """What one swept value changes: fields of the request, or words of its prompt."""
-
-    fields: _Values = field(default_factory=dict[str, object])
-    words: Mapping[str, str] = field(default_factory=dict[str, str])
-
-    def __or__(self, other: "_Change") -> "_Change":
-        return _Change({**self.fields, **other.fields}, {**self.words, **other.words})
-
-    def apply(self, request: RequestT) -> RequestT:
-        """Return the request with this change; all words are replaced at once."""
-        prompt = request.prompt
-        if self.words:
-            longest_first = sorted(self.words, key=len, reverse=True)
-            found = "|".join(map(re.escape, longest_first))
-            prompt = re.sub(found, lambda each: self.words[each[0]], prompt)
-        return replace(request, **{"prompt": prompt, **cast("dict[str, Any]", self.fields)})
+_NO_FOLDER: Final = Styles()
 
 
 class Expansion:
@@ -109,6 +86,7 @@ class Expansion:
         variations: How each prompt is varied, unless it says so itself.
         shared: The settings that prompts do not have themselves; its prompt is not used.
         wildcards: Expands wildcards, if prompts have them.
+        styles: Finds the styles that prompts name.
         draw_seed: Draws a seed, 0 to 4294967295. Prompts share the seeds of their variations, so that they
             differ only in what is varied.
     """
@@ -120,12 +98,14 @@ class Expansion:
         shared: ImageRequest,
         wildcards: Wildcards,
         draw_seed: Callable[[], int],
+        styles: Styles = _NO_FOLDER,
     ) -> None:
         self._variations = variations
         self._filename = shared.filename
         found = {name: getattr(shared, name) for name in _FIELDS if name != "prompt"}
         self._settings = {name: value for name, value in found.items() if value is not None}
         self._wildcards = wildcards
+        self._styles = styles
         self._draw_seed = draw_seed
         self._drawn: list[int] = []
         self._numbers = itertools.count(1)
@@ -177,7 +157,7 @@ class Expansion:
             InvalidRequest: A value cannot be used, or there are more images than allowed.
         """
         if seeds is not None and len(seeds) != len(prompts):
-            raise _refusal(
+            raise refusal(
                 f"seeds has {len(seeds)} entries for {len(prompts)} prompts.",
                 "seeds",
                 len(seeds),
@@ -189,7 +169,7 @@ class Expansion:
             with _noting(place) if len(prompts) > 1 else nullcontext():
                 found += self._of_prompt(prompt, seed=None if seeds is None else seeds[place])
         if len(found) > most:
-            raise _too_many(f"The prompts ask for {len(found)} images in all", len(found))
+            raise too_many(f"The prompts ask for {len(found)} images in all", len(found))
         return _numbered(found, self._filename)
 
     def of_prompt(self, prompt: PromptSource) -> list[ImageRequest]:
@@ -202,6 +182,9 @@ class Expansion:
         ]
 
     def _of_prompt(self, prompt: PromptSource, *, seed: int | None = None) -> list[ImageRequest]:
+        return [self._styles.named(each) for each in self._unstyled(prompt, seed=seed)]
+
+    def _unstyled(self, prompt: PromptSource, *, seed: int | None) -> list[ImageRequest]:
         if (
             isinstance(prompt, ImageRequest)
             and self._variations == _ONE
@@ -212,7 +195,7 @@ class Expansion:
         request, variations = self._request(prompt)
         if seed is not None:
             if request.seed is not None:
-                raise _twice("seed", "seeds")
+                raise given_twice("seed", "seeds")
             request = replace(request, seed=None if seed == RANDOM_SEED else seed)
         named_itself = request.filename is not None and request.filename != self._filename
         requests = self._vary(request, variations, seeds_given=seed is not None)
@@ -239,17 +222,21 @@ class Expansion:
         for name in ("zip", "wildcards"):
             if not isinstance(value := getattr(variations, name), bool):
                 raise invalid_value(name, value, "is neither true nor false", "true or false")
-        changes = _changes(request, variations, seeds_given=seeds_given)
+        changes = (
+            [Change()]
+            if variations.sweep is None
+            else sweep_changes(variations.sweep, request, pairs=variations.zip, seeds_given=seeds_given)
+        )
         count = variations.count
         if count is not None:
             check_integer("count", count, 1, MOST_IMAGES, allowed=f"an integer from 1 to {MOST_IMAGES}")
             if any("seed" in each.fields for each in changes):
-                raise _refusal(
+                raise refusal(
                     "count and a sweep of seed are both given.", "count", count, "only one of the two"
                 )
         total = len(changes) * (count or 1)
         if total > MOST_IMAGES:
-            raise _too_many(f"One prompt asks for {total} images", total)
+            raise too_many(f"One prompt asks for {total} images", total)
         seeded = self._seeded(request, count, swept=variations.sweep is not None)
         if not variations.wildcards:
             return [change.apply(each) for each in seeded for change in changes]
@@ -259,7 +246,7 @@ class Expansion:
                 for each in seeded
             ]
             return [change.apply(each) for each in picked for change in changes]
-        prompts = self._wildcards.every(_text(request.prompt), most=MOST_IMAGES // total)
+        prompts = self._wildcards.every(prompt_text(request.prompt), most=MOST_IMAGES // total)
         return [
             change.apply(replace(each, prompt=prompt))
             for prompt in prompts
@@ -293,88 +280,10 @@ def _noting(place: int) -> Generator[None]:
         raise
 
 
-def _changes(request: ImageRequest, variations: Variations, *, seeds_given: bool) -> list[_Change]:
-    """Return what each image of a sweep changes, row by row: the first key varies from column to column."""
-    if variations.sweep is None:
-        return [_Change()]
-    axes = _axes(variations.sweep, request)
-    for name in {name for axis in axes.values() for name in axis[0].fields}:
-        if getattr(request, name) is not None:
-            raise _twice("seeds" if name == "seed" and seeds_given else name, "the sweep")
-    lengths = {name: len(axis) for name, axis in axes.items()}
-    if variations.zip:
-        if len(set(lengths.values())) > 1:
-            each = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise _refusal(
-                f"sweep pairs lists of different lengths: {each}.",
-                "sweep",
-                None,
-                "lists of one length with zip, or no zip to combine them",
-            )
-        return [functools.reduce(_Change.__or__, each) for each in zip(*axes.values(), strict=True)]
-    if len(axes) > MOST_AXES:
-        raise _refusal(
-            f"sweep has {len(axes)} parameters.",
-            "sweep",
-            len(axes),
-            f"at most {MOST_AXES} parameters, or zip",
-        )
-    total = math.prod(lengths.values())
-    if total > MOST_IMAGES:
-        product = " x ".join(map(str, lengths.values()))
-        raise _too_many(f"sweep asks for {product} = {total} images", total, parameter="sweep")
-    rows = itertools.product(*reversed(axes.values()))
-    return [functools.reduce(_Change.__or__, reversed(each)) for each in rows]
-
-
-def _axes(sweep: object, request: ImageRequest) -> dict[str, list[_Change]]:
-    if not isinstance(sweep, Mapping):
-        raise _refusal(
-            f"sweep: {brief(sweep)} is not an object.", "sweep", sweep, f"an object such as {_EXAMPLE}"
-        )
-    given = cast("Mapping[object, object]", sweep)
-    axes: dict[str, list[_Change]] = {}
-    for key, values in given.items():
-        name = _ALIASES.get(str(key), str(key))
-        if not isinstance(values, (list, tuple, range)) or not values:
-            raise _refusal(
-                f"sweep does not have a list of values for {brief(key)}.",
-                "sweep",
-                key,
-                f"a list of values, as in {_EXAMPLE}",
-            )
-        if name in axes:
-            raise _refusal(f"sweep has {name} twice, under two names.", "sweep", key, "each parameter once")
-        axes[name] = [_change(name, value, request) for value in cast("Sequence[object]", values)]
-    if not axes:
-        raise _refusal("sweep has 0 parameters.", "sweep", 0, f"an object such as {_EXAMPLE}")
-    return axes
-
-
-def _change(name: str, value: object, request: ImageRequest) -> _Change:
-    if name == _SIZE:
-        return _Change(_size(value))
-    if name in SWEPT and hasattr(request, name):
-        return _Change({name: value})
-    words = next((each for each in (f"{{{name}}}", name) if each and each in _text(request.prompt)), None)
-    if words is not None:
-        return _Change(words={words: str(value)})
-    if name in SWEPT or name in _FIELDS or hasattr(EditRequest, name):
-        fault, allowed = "which cannot be swept here", "one of "
-    else:
-        fault, allowed = "which is neither a parameter nor in the prompt", "words of the prompt, or one of "
-    raise _refusal(
-        f"sweep has {brief(name)}, {fault}.",
-        "sweep",
-        name,
-        f"{allowed}{', '.join((*(each for each in _COMMON if hasattr(request, each)), _SIZE))}",
-    )
-
-
 def _named(prompt: object) -> dict[str, object]:
     """Return the fields of a prompt given as an object, under their own names."""
     if not isinstance(prompt, Mapping):
-        raise _refusal(
+        raise refusal(
             f"A prompt is {brief(prompt)}, which is neither text nor an object.",
             "prompts",
             prompt,
@@ -382,34 +291,27 @@ def _named(prompt: object) -> dict[str, object]:
         )
     values: dict[str, object] = {}
     for key, value in cast("Mapping[object, object]", prompt).items():
-        name = _ALIASES.get(str(key), str(key))
+        name = ALIASES.get(str(key), str(key))
         if name not in PROMPT_FIELDS:
-            raise _refusal(
+            raise refusal(
                 f"A prompt has no field {brief(key)}.", "prompts", key, f"one of {', '.join(PROMPT_FIELDS)}"
             )
         if name in values:
-            raise _refusal(f"A prompt sets {name} twice, under two names.", "prompts", key, "each field once")
+            raise refusal(f"A prompt sets {name} twice, under two names.", "prompts", key, "each field once")
         if value is not None:
             values[name] = value
     if "prompt" not in values:
-        raise _refusal("A prompt given as an object has no prompt.", "prompts", None, "a prompt in each")
-    if _SIZE in values:
+        raise refusal("A prompt given as an object has no prompt.", "prompts", None, "a prompt in each")
+    if SIZE in values:
         if values.keys() & {"width", "height", "aspect_ratio"}:
-            raise _refusal(
+            raise refusal(
                 "A prompt sets size and width, height or aspect_ratio.",
                 "size",
                 None,
                 "only one of the two",
             )
-        values |= _size(values.pop(_SIZE))
+        values |= read_size(values.pop(SIZE))
     return values
-
-
-def _size(value: object) -> _Values:
-    found = _SIZES.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
-        raise invalid_value(_SIZE, value, "is not a size", 'width and height, such as "1024x768"')
-    return {"width": int(found[1]), "height": int(found[2])}
 
 
 def _numbered(requests: list[ImageRequest], filename: str | None) -> list[ImageRequest]:
@@ -439,29 +341,3 @@ def _lacks(request: ImageRequest, name: str) -> bool:
     if name in {"width", "height", "aspect_ratio"}:
         return request.width is None and request.height is None and request.aspect_ratio is None
     return getattr(request, name) is None
-
-
-def _text(prompt: object) -> str:
-    return prompt if isinstance(prompt, str) else ""
-
-
-def _twice(name: str, other: str) -> InvalidRequest:
-    return _refusal(f"{name} is given both as a value and in {other}.", name, None, "only one of the two")
-
-
-def _too_many(what: str, count: int, *, parameter: str = "prompts") -> InvalidRequest:
-    return InvalidRequest(
-        f"{what}; a batch takes at most {MOST_IMAGES}.",
-        parameter=parameter,
-        value=count,
-        allowed=f"at most {MOST_IMAGES} images in all",
-        next_step="Use fewer values, or several batches.",
-    )
-
-
-def _refusal(
-    message: str, parameter: str, value: object, allowed: str, *, next_step: str | None = None
-) -> InvalidRequest:
-    return InvalidRequest(
-        f"{message} Use {allowed}.", parameter=parameter, value=value, allowed=allowed, next_step=next_step
-    )

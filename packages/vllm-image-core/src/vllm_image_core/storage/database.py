@@ -194,11 +194,12 @@ class Database:
         An empty file is linked into place, and SQLite opens it without creating one. So a symbolic link put
         in its place cannot create a file elsewhere, and no lock is lost by closing a file of that name.
         """
+        path = self.path
         try:
-            if is_link(self.path.parent) or is_link(self.path):
+            if is_link(path.parent) or is_link(path):
                 raise self._unavailable("it is a symbolic link")
-            if not exists(self.path):
-                with Folder.open(self.path.parent) as folder, folder.temporary(b"") as empty:
+            if not exists(path):
+                with Folder.open(path.parent) as folder, folder.temporary(b"") as empty:
                     folder.place(empty, self.schema.file)
             return self._identity()
         except OSError as error:

@@ -9,7 +9,7 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -75,8 +75,8 @@ class Folder:
             os.close(descriptor)
 
     @contextmanager
-    def temporary(self, content: bytes) -> Generator[str]:
-        """Write a hidden file, synced to disk; yield its unique name, and remove that name at the end."""
+    def temporary(self, *content: bytes | memoryview) -> Generator[str]:
+        """Write content into a hidden file, synced to disk; yield its unique name, and finally remove it."""
         name = temporary_name()
         descriptor = os.open(self._at(name), _NEW_FILE, _MODE, dir_fd=self.descriptor)
         try:
@@ -235,7 +235,7 @@ class Folder:
 
 
 def exists(path: Path) -> bool:
-    """Return whether there is a file or a folder at a path; an OSError means that nobody can tell."""
+    """Return whether there is a file or a folder at a path; an OSError means that it is unknown."""
     try:
         path.stat()
     except FileNotFoundError:
@@ -243,12 +243,13 @@ def exists(path: Path) -> bool:
     return True
 
 
-def _write(descriptor: int, content: bytes) -> None:
+def _write(descriptor: int, content: Iterable[bytes | memoryview]) -> None:
     """Write all the content, sync it to disk, and always close the file."""
     try:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        for part in content:
+            rest = memoryview(part)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
         sync_to_disk(descriptor)
     finally:
         os.close(descriptor)

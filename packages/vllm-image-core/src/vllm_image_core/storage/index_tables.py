@@ -68,9 +68,10 @@ _STATES_BETWEEN: Final = (
 
 
 def enter(connection: sqlite3.Connection, records: Sequence[Record], *, fts: bool) -> None:
-    """Enter some images, replacing any entries with their names; must run within a transaction."""
-    forget(connection, [record.path.name for record in records], fts=fts)
-    connection.executemany(_INSERT, map(_row, records))
+    """Enter some images, the last of each name, replacing any entries; must run within a transaction."""
+    latest = {record.path.name: record for record in records}
+    forget(connection, [*latest], fts=fts)
+    connection.executemany(_INSERT, map(_row, latest.values()))
 
 
 def enter_no_pictures(connection: sqlite3.Connection, files: Iterable[tuple[str, int, int]]) -> None:

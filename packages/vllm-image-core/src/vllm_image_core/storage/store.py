@@ -130,7 +130,7 @@ def _sweep_below(root: Path) -> None:
 
 def _write(root: Path, picture: Picture, stem: str) -> str:
     with Folder.open(root) as folder:
-        with folder.temporary(picture.bytes) as temporary:
+        with folder.temporary(*picture.parts) as temporary:
             name = _place(folder, temporary, stem, picture.extension, folder.has)
         folder.sync()
         return name
@@ -143,7 +143,7 @@ def _write_without_equal_name(root: Path, picture: Picture, stem: str) -> str:
     one sees the other's file, and moves on to the next name before returning its own.
     """
     with Folder.open(root) as folder:
-        with folder.temporary(picture.bytes) as temporary:
+        with folder.temporary(*picture.parts) as temporary:
             name = _place(folder, temporary, stem, picture.extension, _with_equal_names(folder))
         for _ in range(_MOST_MOVES):
             if not _has_equal_name(folder, name):

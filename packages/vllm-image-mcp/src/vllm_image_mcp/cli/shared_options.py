@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import click
-from vllm_image_core.requests.expansion import MOST_IMAGES, Variations
+from vllm_image_core.requests.expansion import Variations
 from vllm_image_core.requests.fields import (
     RANDOM_SEED,
     REQUEST_FIELDS,
@@ -17,6 +17,7 @@ from vllm_image_core.requests.fields import (
     Surface,
     fields_shown_in,
 )
+from vllm_image_core.requests.sweep import MOST_IMAGES
 
 from vllm_image_mcp.command_line import PathArgument
 

@@ -14,11 +14,12 @@ from vllm_image_mcp.results.image_results import image_result
 from vllm_image_mcp.results.parameters_used import Parameters, parameters_of_image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from vllm_image_core.batches.events import Event
     from vllm_image_core.batches.handle import ImageBatch
+    from vllm_image_core.requests.generated_image import GeneratedImage
 
     from vllm_image_mcp.results.tool_results import ImageResult
 
@@ -50,8 +51,16 @@ class BatchMonitor:
         fault: What ended the batch early: a bug, or another process that took it over.
     """
 
-    def __init__(self, batch: ImageBatch, *, folder: Path, notes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        batch: ImageBatch,
+        *,
+        folder: Path,
+        notes: Sequence[str],
+        on_outcome: Callable[[str, GeneratedImage | Exception], Awaitable[None]] | None = None,
+    ) -> None:
         self.batch = batch
+        self._on_outcome = on_outcome
         self.saved: dict[int, MonitoredImage] = {}
         self.errors: dict[int, Exception] = {}
         self.over: bool = False
@@ -81,8 +90,10 @@ class BatchMonitor:
                             parameters=parameters_of_image(image),
                             notes=notes_for_model(image.notes),
                         )
+                        await self._report(image)
                     case Failed(index=index, error=error):
                         self.errors[index] = error
+                        await self._report(error)
                 progress = self.batch.progress
                 if progress.done + progress.failed != progress.total:  # the end is announced below
                     self._notify()
@@ -100,6 +111,10 @@ class BatchMonitor:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await news.wait()
+
+    async def _report(self, outcome: GeneratedImage | Exception) -> None:
+        if self._on_outcome is not None:
+            await self._on_outcome(self.batch.id, outcome)
 
     def _on_event(self, event: Event) -> None:
         if event.kind == "paused":

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from vllm_image_core.batches.events import Event
     from vllm_image_core.batches.handle import ImageBatch
+    from vllm_image_core.requests.generated_image import GeneratedImage
     from vllm_image_core.studio import Studio
+
+    from vllm_image_mcp.telemetry.observer import Observer
 
 _logger = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class BatchTracker:
         notes: The server's own, added to every result.
         drain_seconds: How long images in progress may take once nobody waits for them any more.
         listener: Called with a batch's id and each of its events.
+        observer: Measures the images; None for nothing.
 
     Attributes:
         ending: Whether the server is shutting down: no batch begins, and none is cancelled with its call.
@@ -54,9 +58,11 @@ class BatchTracker:
         notes: Sequence[str],
         drain_seconds: float,
         listener: Callable[[str, Event], None] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.ending: bool = False
         self._listener = listener
+        self._observer = observer
         self._studio = studio
         self._notes = tuple(notes)
         self._drain_seconds = drain_seconds
@@ -85,7 +91,9 @@ class BatchTracker:
         except asyncio.CancelledError:
             self._start(batch.cancel())
             raise
-        monitor = BatchMonitor(batch, folder=self._studio.output_dir, notes=self._notes)
+        monitor = BatchMonitor(
+            batch, folder=self._studio.output_dir, notes=self._notes, on_outcome=self._observe
+        )
         if self._listener is not None:
             batch.listen(functools.partial(self._listener, batch.id))
         self._remember(monitor)
@@ -137,6 +145,18 @@ class BatchTracker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _observe(self, batch_id: str, outcome: GeneratedImage | Exception) -> None:
+        if self._observer is None:
+            return
+        if isinstance(outcome, Exception):
+            self._observer.record_failure(outcome, batch_id=batch_id)
+            return
+        try:
+            seconds = await self._studio.gpu_seconds(outcome)
+        except OmniError:
+            seconds = None
+        self._observer.record_image(outcome, batch_id=batch_id, gpu_seconds=seconds)
 
     async def _drain_and_cancel(self, batch: ImageBatch) -> None:
         await batch.drain(self._drain_seconds)

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from vllm_image_core.requests.expansion import MOST_IMAGES, PromptSource, Variations
+from vllm_image_core.requests.expansion import PromptSource, Variations
 from vllm_image_core.requests.fields import RequestValues, without_rare_fields
 from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.sweep import MOST_IMAGES
 
 from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.checks import check_prompts, check_switch

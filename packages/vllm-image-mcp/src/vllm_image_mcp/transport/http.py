@@ -13,12 +13,15 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from vllm_image_mcp.telemetry.metrics import CONTENT_TYPE
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
     from mcp.server import MCPServer
 
     from vllm_image_mcp.state import State
+    from vllm_image_mcp.telemetry.metrics import Metrics
     from vllm_image_mcp.users.user import User, Users
 
     Scope = MutableMapping[str, Any]
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 MCP_PATH: Final = "/mcp"
 HEALTH_PATH: Final = "/healthz"
+METRICS_PATH: Final = "/metrics"
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _EVERY_ADDRESS: Final = frozenset(("0.0.0.0", "::", ""))  # noqa: S104 - to refuse them
@@ -98,11 +102,12 @@ def http_app(
     servers: Mapping[User, MCPServer[State]],
     users: Users,
     binding: Binding,
+    metrics: Metrics,
     *,
     before_end: Callable[[], Awaitable[None]],
     after_end: Callable[[], Awaitable[None]],
 ) -> App:
-    """Return the ASGI application: `/healthz`, and for each user a server of their own at `/mcp`.
+    """Return the ASGI application: `/healthz`, `/metrics`, and for each user a server of their own at `/mcp`.
 
     Sessions are stateless: another process on the same output folder can answer the next request.
 
@@ -110,6 +115,7 @@ def http_app(
         servers: The server of each user.
         users: The users.
         binding: Where it listens, and under which names.
+        metrics: What `/metrics` reports, to users who may read it.
         before_end: Awaited before the servers end.
         after_end: Awaited after that.
     """
@@ -124,7 +130,7 @@ def http_app(
             stack.push_async_callback(before_end)
             yield
 
-    return _Guard(Starlette(lifespan=lifespan), apps, users, binding)
+    return _Guard(Starlette(lifespan=lifespan), apps, users, binding, metrics)
 
 
 def _mcp_app(server: MCPServer[State], binding: Binding) -> Starlette:
@@ -141,11 +147,17 @@ class _Guard:
     """Checks Host, Origin and the token of every request, and passes it to the application of its user."""
 
     def __init__(
-        self, outer: Starlette, apps: Mapping[User, Starlette], users: Users, binding: Binding
+        self,
+        outer: Starlette,
+        apps: Mapping[User, Starlette],
+        users: Users,
+        binding: Binding,
+        metrics: Metrics,
     ) -> None:
         self._outer = outer
         self._apps = apps
         self._users = users
+        self._metrics = metrics
         self._security = TransportSecurityMiddleware(binding.security())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -162,17 +174,25 @@ class _Guard:
 
     def _answer(self, request: Request) -> App:
         """Return what answers a request: the application of its user, or a refusal."""
-        if request.url.path == HEALTH_PATH:
-            return _health(request)
+        path = request.url.path
+        if path == HEALTH_PATH:
+            return _if_get(request, _ALIVE)
         user = self._users.authenticate(request.headers.get("authorization", ""))
-        return _NO_USER if user is None else self._apps[user]
+        if user is None:
+            return _NO_USER
+        if path == METRICS_PATH and user.reads_metrics:
+            return _if_get(request, Response(self._metrics.page(), media_type=CONTENT_TYPE))
+        return self._apps[user]
 
 
-def _health(request: Request) -> Response:
-    """Answer that the process is alive; it says nothing about the servers that generate images."""
-    if request.method not in {"GET", "HEAD"}:
-        return JSONResponse({"error": "Use GET."}, status_code=405, headers={"allow": "GET, HEAD"})
-    return JSONResponse({"status": "ok"})
+def _if_get(request: Request, response: Response) -> Response:
+    if request.method in {"GET", "HEAD"}:
+        return response
+    return JSONResponse({"error": "Use GET."}, status_code=405, headers={"allow": "GET, HEAD"})
+
+
+_ALIVE: Final = JSONResponse({"status": "ok"})
+"""The process is alive; it says nothing about the servers that generate images."""
 
 
 _NO_USER: Final = JSONResponse(

@@ -12,6 +12,7 @@ import uvicorn
 
 from vllm_image_mcp.preloading import modules_needed
 from vllm_image_mcp.shutdown import DRAIN_SECONDS
+from vllm_image_mcp.telemetry.metrics import Metrics
 from vllm_image_mcp.transport.http import MCP_PATH, Binding, UnsafeBinding, http_app
 from vllm_image_mcp.user_states import UserStates
 from vllm_image_mcp.users.user import Users
@@ -49,10 +50,16 @@ def serve_http(settings: Settings, build: Callable[[State], MCPServer[State]]) -
         raise click.UsageError(f"{error}.") from error
     for module in modules_needed(demo=settings.demo):
         importlib.import_module(module)
-    states = UserStates(settings, users)
+    metrics = Metrics()
+    states = UserStates(settings, users, metrics)
     servers = {user: build(states.of(user)) for user in users}
     app = http_app(
-        servers, users, binding, before_end=partial(states.drain, DRAIN_SECONDS), after_end=states.aclose
+        servers,
+        users,
+        binding,
+        metrics,
+        before_end=partial(states.drain, DRAIN_SECONDS),
+        after_end=states.aclose,
     )
     config = uvicorn.Config(
         app,

@@ -6,22 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much of the servers a user may use; None for no limit.
-
-    Attributes:
-        images_per_hour: Images that may be requested in any hour; failed and cancelled ones do not count.
-        megapixels_in_flight: Megapixels of the images that are requested but not finished.
-    """
-
-    images_per_hour: int | None = None
-    megapixels_in_flight: float | None = None
-
-
-NO_LIMITS = Limits()
+from vllm_image_core.batches.limits import NO_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

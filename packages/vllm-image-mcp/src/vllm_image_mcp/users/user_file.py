@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Final, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from vllm_image_core.batches.limits import Limits
 from vllm_image_core.text import brief
 
 from vllm_image_mcp.setting_values import clean_key, read_key
-from vllm_image_mcp.users.user import Limits, User, Users, digest_of
+from vllm_image_mcp.users.user import User, Users, digest_of
 
 _LEAST_TOKEN: Final = 16
 """Fewest characters of a token: `openssl rand -hex 16` prints 32."""

@@ -130,6 +130,11 @@ def _image_call(
     )
 
 
+def image_route(path: str) -> Call[bytes]:
+    """A generation or an edit with a seed, before the server is known and with it the content to send."""
+    return Call(method="POST", path=path, decode=lambda content: content, at_most_seconds=float("inf"))
+
+
 def sleep(stage_ids: Sequence[int], level: int) -> Call[bool]:
     """`POST /v1/omni/sleep`: True once the server is asleep."""
     return _power_call(SLEEP_PATH, {"stage_ids": tuple(stage_ids), "level": level})

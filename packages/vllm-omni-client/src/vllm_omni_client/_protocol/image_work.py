@@ -17,7 +17,7 @@ from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.differences import difference, differences
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.picture_file import PictureFile, ReceivedFile, file_for, with_file_format
-from vllm_omni_client.capabilities import Capabilities
+from vllm_omni_client.capabilities import EDITS_PATH, GENERATIONS_PATH, Capabilities
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.generation_budget import GenerationBudget
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
@@ -119,7 +119,7 @@ def generation_work(
             )
             return adapted, endpoints.generate(adapted.sent, file)
 
-        yield ImageWork(connection.attempts(endpoints.generate(seeded), budget), adapt, file)
+        yield ImageWork(connection.attempts(endpoints.image_route(GENERATIONS_PATH), budget), adapt, file)
 
 
 @contextmanager
@@ -142,4 +142,4 @@ def edit_work(
             adapted, images = adapt_edit(seeded, inputs, server, strict=strict, requested=requested)
             return adapted, endpoints.edit(adapted.sent, images, file)
 
-        yield ImageWork(connection.attempts(endpoints.edit(seeded, ()), budget), adapt, file)
+        yield ImageWork(connection.attempts(endpoints.image_route(EDITS_PATH), budget), adapt, file)

@@ -5,7 +5,10 @@ came, to be read and judged when it is complete.
 """
 
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import pybase64
 
 from vllm_omni_client._imaging.picture import Inspection
 from vllm_omni_client._protocol.picture_stream import PictureStream
@@ -16,8 +19,33 @@ _PLACEHOLDER: Final = b"AAAA"
 _PLACEHOLDER_BYTES: Final = bytes(3)
 
 
+class _Mark(NamedTuple):
+    """A place in the body: the bytes that are decoded up to there, and the base64 that is not."""
+
+    decoded: int
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _DecodedPart:
+    """A part of the body that only the decoded image still holds."""
+
+    start: _Mark
+    end: _Mark
+
+    def restore(self, image: memoryview, *, is_raw: bool) -> bytes:
+        """Return it as it came."""
+        decoded = image[self.start.decoded : self.end.decoded]
+        if is_raw:
+            return bytes(decoded)
+        return pybase64.b64encode(decoded)[len(self.start.text) :] + self.end.text
+
+
 class PictureMemory:
     """The image of one reply; each attempt starts over.
+
+    The text of the image is not kept once it is decoded. If the reply turns out to be an unusual one, its
+    body is restored from the image.
 
     Args:
         most_pixels: An image that claims to be larger is not read here.
@@ -31,42 +59,62 @@ class PictureMemory:
 
     def begin(self) -> None:
         """Discard everything that an earlier attempt received."""
-        self._body: list[bytes] = []
+        self._body: list[bytes | _DecodedPart] = []
         self._parts: list[bytes | memoryview] = []
+        self._decoded = 0
         self._inspection = Inspection(most_pixels=self._most_pixels)
-        self._stream: PictureStream | None = PictureStream(self._take)
+        self._stream = PictureStream(self._take)
+        self._is_usual = True
         self._reply: ImageGenerationReply | None = None
 
     def feed(self, chunk: bytes) -> None:
         """Take the next part of the body."""
-        self._body.append(chunk)
-        if self._stream is not None:
+        start, end = self._mark(), None
+        if self._is_usual:
             try:
                 self._stream.feed(chunk)
+                end = self._mark()
             except ValueError:
-                self._stream = None
+                self._is_usual = False
+        if start is None or end is None:
+            self._body.append(chunk)
+        elif self._body and isinstance(last := self._body[-1], _DecodedPart):
+            self._body[-1] = _DecodedPart(last.start, end)
+        else:
+            self._body.append(_DecodedPart(start, end))
 
     def finish(self) -> bytes:
         """Return the body of an unusual reply; nothing if the image has been read."""
-        body, self._body = self._body, []
         try:
             self._reply = self._read()
         except ValueError:
-            return b"".join(body)
-        finally:
-            self._stream, self._parts = None, []
-        return b"".join(body) if self._reply is None else b""
+            self._reply = None
+        body = self._restore_body() if self._reply is None else b""
+        self._body, self._parts, self._is_usual = [], [], False
+        return body
 
     def decode(self, body: bytes) -> ImageGenerationReply:
         """Return the reply, given what `finish` returned. Raises ValueError if it breaks the contract."""
         return self._otherwise(body) if self._reply is None else self._reply
 
+    def _mark(self) -> _Mark | None:
+        """Return the current place if it is within the image's text."""
+        text = self._stream.undecoded if self._is_usual else None
+        return None if text is None else _Mark(self._decoded, text)
+
+    def _restore_body(self) -> bytes:
+        image = memoryview(b"".join(self._parts))
+        return b"".join(
+            part.restore(image, is_raw=self._stream.is_raw) if isinstance(part, _DecodedPart) else part
+            for part in self._body
+        )
+
     def _read(self) -> ImageGenerationReply | None:
         """Return the reply if it is the usual one. Raises ValueError for some that are not."""
         stream = self._stream
-        if stream is None or stream.surplus or not self._parts:
-            return None
         envelope = stream.finish()
+        if not self._is_usual or stream.surplus or not self._decoded:
+            return None
         inspected = self._inspection.finish()
         data = b"".join(self._parts)
         if stream.gap is None:
@@ -85,3 +133,4 @@ class PictureMemory:
     def _take(self, part: bytes | memoryview) -> None:
         self._inspection.feed(part)
         self._parts.append(part)
+        self._decoded += len(part)

@@ -55,6 +55,11 @@ class PictureStream:
         """Whether the body is the image itself."""
         return self._state == "raw"
 
+    @property
+    def undecoded(self) -> bytes | None:
+        """The base64 that waits for the next part; None if more than the image's own text has to be kept."""
+        return self._carry if self._state in {"picture", "raw"} and not self._escape else None
+
     def feed(self, chunk: bytes) -> None:
         """Take the next part of the body.
 

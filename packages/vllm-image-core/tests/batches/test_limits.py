@@ -1,0 +1,174 @@
+"""A batch over a limit is refused before anything is sent, with the time when there is room again."""
+
+import asyncio
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from recorded_batches import requests
+from vllm_image_core.batches.journal import Journal
+from vllm_image_core.batches.limits import NO_LIMITS, Limits
+from vllm_image_core.batches.queries import JOURNAL
+from vllm_image_core.errors import InvalidRequest, LimitReached
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.storage.database import Database
+from vllm_image_core.studio import Studio
+from vllm_omni_client.errors import ServerError
+
+if TYPE_CHECKING:
+    from conftest import BatchServer
+
+MEGAPIXELS_OF_ONE = 64 * 64 / 1_000_000
+
+
+def studio_of(
+    server: "BatchServer", folder: Path, *, images: int | None = None, megapixels: float | None = None
+) -> Studio:
+    limits = Limits(images_per_hour=images, megapixels_in_flight=megapixels)
+    return Studio(server, output_dir=folder, limits=limits)
+
+
+async def make(studio: Studio, count: int) -> str:
+    batch = await studio.batch(requests(count))
+    await batch.wait()
+    return batch.id
+
+
+def age(folder: Path, seconds: int) -> None:
+    """Make all batches so much older."""
+    with Database(folder, JOURNAL).open() as connection:
+        connection.execute(
+            "UPDATE batch SET created = created - ?, beat_at = beat_at - ?", (seconds, seconds)
+        )
+
+
+async def test_no_more_images_than_allowed_are_requested_in_an_hour(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with studio_of(batch_server, tmp_path, images=5) as studio:
+        await make(studio, 3)
+        with pytest.raises(LimitReached) as raised:
+            await make(studio, 3)
+        await make(studio, 2)
+    error = raised.value
+    assert error.limit == "images_per_hour"
+    assert error.free_at is not None
+    assert timedelta(minutes=59) < error.free_at - datetime.now(UTC) < timedelta(minutes=61)
+    assert re.fullmatch(
+        r"At most 5 images may be requested in an hour, and 3 have been\. There is room for 3 images again "
+        r"at \d\d:\d\d:\d\d UTC, in 6[01] minutes\.",
+        error.message,
+    )
+    assert error.next_step == "Wait until then, or request at most 2 images now."
+    assert len(batch_server.sent) == 5
+    assert len(Journal(tmp_path).batches(10)) == 2
+
+
+async def test_there_is_room_again_after_an_hour(batch_server: "BatchServer", tmp_path: Path) -> None:
+    async with studio_of(batch_server, tmp_path, images=5) as studio:
+        await make(studio, 3)
+        age(tmp_path, 1_800)
+        await make(studio, 2)
+        with pytest.raises(LimitReached) as raised:
+            await make(studio, 1)
+        assert raised.value.free_at is not None
+        assert raised.value.free_at.timestamp() == pytest.approx(time.time() + 1_800, abs=30)
+        assert raised.value.next_step == "Wait until then."
+        age(tmp_path, 1_801)
+        await make(studio, 3)
+
+
+async def test_a_batch_that_never_fits_says_so(batch_server: "BatchServer", tmp_path: Path) -> None:
+    async with studio_of(batch_server, tmp_path, images=5) as studio:
+        with pytest.raises(LimitReached, match="This request has 6 images, and at most 5") as raised:
+            await make(studio, 6)
+    assert raised.value.free_at is None
+    async with studio_of(batch_server, tmp_path, megapixels=0.01) as studio:
+        with pytest.raises(LimitReached, match=r"This request has 0.0123 megapixels; at most 0.01"):
+            await make(studio, 3)
+    assert batch_server.sent == []
+
+
+async def test_what_failed_or_existed_does_not_count(batch_server: "BatchServer", tmp_path: Path) -> None:
+    batch_server.fails = lambda prompt, _: ServerError("broken", status=500) if prompt == "fox 1" else None
+    again = ImageRequest(prompt="again", seed=7, width=64, height=64)
+    async with studio_of(batch_server, tmp_path, images=3) as studio:
+        await make(studio, 2)
+        for _ in range(5):
+            await (await studio.batch([again])).wait()
+        await make(studio, 1)
+        with pytest.raises(LimitReached):
+            await make(studio, 1)
+
+
+async def test_what_was_cancelled_before_it_was_sent_does_not_count(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with studio_of(batch_server, tmp_path, images=10) as studio:
+        batch_server.gate.clear()
+        held = await studio.batch(requests(10), max_concurrent=1)
+        await held.cancel()
+        batch_server.gate.set()
+        [cancelled] = await studio.batches()
+        used = cancelled.done + cancelled.left_running
+        assert used <= 1
+        await make(studio, 10 - used)
+
+
+async def test_no_more_megapixels_than_allowed_are_in_progress(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with studio_of(batch_server, tmp_path, megapixels=3.5 * MEGAPIXELS_OF_ONE) as studio:
+        batch_server.gate.clear()
+        running = await studio.batch(requests(2))
+        with pytest.raises(LimitReached) as raised:
+            await studio.batch(requests(2))
+        assert raised.value.limit == "megapixels_in_flight"
+        assert running.id in raised.value.message
+        one_more = await studio.batch(requests(1))
+        batch_server.gate.set()
+        await asyncio.gather(running.wait(), one_more.wait())
+        await make(studio, 3)
+
+
+async def test_images_of_a_process_that_died_are_not_in_progress(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with studio_of(batch_server, tmp_path) as studio:
+        await make(studio, 3)
+    with Database(tmp_path, JOURNAL).open() as connection:
+        connection.execute("UPDATE batch SET state = 'open', done = 0")
+    async with studio_of(batch_server, tmp_path, megapixels=3.5 * MEGAPIXELS_OF_ONE) as studio:
+        with pytest.raises(LimitReached):
+            await make(studio, 3)
+        age(tmp_path, 61)
+        await make(studio, 3)
+
+
+async def test_two_at_once_do_not_both_get_what_is_left(batch_server: "BatchServer", tmp_path: Path) -> None:
+    async with (
+        studio_of(batch_server, tmp_path, images=5) as one,
+        studio_of(batch_server, tmp_path, images=5) as other,
+    ):
+        outcomes = await asyncio.gather(
+            *(make(studio, 1) for studio in (one, other) for _ in range(5)), return_exceptions=True
+        )
+    assert sum(isinstance(outcome, str) for outcome in outcomes) == 5
+    assert sum(isinstance(outcome, LimitReached) for outcome in outcomes) == 5
+    assert len(batch_server.sent) == 5
+
+
+async def test_a_source_of_unknown_length_is_refused_under_limits(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with studio_of(batch_server, tmp_path, images=5) as studio:
+        with pytest.raises(InvalidRequest, match="known in advance"):
+            await studio.batch(iter(requests(2)))
+
+
+def test_without_limits_nothing_is_read() -> None:
+    assert not NO_LIMITS
+    assert Limits(images_per_hour=1)

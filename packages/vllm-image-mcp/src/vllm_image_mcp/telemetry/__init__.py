@@ -1,0 +1,1 @@
+"""Measure what a server does: metrics for Prometheus, and spans for OpenTelemetry."""
