@@ -171,6 +171,14 @@ def docs(session: nox.Session) -> None:
     session.run("mkdocs", "build", env={"NO_MKDOCS_2_WARNING": "1"})
 
 
+@nox.session(default=False, python=MEASURED[0])
+def distributed(session: nox.Session) -> None:
+    """Ray, Daft, object stores and the readers of training data; about ten minutes on two cores."""
+    sync(session, "distributed")
+    # Ray and Daft warn of themselves, also when their processes end.
+    session.run("pytest", "-q", "-W", "default", "tests/distributed", *session.posargs)
+
+
 @nox.session(default=False)
 def notebooks(session: nox.Session) -> None:
     """Execute the notebooks, or those that are named, and keep their outputs."""

@@ -12,7 +12,7 @@ from vllm_image_mcp.server_key import server_key
 
 def test_every_server_of_a_folder_derives_the_same_keys(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
-        keys = {key.derive("links") for key in threads.map(lambda _: server_key(tmp_path), range(32))}
+        keys = {key.derive("links") for key in threads.map(server_key, [tmp_path] * 32)}
     assert len(keys) == 1
     assert [path.name for path in (tmp_path / ".vllm-image").iterdir()] == ["server.key"]
 

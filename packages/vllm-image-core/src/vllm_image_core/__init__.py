@@ -21,6 +21,8 @@ names of this package:
 - Show images: `ImageGrid`, `ImageSource`, `Axis`, `PreviewFormat`.
 - Know the server and its model: `Health`, `ServerReport`, `ServedModel`, `Profile`, `Registry`, `Gpu`,
   `GpuReport`, `Estimate`. Use another kind of server: `Backend`.
+- Generate datasets, on a cluster if you like: `generate_dataset`, `DatasetRun`, `DatasetProgress`,
+  `ImageGenerator`, `ImageRow`.
 - Handle errors: all errors of this package are an `ImageError`; those of the server are a
   `vllm_omni_client.OmniError`.
 """
@@ -42,6 +44,10 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.worker_pool import State as RequestState
     from vllm_image_core.blocking.batch import BlockingBatch
     from vllm_image_core.blocking.studio import BlockingStudio
+    from vllm_image_core.datasets.dataset import DatasetRun, generate_dataset
+    from vllm_image_core.datasets.image_generator import ImageGenerator
+    from vllm_image_core.datasets.image_row import ImageRow
+    from vllm_image_core.datasets.progress import DatasetProgress
     from vllm_image_core.errors import (
         BadPicture,
         BadProfile,
@@ -60,6 +66,7 @@ if TYPE_CHECKING:
         PictureNotSaved,
         PoisonRequest,
         RecordedFailure,
+        RunStopped,
         UnknownBatch,
         VerdictsUnavailable,
     )
@@ -108,6 +115,8 @@ __all__ = [
     "CannotSave",
     "DataFrame",
     "DatabaseUnavailable",
+    "DatasetProgress",
+    "DatasetRun",
     "Done",
     "EditRequest",
     "Estimate",
@@ -125,8 +134,10 @@ __all__ = [
     "ImageBackend",
     "ImageBatch",
     "ImageError",
+    "ImageGenerator",
     "ImageGrid",
     "ImageRequest",
+    "ImageRow",
     "ImageSource",
     "IndexUnavailable",
     "InputImage",
@@ -167,6 +178,7 @@ __all__ = [
     "ResolvedEdit",
     "ResolvedRequest",
     "Results",
+    "RunStopped",
     "Score",
     "ServedModel",
     "ServerReport",
@@ -176,6 +188,7 @@ __all__ = [
     "UnknownBatch",
     "Variations",
     "VerdictsUnavailable",
+    "generate_dataset",
     "recall",
     "resolve",
 ]
@@ -193,6 +206,10 @@ _NAMES: Final = {
     "batches.worker_pool": ("Done", "Failed", "Progress", "RequestState"),
     "blocking.batch": ("BlockingBatch",),
     "blocking.studio": ("BlockingStudio",),
+    "datasets.dataset": ("DatasetRun", "generate_dataset"),
+    "datasets.image_generator": ("ImageGenerator",),
+    "datasets.image_row": ("ImageRow",),
+    "datasets.progress": ("DatasetProgress",),
     "estimation.backlog": ("Eta",),
     "estimation.estimator": ("Estimate",),
     "estimation.gpu": ("Gpu", "GpuReport"),

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypedDict, Unpack, cast
+from typing import Literal, Self, Unpack, cast
 
 from pydantic import SecretStr
 from vllm_omni_client.errors import OmniError
@@ -26,6 +26,7 @@ from vllm_image_core.batches.limits import NO_LIMITS, Limits
 from vllm_image_core.batches.notebook_cell import explained
 from vllm_image_core.batches.ranking import Score
 from vllm_image_core.batches.summary import FoundBatch
+from vllm_image_core.connection import connect
 from vllm_image_core.display.card import Card
 from vllm_image_core.estimation.calibration import Calibration
 from vllm_image_core.estimation.estimator import Estimate
@@ -140,7 +141,7 @@ class Studio(ImageFolder):
         }
         servers = server if isinstance(server, Sequence) and not isinstance(server, str) else [server]
         self._connect = functools.partial(
-            _connect, api_key=api_key, headers=headers, verify=verify, proxy=proxy, timeout=timeout
+            connect, api_key=api_key, headers=headers, verify=verify, proxy=proxy, timeout=timeout
         )
         # If one of several servers fails, the request goes to another one instead of being retried there.
         retries = _RETRIES if len(servers) == 1 else 0
@@ -548,25 +549,6 @@ class Studio(ImageFolder):
             OmniError: The server does not say which model it serves.
         """
         return await self._forecast.edit(request)
-
-
-class _Connection(TypedDict):
-    """The client's settings of the same names."""
-
-    api_key: SecretStr | None
-    headers: Mapping[str, SecretStr]
-    verify: bool | str | PathLike[str] | ssl.SSLContext
-    proxy: SecretStr | Literal[False] | None
-    timeout: float
-    max_retries: int
-
-
-def _connect(server: str | Backend, **settings: Unpack[_Connection]) -> Backend:
-    if not isinstance(server, str):
-        return server
-    from vllm_omni_client._async_client import AsyncOmniClient  # noqa: PLC0415 - httpx is slow to import
-
-    return AsyncOmniClient(server, **settings)
 
 
 def _draw_random_seed(values: RequestValues) -> RequestValues:

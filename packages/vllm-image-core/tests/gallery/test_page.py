@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from drawing_server import Server, studio_of
-from vllm_image_core.gallery.page import write_gallery
+from vllm_image_core.gallery.page import served_gallery, write_gallery
 from vllm_image_core.requests.fields import fields_shown_in
 
 HOSTILE = """</script><img src=x onerror=alert(1)> & "quoted" \u2028 it's"""
@@ -63,6 +63,28 @@ async def test_a_page_that_is_written_again_shows_what_is_there_now(folder: Path
     (folder / "100% #1.png").unlink()
     second = data_of(write_gallery(folder))["images"]
     assert (len(first), len(second)) == (2, 1)
+
+
+async def test_what_was_decided_is_shown_and_rejected_images_only_when_served(tmp_path: Path) -> None:
+    async with studio_of(Server(), tmp_path) as studio:
+        fox = await studio.generate("a red fox", width=64, height=64)
+        owl = await studio.generate("an owl", width=64, height=64)
+        await studio.rate([fox], verdict="keep", stars=4, tag="hero")
+        await studio.rate([owl], verdict="reject")
+    page = write_gallery(tmp_path)
+    [only] = data_of(page)["images"]
+    assert (only["choice"], only["stars"], only["tag"], data_of(page)["editable"]) == (
+        "kept",
+        4,
+        "hero",
+        False,
+    )
+    page.write_text(served_gallery(tmp_path), encoding="utf-8")
+    shown = {image["prompt"]: image for image in data_of(page)["images"]}
+    rejected = shown["an owl"]
+    assert (rejected["choice"], rejected["name"]) == ("rejected", owl.path.name)
+    assert rejected["file"] == f"rejected/{owl.path.name}"
+    assert data_of(page)["editable"]
 
 
 def test_a_folder_without_images_has_a_page_too(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """The command `gallery`: where it writes the page, and what it prints."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import Result
+from vllm_image_mcp.cli.gallery_server import GalleryServer
 
 Run = Callable[..., Result]
 
@@ -38,3 +40,19 @@ def test_a_page_that_cannot_be_written_is_an_error_in_words(run: Run, tmp_path: 
     result = run("gallery", str(tmp_path))
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith("Error: The page cannot be written: ")
+
+
+def test_serve_prints_the_address_opens_it_and_ends_without_an_error(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+
+    def interrupt(server: GalleryServer) -> None:
+        server.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("click.launch", shown.append)
+    monkeypatch.setattr(GalleryServer, "run", interrupt)
+    result = run("gallery", str(tmp_path), "--serve", "--open", "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"url": shown[0]})
+    assert "Press Ctrl-C to stop" in result.stderr

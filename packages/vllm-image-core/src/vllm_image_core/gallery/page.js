@@ -17,15 +17,26 @@ function draw() {
   const first = Math.max(0, Math.floor(grid.scrollTop / side) - 2) * columns;
   const last = Math.min(shown.length, (Math.ceil((grid.scrollTop + grid.clientHeight) / side) + 2) * columns);
   for (const [place, cell] of cells) {
-    if (place < first || place >= last || cell.image !== shown[place]) { cell.remove(); cells.delete(place); }
+    if (place < first || place >= last || cell.image !== shown[place]) { leave(cell); cells.delete(place); }
   }
   for (let place = first; place < last; place++) {
     const cell = cells.get(place) ?? add(place);
     cell.style.cssText = `left:${(place % columns) * side}px;top:${Math.floor(place / columns) * side}px;width:${side}px;height:${side}px`;
     cell.setAttribute("aria-selected", String(place === current));
     cell.classList.toggle("marked", marked.includes(cell.image));
-    cell.classList.toggle("kept", cell.image.choice === "kept");
+    for (const choice of ["kept", "rejected"]) { cell.classList.toggle(choice, cell.image.choice === choice); }
+    cell.lastChild.textContent = caption(cell.image);
   }
+}
+
+// An image that was scrolled past is no longer loaded: those in view come first.
+function leave(cell) {
+  if (!cell.firstChild.complete) { cell.firstChild.removeAttribute("src"); }
+  cell.remove();
+}
+
+function caption(image) {
+  return [..."★".repeat(image.stars), image.stars ? " " : "", image.prompt || image.name].join("");
 }
 
 function drawSoon() {
@@ -33,12 +44,11 @@ function drawSoon() {
 }
 
 function add(place) {
-  const cell = document.createElement("button"), picture = document.createElement("img"), caption = document.createElement("span");
+  const cell = document.createElement("button"), picture = document.createElement("img");
   cell.className = "cell"; cell.type = "button"; cell.tabIndex = -1; cell.image = shown[place];
   cell.setAttribute("role", "option");
   picture.src = cell.image.thumbnail; picture.alt = cell.image.prompt || cell.image.name; picture.decoding = "async";
-  caption.textContent = cell.image.prompt || cell.image.name;
-  cell.append(picture, caption);
+  cell.append(picture, document.createElement("span"));
   cell.addEventListener("click", () => { current = place; drawSoon(); open(); });
   cells.set(place, cell); space.append(cell);
   return cell;
@@ -49,18 +59,21 @@ const orders = {
   oldest: (a, b) => a.created.localeCompare(b.created) || a.name.localeCompare(b.name),
   name: (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }),
   prompt: (a, b) => a.prompt.localeCompare(b.prompt) || orders.newest(a, b),
+  stars: (a, b) => b.stars - a.stars || orders.newest(a, b),
   seed: (a, b) => (BigInt(a.seed || 0) < BigInt(b.seed || 0) ? -1 : BigInt(a.seed || 0) > BigInt(b.seed || 0) ? 1 : orders.newest(a, b)),
 };
 
 function filter() {
   const terms = by("text").value.toLowerCase().split(/\s+/).filter(Boolean), seed = by("seed").value.trim();
-  const model = by("model").value, batch = by("batch").value, choice = by("choice").value;
+  const model = by("model").value, batch = by("batch").value, tag = by("tagged").value, least = Number(by("rating").value);
+  const wanted = { "": ["", "kept"], kept: ["kept"], open: [""], rejected: ["rejected"] }[by("choice").value];
   shown = images.filter((image) =>
     (!model || image.model === model) && (!batch || image.batch === batch) && (!seed || image.seed === seed)
-    && (!choice || (choice === "kept" ? image.choice === "kept" : !image.choice)) && image.choice !== "rejected"
-    && terms.every((term) => image.searched.includes(term)));
+    && (!tag || image.tag === tag) && image.stars >= least && wanted.includes(image.choice)
+    && terms.every((term) => searched(image).includes(term)));
   shown.sort(orders[by("sort").value]);
-  by("count").value = shown.length === images.length ? `${images.length} images` : `${shown.length} of ${images.length} images`;
+  const all = images.filter((image) => image.choice !== "rejected").length;
+  by("count").value = shown.length === all ? `${all} images` : `${shown.length} of ${all} images`;
   current = 0; grid.scrollTop = 0; drawSoon();
 }
 
@@ -82,8 +95,9 @@ function open() {
   picture.addEventListener("click", () => by("shown").classList.toggle("full"));
   by("shown").className = ""; by("shown").replaceChildren(picture);
   by("prompt").textContent = image.prompt || image.name;
-  const facts = { File: image.name, Model: image.model, Size: image.size, Seed: image.seed, Created: new Date(image.created).toLocaleString(), Batch: image.batch, ...image.parameters };
-  delete facts.prompt; delete facts.seed; delete facts.width; delete facts.height;
+  showOpinion(image);
+  const facts = { File: image.name, Model: image.model, Size: image.size, Seed: image.seed, Created: new Date(image.created).toLocaleString(), Batch: image.batch, Rating: editable ? "" : "★".repeat(image.stars), Tag: editable ? "" : image.tag, ...image.parameters };
+  delete facts.prompt; delete facts.seed; delete facts.tag; delete facts.width; delete facts.height;
   by("facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value !== "" && value != null).flatMap(([name, value]) => {
     const term = document.createElement("dt"), text = document.createElement("dd");
     term.textContent = name.replaceAll("_", " "); text.textContent = value;
@@ -91,7 +105,6 @@ function open() {
   }));
   by("original").href = image.file; by("said").textContent = "";
   by("copy-command").hidden = image.edited;
-  by("keep").textContent = image.choice === "kept" ? "Kept" : "Keep";
   if (!viewer.open) { viewer.showModal(); }
 }
 
@@ -129,32 +142,70 @@ function mark(image) {
   comparison.showModal();
 }
 
-async function choose(choice) {
+function showOpinion(image) {
+  by("keep").textContent = image.choice === "kept" ? "Kept" : "Keep";
+  by("keep").setAttribute("aria-pressed", String(image.choice === "kept"));
+  by("reject").textContent = image.choice === "rejected" ? "Take back" : "Reject";
+  by("tag").value = image.tag;
+  for (const [place, star] of [...by("stars").children].entries()) { star.setAttribute("aria-pressed", String(place < image.stars)); }
+}
+
+// The answer is what is true now; another page or program may have decided about the image, too.
+async function decide(change, said) {
   const image = shown[current];
   if (!editable || !image) { return; }
-  const wanted = image.choice === choice ? "" : choice;
-  const answer = await fetch("choice", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name: image.name, choice: wanted }) });
-  if (!answer.ok) { by("said").textContent = await answer.text(); return; }
-  image.choice = wanted;
-  by("said").textContent = { kept: "Kept.", rejected: "Rejected: it is in the bin of this folder.", "": "Undone." }[wanted];
+  let text = said;
+  try {
+    const answer = await fetch("opinion", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name: image.name, ...change }) });
+    if (answer.ok) { Object.assign(image, await answer.json()); list("tagged", "All tags", (one) => one.tag); } else { text = await answer.text(); }
+  } catch {
+    text = "The gallery no longer runs: start it again at the shell.";
+  }
+  by("said").textContent = text;
+  if (viewer.open && image === shown[current]) { showOpinion(image); }
   drawSoon();
 }
 
-function list(id, name, values) {
-  const known = [...new Set(values.filter(Boolean))].sort();
-  by(id).append(new Option(name, ""), ...known.map((value) => new Option(value, value)));
-  by(id).hidden = known.length < 2;
+function choose(choice) {
+  const undo = shown[current]?.choice === choice;
+  return decide({ verdict: undo ? "clear" : { kept: "keep", rejected: "reject" }[choice] },
+    undo ? "Taken back." : { kept: "Kept.", rejected: "Rejected: it is in the bin of this folder." }[choice]);
 }
 
-for (const image of images) { image.searched = `${image.prompt} ${image.name} ${image.parameters.negative_prompt ?? ""}`.toLowerCase(); }
-list("model", "All models", images.map((image) => image.model));
-list("batch", "All batches", images.map((image) => image.batch));
-for (const id of ["choice", "keep", "reject"]) { by(id).hidden = !editable; }
-for (const id of ["text", "model", "batch", "seed", "choice", "sort"]) { by(id).addEventListener("input", filter); }
+function rate(stars) {
+  return decide({ stars }, stars ? `${stars} of 5 stars.` : "Not rated.");
+}
+
+function searched(image) {
+  return `${image.prompt} ${image.name} ${image.tag} ${image.parameters.negative_prompt ?? ""}`.toLowerCase();
+}
+
+function list(id, name, value) {
+  const known = [...new Set(images.map(value).filter(Boolean))].sort(), chosen = by(id).value;
+  by(id).replaceChildren(new Option(name, ""), ...known.map((each) => new Option(each, each, false, each === chosen)));
+  by(id).hidden = known.length < (id === "tagged" ? 1 : 2);
+}
+
+for (let stars = 1; stars <= 5; stars++) {
+  const star = document.createElement("button");
+  star.type = "button"; star.textContent = "★"; star.setAttribute("aria-label", `${stars} of 5 stars`);
+  star.addEventListener("click", () => rate(shown[current].stars === stars ? 0 : stars));
+  by("stars").append(star);
+}
+list("model", "All models", (image) => image.model);
+list("batch", "All batches", (image) => image.batch);
+list("tagged", "All tags", (image) => image.tag);
+for (const id of ["keep", "reject", "stars", "tag"]) { by(id).hidden = !editable; }
+by("keys").hidden = !editable;
+by("choice").hidden = !editable && !images.some((image) => image.choice);
+by("choice").lastElementChild.hidden = !editable;
+by("rating").hidden = !editable && !images.some((image) => image.stars);
+for (const id of ["text", "model", "batch", "seed", "choice", "rating", "tagged", "sort"]) { by(id).addEventListener("input", filter); }
 by("copy-command").addEventListener("click", () => copy(command(shown[current])));
 by("copy-parameters").addEventListener("click", () => copy(JSON.stringify(shown[current].parameters, null, 2)));
 by("keep").addEventListener("click", () => choose("kept"));
 by("reject").addEventListener("click", () => choose("rejected"));
+by("tag").addEventListener("change", () => decide({ tag: by("tag").value.trim() }, by("tag").value.trim() ? "Tagged." : "No tag."));
 by("close").addEventListener("click", () => viewer.close());
 by("end").addEventListener("click", () => comparison.close());
 comparison.addEventListener("close", () => { marked = []; drawSoon(); });
@@ -163,11 +214,12 @@ grid.addEventListener("scroll", drawSoon, { passive: true });
 addEventListener("resize", drawSoon);
 addEventListener("keydown", (event) => {
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
-  if (event.key === "Escape" && typing) { grid.focus(); }
+  if (event.key === "Escape" && typing && !viewer.open) { grid.focus(); }
+  if (event.key === "Enter" && event.target === by("tag")) { by("tag").blur(); event.preventDefault(); }
   if (typing || event.ctrlKey || event.metaKey || event.altKey || comparison.open) { return; }
   const across = viewer.open ? 1 : columns;
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -across, ArrowDown: across, PageUp: -4 * across, PageDown: 4 * across, Home: -images.length, End: images.length };
-  if (event.key in steps) { move(steps[event.key]); } else if (event.key === "Enter" && event.target.tagName !== "BUTTON") { open(); } else if (event.key === "c") { if (viewer.open) { viewer.close(); } mark(shown[current]); } else if (event.key === "/") { by("text").focus(); } else if (event.key === "k") { choose("kept"); } else if (event.key === "x") { choose("rejected"); } else { return; }
+  if (event.key in steps) { move(steps[event.key]); } else if (event.key === "Enter" && event.target.tagName !== "BUTTON") { open(); } else if (event.key === "c") { if (viewer.open) { viewer.close(); } mark(shown[current]); } else if (event.key === "/") { by("text").focus(); } else if (event.key === "k") { choose("kept"); } else if (event.key === "x") { choose("rejected"); } else if (editable && /^[0-5]$/.test(event.key)) { rate(Number(event.key)); } else if (editable && event.key === "t") { if (!viewer.open) { open(); } by("tag").focus(); by("tag").select(); } else { return; }
   event.preventDefault();
 });
 filter();

@@ -1,4 +1,4 @@
-"""Write a folder's images as one HTML page that works offline: search, sort, zoom, compare, copy."""
+"""Write a folder's images as one HTML page that works offline: search, sort, zoom, compare, copy, rate."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from vllm_omni_client.imaging import retry_while_held
 from vllm_image_core.gallery.thumbnails import update_thumbnails
 from vllm_image_core.requests.fields import REQUEST_FIELDS, fields_shown_in
 from vllm_image_core.storage.database import FOLDER
-from vllm_image_core.storage.index import Index
 from vllm_image_core.storage.query import MAX_LIMIT, Query
+from vllm_image_core.storage.search import Search
+from vllm_image_core.storage.verdicts import BIN
 from vllm_image_core.text import one_line, path_text
 
 if TYPE_CHECKING:
@@ -50,6 +51,17 @@ def write_gallery(folder: Path, *, on_progress: Callable[[int, int], None] | Non
     return page
 
 
+def served_gallery(folder: Path) -> str:
+    """Return the page of a folder's images, rejected ones included, for a server that takes decisions.
+
+    The page sends `POST opinion` with the name of an image and what to change: verdict, stars or tag. Blocks
+    as `write_gallery` does, and raises `IndexUnavailable`, too.
+    """
+    records = [*_records(folder), *_records(folder, rejected=True)]
+    thumbnails = update_thumbnails(records, folder / FOLDER / THUMBNAILS)
+    return gallery_page(records, thumbnails, folder, editable=True)
+
+
 def gallery_page(
     records: list[Record], thumbnails: Mapping[Path, Path], folder: Path, *, editable: bool = False
 ) -> str:
@@ -59,7 +71,7 @@ def gallery_page(
         records: The images to show.
         thumbnails: The small copy of each; an image without one is shown itself.
         folder: The folder that addresses on the page are relative to.
-        editable: Whether the page is served by something that takes its choices to keep or reject images.
+        editable: Whether the page is served by something that takes its decisions.
     """
     data = {
         "title": f"Images in {one_line(folder.name or path_text(folder), limit=80)}",
@@ -81,11 +93,12 @@ def gallery_page(
 
 
 def _image(record: Record, thumbnail: Path, folder: Path) -> dict[str, Any]:
+    is_rejected = record.path.is_relative_to(folder / BIN)
     parameters = {
         each.name: getattr(record, each.name) for each in REQUEST_FIELDS if hasattr(record, each.name)
     }
     return {
-        "name": path_text(record.path.relative_to(folder)),
+        "name": path_text(record.path.relative_to(folder / BIN if is_rejected else folder)),
         "file": _address(record.path, folder),
         "thumbnail": _address(thumbnail, folder),
         "prompt": record.prompt or "",
@@ -94,7 +107,9 @@ def _image(record: Record, thumbnail: Path, folder: Path) -> dict[str, Any]:
         "seed": "" if record.seed is None else str(record.seed),  # JavaScript rounds large integers
         "size": str(record.size),
         "created": record.created.isoformat(),
-        "choice": "",
+        "choice": "kept" if record.kept else "rejected" if is_rejected else "",
+        "stars": record.stars or 0,
+        "tag": record.tag or "",
         "edited": record.operation == "edit",
         "parameters": {
             name: str(value) if name == "seed" else value
@@ -104,10 +119,10 @@ def _image(record: Record, thumbnail: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def _records(folder: Path) -> Iterator[Record]:
-    index, offset = Index(folder), 0
+def _records(folder: Path, *, rejected: bool = False) -> Iterator[Record]:
+    search, offset = Search(folder), 0
     while True:
-        page = index.find(Query(limit=MAX_LIMIT, offset=offset))
+        page = search.find(Query(limit=MAX_LIMIT, offset=offset), rejected=rejected)
         yield from page.pictures
         if page.next_offset is None:
             return

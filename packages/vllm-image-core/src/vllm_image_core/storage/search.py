@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from vllm_image_core import checks
 from vllm_image_core.errors import InvalidRequest
@@ -12,11 +11,9 @@ from vllm_image_core.storage.index import Index, Page
 from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Record
 from vllm_image_core.storage.sync import OnProgress
-from vllm_image_core.storage.verdicts import BIN, MOST_STARS, Opinion, Verdicts
+from vllm_image_core.storage.verdicts import BIN, MOST_STARS, Verdicts
 
 __all__ = ["Search", "requests_like"]
-
-_UNRATED: Final = Opinion()
 
 
 class Search:
@@ -81,11 +78,13 @@ class Search:
         folder = self._root / BIN if rejected else self._root
 
         def rated(record: Record) -> Record:
-            opinion = opinions.get(record.path.relative_to(folder).as_posix(), _UNRATED)
+            opinion = opinions.get(record.path.relative_to(folder).as_posix())
+            if opinion is None:
+                return record
             tag = record.tag if opinion.tag is None else opinion.tag or None
             return replace(record, kept=opinion.kept, stars=opinion.stars, tag=tag)
 
-        return replace(page, pictures=tuple(map(rated, page.pictures)))
+        return replace(page, pictures=tuple(map(rated, page.pictures))) if opinions else page
 
 
 def requests_like(
