@@ -252,7 +252,7 @@ def test_librechat_and_open_webui_upload_the_images_of_an_edit(server: HttpServe
         ({"size": "large"}, 400, "size", "Use auto, or width and height such as 1024x1024"),
         ({"size": "100x100"}, 400, "width", "multiple"),
         ({"quality": "ultra"}, 400, "quality", "'low', 'medium', 'high'"),
-        ({"style": "baroque"}, 400, "style", "Use vivid or natural"),
+        ({"style": "baroque"}, 400, "style", "There is no style 'baroque'"),
         ({"response_format": "png"}, 400, "response_format", "'b64_json' or 'url'"),
         ({"stream": True}, 400, "stream", "images are not streamed"),
         ({"steps": 4}, 400, "steps", "steps: is not a parameter"),
@@ -356,3 +356,14 @@ def server_folder(server: HttpServer) -> str:
     arguments = server.process.args
     assert isinstance(arguments, list)
     return str(arguments[arguments.index("--output-dir") + 1])
+
+
+@pytest.mark.parametrize(("style", "saved"), [("vivid", "cinematic"), ("natural", "photo"), ("clay", "clay")])
+def test_a_style_is_a_saved_style(server: HttpServer, style: str, saved: str) -> None:
+    [image] = generate(server, {"prompt": "a fox", "size": "256x256", "style": style})["data"]
+    assert "a fox" in image["revised_prompt"]
+    assert image["revised_prompt"] != "a fox"
+    assert saved in json.dumps(image["receipt"])
+    assert any(f"style {style}: the saved style {saved} was used" in note for note in image["notes"]) == (
+        style != saved
+    )

@@ -234,7 +234,7 @@ class Folder:
 
 
 def exists(path: Path) -> bool:
-    """Return whether there is a file or a folder at a path; an OSError means that nobody can tell."""
+    """Return whether there is a file or a folder at a path; an OSError means that it is unknown."""
     try:
         path.stat()
     except FileNotFoundError:

@@ -80,8 +80,8 @@ async def _image(
         reply["b64_json"] = base64.b64encode(content).decode("ascii")
     if body.response_format != "b64_json":
         reply["url"] = link(path.name)
-    if translation.request.prompt != body.prompt:
-        reply["revised_prompt"] = translation.request.prompt
+    if used is not None and body.style is not None:
+        reply["revised_prompt"] = used.prompt
     reply |= {
         "seed": used and used.seed,
         "model": used and used.model,

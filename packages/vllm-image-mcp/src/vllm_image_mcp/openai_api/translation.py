@@ -36,11 +36,8 @@ _QUALITIES: Final[Mapping[str, Quality]] = {
 }
 """Qualities of OpenAI's models, with the preset of the loaded model that comes next to each."""
 
-_STYLES: Final[Mapping[str, str]] = {
-    "vivid": "Vivid colours, dramatic light, hyper-real detail.",
-    "natural": "Natural colours, soft light, realistic and unexaggerated.",
-}
-"""Styles of OpenAI's models, with the words that ask another model for the same."""
+_STYLES: Final[Mapping[str, str]] = {"vivid": "cinematic", "natural": "photo"}
+"""Styles of OpenAI's models, with the saved style that comes next to each; other names are saved styles."""
 
 _LOSSY: Final = frozenset({"jpeg", "webp"})
 
@@ -111,19 +108,11 @@ def _check_model(name: str | None, model: ServedModel) -> None:
 def _request(parsed: ParsedBody, changes: list[str]) -> ImageRequest:
     body = parsed.body
     width, height = body.sides or (None, None)
-    words = None
-    if body.style is not None:
-        words = _STYLES.get(body.style)
-        if words is None:
-            raise InvalidRequest(
-                f"style: {brief(body.style)} is not a style. Use {' or '.join(_STYLES)}.",
-                parameter="style",
-                value=body.style,
-                allowed=" or ".join(_STYLES),
-            )
-        changes.append(f'style {body.style}: the prompt ends with "{words}"')
-    prompt = body.prompt if words is None else f"{body.prompt.rstrip()} {words}"
+    style = None if body.style is None else _STYLES.get(body.style, body.style)
+    if style != body.style:
+        changes.append(f"style {body.style}: the saved style {style} was used")
     values: RequestValues = {
+        "style": style,
         "negative_prompt": body.negative_prompt,
         "width": width,
         "height": height,
@@ -137,10 +126,10 @@ def _request(parsed: ParsedBody, changes: list[str]) -> ImageRequest:
         "background": "transparent" if body.background == "transparent" else None,
     }
     if parsed.uploads is None:
-        return ImageRequest(prompt=prompt, **values)
+        return ImageRequest(prompt=body.prompt, **values)
     mask = parsed.uploads.mask
     return EditRequest(
-        prompt=prompt,
+        prompt=body.prompt,
         images=list(parsed.uploads.images),
         mask=None if mask is None else _mask(mask),
         strength=body.strength,
