@@ -100,7 +100,7 @@ class Load:
         }
         answer = await http.post(self._url, json=call)
         data = [line[6:] for line in answer.text.splitlines() if line.startswith("data: {")]
-        result = json.loads(data[-1]).get("result", {}) if data else {}
+        result: dict[str, Any] = json.loads(data[-1]).get("result", {}) if data else {}
         if result.get("isError", True):
             self.errors.append(answer.text[:300])
         return result.get("structuredContent", {})
