@@ -13,10 +13,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+import threading
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
+from typing import IO
 
 import psutil
 
@@ -27,6 +29,7 @@ MOST_FILES = 20
 
 SECONDS = 60.0
 THREADS = 4
+MOST_SHOWN = 20
 HEADERS = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 METHODS = ("ping", "initialize", "tools/list", "tools/call", "resources/read", "prompts/get", "nothing")
@@ -140,15 +143,22 @@ def _server(folder: str) -> Generator[tuple[psutil.Process, int]]:
     try:
         line = process.stderr.readline()
         assert "Serving MCP at" in line, line
+        log = threading.Thread(target=_show, args=(process.stderr,))  # a full pipe would stop the server
+        log.start()
         yield psutil.Process(process.pid), int(line.split()[3].rpartition(":")[2].partition("/")[0])
     finally:
         process.kill()
-        for error in _lines(process.communicate()[1]):
-            print(error)
+        process.wait()
 
 
-def _lines(text: str) -> Iterator[str]:
-    yield from text.splitlines()[:20]
+def _show(log: IO[str]) -> None:
+    """Print the first lines of the server's log, and how long it is."""
+    lines = 0
+    with log:
+        for lines, line in enumerate(log, 1):
+            if lines <= MOST_SHOWN:
+                print(line.rstrip())
+    print(f"{lines} lines in the server's log")
 
 
 def _options() -> argparse.Namespace:

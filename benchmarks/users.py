@@ -15,12 +15,13 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 import psutil
@@ -37,7 +38,7 @@ WARM_UP_SECONDS = 15.0
 CALL_SECONDS = 120.0
 IMAGES = 8
 SIZES = (256, 384)
-START_SECONDS = 120.0
+MOST_SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,12 +215,22 @@ def _server(omni: str, users: Path, folder: Path) -> Generator[tuple[psutil.Proc
     try:
         line = process.stderr.readline()
         assert "Serving MCP at" in line, line
+        log = threading.Thread(target=_show, args=(process.stderr,))  # a full pipe would stop the server
+        log.start()
         yield psutil.Process(process.pid), line.split()[3].rstrip(".")
     finally:
         process.kill()
-        errors = process.communicate()[1]
-        if errors:
-            print(errors[:2_000])
+        process.wait()
+
+
+def _show(log: IO[str]) -> None:
+    """Print the first lines of the server's log, and how long it is."""
+    lines = 0
+    with log:
+        for lines, line in enumerate(log, 1):
+            if lines <= MOST_SHOWN:
+                print(line.rstrip())
+    print(f"{lines} lines in the server's log")
 
 
 def _options() -> argparse.Namespace:

@@ -1,5 +1,7 @@
 """The commands for a person at a shell: what they print, and with which status they end."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
