@@ -105,6 +105,14 @@ def test_a_file_that_a_scanner_holds_for_a_moment_is_changed(
     assert "vllm-image-mcp" in " ".join(command_of(entry_in("cursor")))
 
 
+def test_a_file_with_a_byte_order_mark_is_changed(run: Run) -> None:
+    file = file_of("cursor")
+    file.parent.mkdir(parents=True)
+    file.write_text('{"mcpServers": {"other": {"command": "npx"}}}', "utf-8-sig")  # as PowerShell writes it
+    assert run("init", "cursor", "--yes").exit_code == 0
+    assert sorted(json.loads(file.read_bytes())["mcpServers"]) == ["other", "vllm-image"]
+
+
 def test_toml_keeps_its_comments_and_its_other_servers(run: Run) -> None:
     file = file_of("codex")
     file.parent.mkdir(parents=True)
