@@ -22,8 +22,6 @@ from vllm_image_core.datasets.source import RowSource, Source, open_source
 from vllm_image_core.display.card import Card, Displayed
 from vllm_image_core.fleet.backend import Backend
 
-__all__ = ["DatasetRun", "Engine", "generate_dataset"]
-
 Engine = Literal["local", "daft", "ray"]
 """What runs the rows: this process, Daft or Ray Data."""
 
@@ -72,7 +70,7 @@ def generate_dataset(
 ) -> DatasetRun:
     """Generate an image for each row of a source, in this process or on a cluster; blocks until it is done.
 
-    Images go to ``out/images``, under the id of their request, and a Parquet row about each to ``out/rows``;
+    Images go to ``out/images``, under the id of their request, and a Parquet row for each to ``out/rows``;
     rows that failed are in ``out/failures``. A run that was interrupted is continued by calling this again,
     with any engine: what is finished is not generated again, and what failed is tried again.
 
