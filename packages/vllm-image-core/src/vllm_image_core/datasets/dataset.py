@@ -70,7 +70,7 @@ def generate_dataset(
 ) -> DatasetRun:
     """Generate an image for each row of a source, in this process or on a cluster; blocks until it is done.
 
-    Images go to ``out/images``, under the id of their request, and a Parquet row about each to ``out/rows``;
+    Images go to ``out/images``, under the id of their request, and a Parquet row for each to ``out/rows``;
     rows that failed are in ``out/failures``. A run that was interrupted is continued by calling this again,
     with any engine: what is finished is not generated again, and what failed is tried again.
 
