@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from vllm_image_mcp.setting_values import read_key
 from vllm_image_mcp.settings import Settings
 
 
@@ -43,6 +44,7 @@ def test_the_defaults_are_the_plans() -> None:
         "token": None,
         "token_file": None,
         "users_file": None,
+        "public_url": None,
         "config": None,
     }
 
@@ -83,6 +85,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "TOKEN": "open",
         "TOKEN_FILE": str(key),
         "USERS_FILE": __file__,
+        "PUBLIC_URL": "https://images.example.com",
         "CONFIG": str(file),
     }
     for name, value in environment.items():
@@ -120,6 +123,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "token": SecretStr("open"),
         "token_file": key,
         "users_file": Path(__file__),
+        "public_url": "https://images.example.com",
         "config": file,
     }
 
@@ -290,6 +294,12 @@ def test_the_key_may_be_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("sesame\n", "utf-8")
     assert Settings.from_arguments(api_key_file=str(file)).key == SecretStr("sesame")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_key_file_may_be_written_by_powershell(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "key").write_text("sesame", encoding, newline="")
+    assert read_key(tmp_path / "key") == "sesame"
 
 
 @pytest.mark.parametrize(
