@@ -102,7 +102,7 @@ async def refused(client: Client, tool: str, arguments: dict[str, object]) -> st
         ({"prompt": None}, "prompt: None is not a string"),
         ({"negative_prompt": ["blurry"]}, "negative_prompt: a list is not a string"),
         ({"negative_prompt": "x" * 100_000}, "The negative_prompt has 100000 characters"),
-        ({"filename": "../fox"}, "The filename '../fox' has a character that is not allowed in filenames."),
+        ({"filename": "../fox"}, "The filename '../fox' leads out of the output folder."),
         ({"filename": ".."}, "The filename '..' begins or ends with a character that is not allowed there."),
         (
             {"filename": "/etc/passwd"},
