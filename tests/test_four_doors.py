@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 from mcp import Client
+from mcp.types import BlobResourceContents
 from PIL import Image
 from vllm_image_core import InvalidRequest, Studio, Style, Styles
 from vllm_image_core.batch_file.reader import rows
@@ -400,15 +401,17 @@ async def test_an_image_in_a_subfolder_is_an_input_a_resource_and_a_place_in_the
     settings = Settings.from_arguments(vllm_url=simulator_url, output_dir=tmp_path)
     values = {"prompt": "a fox", **SMALL, "filename": "hero/left"}
     async with Client(build_server(settings)) as client:
-        made = (await client.call_tool("generate_image", values)).structured_content or {}
+        result = await client.call_tool("generate_image", values)
+        made: dict[str, Any] = result.structured_content or {}
         assert made["uri"] == "image://hero%2Fleft.png"
         [contents] = (await client.read_resource(made["uri"])).contents
+        assert isinstance(contents, BlobResourceContents)
         listed = [str(each.uri) for each in (await client.list_resources()).resources]
         for name in ("hero/left.png", "hero/left", made["uri"]):
             edit = {"prompt": "night", "images": [name], **SMALL, "seed": len(name)}
             result = await client.call_tool("edit_image", edit)
             assert not result.is_error, result.content
-    assert base64.b64decode(contents.blob) == (tmp_path / "hero" / "left.png").read_bytes()  # pyright: ignore[reportAttributeAccessIssue] - an image
+    assert base64.b64decode(contents.blob) == (tmp_path / "hero" / "left.png").read_bytes()
     assert made["uri"] in listed
     await run(simulator_url, tmp_path, "gallery", str(tmp_path))
     assert '"hero/left.png"' in (tmp_path / "gallery.html").read_text("utf-8")
