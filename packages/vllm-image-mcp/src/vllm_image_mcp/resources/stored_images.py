@@ -49,6 +49,8 @@ def read(root: Path, name: str) -> Picture | None:
         return None
     try:
         *folders, leaf = name.split("/")
+        if folders and "/".join(folders) not in Subfolders(root).names():
+            return None
         with (
             Folder.within(root, folders, create=False) as folder,
             folder.reading(leaf) as file,
