@@ -9,10 +9,12 @@ from vllm_image_mcp.state import State
 from vllm_image_mcp.telemetry.observer import Observer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from vllm_image_core.fleet.fleet import Fleet
 
+    from vllm_image_mcp.server_key import ServerKey
     from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.telemetry.metrics import Metrics
     from vllm_image_mcp.users.user import User, Users
@@ -31,13 +33,16 @@ class UserStates:
         settings: The settings of the server.
         users: The users.
         metrics: The metrics of the process.
+        key: The secret of the output folder, from which each user's keys are derived.
     """
 
-    def __init__(self, settings: Settings, users: Users, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, users: Users, metrics: Metrics, key: ServerKey) -> None:
         self._fleet: Fleet | None = None
+        self._key = key
+        self._metrics = metrics
         self._states: dict[str, State] = {}
         if len(users) == 1 and not next(iter(users)).name:
-            self._add("", State(settings, wired=True), metrics)
+            self._add("", State(settings, wired=True))
             return
         from vllm_image_mcp.studio_factory import create_fleet  # noqa: PLC0415 - stdio needs no fleet of several users
 
@@ -52,14 +57,20 @@ class UserStates:
                 registry=shared.registry,
                 limits=user.limits,
             )
-            self._add(user.name, state, metrics)
+            self._add(user.name, state)
 
-    def _add(self, name: str, state: State, metrics: Metrics) -> None:
-        state.observer = Observer(metrics, name)
+    def _add(self, name: str, state: State) -> None:
+        state.observer = Observer(self._metrics, name)
+        state.question_key = self._key.derive(f"questions to {name}")
         self._states[name] = state
 
     def __iter__(self) -> Iterator[State]:
         return iter(self._states.values())
+
+    @property
+    def folders(self) -> Mapping[str, Path]:
+        """The output folder of each user, by name."""
+        return {name: state.folder.path for name, state in self._states.items()}
 
     def of(self, user: User) -> State:
         """Return the state of a user."""

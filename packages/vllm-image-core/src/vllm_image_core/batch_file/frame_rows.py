@@ -10,8 +10,6 @@ from vllm_image_core.batch_file.columns import COLUMNS, column_named, refusal_of
 from vllm_image_core.batch_file.reader import Row, UnreadableFile
 from vllm_image_core.frames import backend_of, narwhals
 
-__all__ = ["DataFrame", "frame_rows", "is_frame", "is_missing", "parquet_rows", "plain_value"]
-
 _INTEGER: Final = "integer"
 
 
@@ -30,7 +28,7 @@ def is_frame(source: object) -> TypeGuard[DataFrame]:
 
 
 def parquet_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a Parquet file as `frame_rows` does; raises what that raises."""
+    """Yield the rows of a Parquet file as `frame_rows` does; with the same errors."""
     module = narwhals()
     try:
         frame = module.read_parquet(str(path), backend=backend_of(None))

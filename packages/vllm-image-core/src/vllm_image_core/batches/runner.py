@@ -30,8 +30,6 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.input_store import store_inputs
 from vllm_image_core.text import message_of, sentences
 
-__all__ = ["BatchRun", "StopReason"]
-
 _logger = logging.getLogger(__name__)
 
 StopReason = Literal["cancelled", "closed", "lost", "stopped"]
@@ -280,7 +278,7 @@ class BatchRun:
     async def _generate_queued(self) -> None:
         async with (
             aclosing(self._queue.items()) as items,
-            run_items(self._work, items, at_once=self._window(), expected=()) as pool,
+            run_items(self._work, items, at_once=self._window()) as pool,
         ):
             async for _ in pool:
                 pool.resize(self._window())

@@ -12,8 +12,6 @@ from vllm_image_core.checks import invalid_value
 from vllm_image_core.errors import CannotSave, MissingPackage
 from vllm_image_core.text import one_line
 
-__all__ = ["ObjectStore"]
-
 _PREFIXES: Final[Mapping[str, str]] = {"s3": "aws_", "gs": "google_", "az": "azure_"}
 """How the names of a store's options begin, by its scheme."""
 
@@ -43,7 +41,7 @@ class ObjectStore:
         self._obstore = _import_obstore()
         scheme, found, _ = str(address).partition("://")
         self._folder = None if found else Path(address).expanduser().absolute()
-        self.address = str(self._folder or str(address).rstrip("/"))
+        self.address: str = str(self._folder or str(address).rstrip("/"))
         if self._folder is not None:
             self._store = self._open_folder(self._folder)
         elif scheme in _PREFIXES:

@@ -242,7 +242,7 @@ def json_object(text: object, *, wrapped: bool = False) -> Mapping[str, object]:
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is a JSON object or list, or was meant as one: cut off, damaged or nested too deeply.
+    """Whether a string is a JSON object or list, or was meant as one: cut off, damaged or nested too deeply.
 
     A prompt may also begin with a brace or a bracket, so text that cannot be parsed counts only if it begins
     as JSON does.

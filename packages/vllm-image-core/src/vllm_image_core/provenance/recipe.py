@@ -54,7 +54,7 @@ def write_recipe(
 
 
 def find_recipe(texts: Mapping[str, str]) -> str | None:
-    """Return our own JSON from an image's texts: a text of its own in a PNG, an XMP property elsewhere."""
+    """Return our own JSON from an image's metadata: a text chunk in a PNG, else an XMP property."""
     packet = texts.get(xmp.KEYWORD)
     return texts.get(KEYWORD) or (packet and xmp.read(packet).json) or None
 

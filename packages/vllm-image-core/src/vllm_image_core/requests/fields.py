@@ -247,7 +247,7 @@ REQUEST_FIELDS: Final = (
     RequestField("outpaint", str, 'Ratio to extend the image to, such as "16:9".',
         'Aspect ratio to extend the image to, such as "16:9"; the prompt says what lies beyond its edges.',
         metavar="W:H", shown_in=_EDITS, aliases="extend expand uncrop extend_to outpaint_to"),
-    RequestField("upscale", float, "Times larger, 1.1 to 4.",
+    RequestField("upscale", float, "How many times larger, 1.1 to 4.",
         "How many times larger each side becomes, 1.1 to 4; for models with a strength.", range=(1.1, 4),
         shown_in=_EDITS, aliases="upscale_factor enlarge scale_factor"),
     RequestField("reference_image", object, "Image of a subject or a style to take over.",

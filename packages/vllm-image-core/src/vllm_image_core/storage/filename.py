@@ -94,9 +94,14 @@ def is_subfolder(path: str) -> bool:
     return _folder_fault(folders) is None and not any(map(_fault, folders))
 
 
+def normal_form(name: str) -> str:
+    """Return the Unicode normal form (NFKC) of a name, however a volume lists its accents."""
+    return unicodedata.normalize("NFKC", name)
+
+
 def fold_name(name: str) -> str:
     """Return the form that a name shares with all names that some file system treats as the same."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return normal_form(normal_form(name).casefold())
 
 
 def _parts(filename: str) -> list[str]:
@@ -104,7 +109,7 @@ def _parts(filename: str) -> list[str]:
     parts = _SEPARATOR.split(filename)
     if len(filename) > MAX_BYTES * (1 if len(parts) == 1 else 2):
         raise _refusal(filename, f"has {len(filename)} characters")
-    return [unicodedata.normalize("NFKC", part) for part in parts]
+    return [normal_form(part) for part in parts]
 
 
 def _folder_fault(folders: Sequence[str]) -> str | None:

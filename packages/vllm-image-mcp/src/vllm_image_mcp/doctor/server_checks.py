@@ -223,7 +223,7 @@ def check_release(facts: ServerFacts) -> Finding:
             if known.source == "openapi"
             else "seed, steps and guidance are sent, and may not be read"
         )
-        detail = f"Nothing shows that this server is a vLLM-Omni: {reads}."
+        detail = f"Nothing indicates that this server is vLLM-Omni: {reads}."
         return _finding(
             facts, "release", "info", detail, "docs/servers.md says what works with other servers."
         )
@@ -255,7 +255,7 @@ def _shows_something(known: Capabilities) -> bool:
 
 
 def check_metrics(facts: ServerFacts) -> Finding:
-    """Whether the server reports how many requests run and wait, which estimates use."""
+    """Whether the server reports its running and waiting requests, which estimates need."""
     match facts.metrics:
         case OmniError() as error:
             return _finding(
