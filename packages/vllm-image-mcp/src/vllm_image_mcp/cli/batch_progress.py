@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -81,7 +82,7 @@ class BatchProgress:
         started = f"{batch.id}: {requests}, {before.done} done, {batch.concurrency} at a time"
         if not self._quiet:
             self._bar.echo(started + time_left(batch.eta), err=True)
-        with interruptible(batch) as interrupts, self._bar:
+        with self._bar, interruptible(batch, partial(self._bar.echo, err=True)) as interrupts:
             ticking = asyncio.create_task(self._tick())
             async for outcome in batch:
                 try:
