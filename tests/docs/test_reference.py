@@ -144,6 +144,7 @@ VALUES = {
     "gpu_vram_gb": "80",
     "allow_dir": ".",
     "profiles": "profiles",
+    "styles_dir": "styles",
     "metadata": "none",
     "preview": "none",
     "structured_content": "0",
@@ -158,6 +159,7 @@ VALUES = {
     "token": "sesame",
     "token_file": "key.txt",
     "users_file": __file__,
+    "public_url": "https://images.example.com",
     "api_key_file": "key.txt",
     "config": "config.toml",
 }
@@ -224,6 +226,7 @@ def default_in(tool: Tool, parameter: str) -> str:
         "reference_image": "none",
         "sweep": "none",
         "lora": "none",
+        "style": "none",
         "extra_params": "none",
         "output_format": "png",
         "count": "1",

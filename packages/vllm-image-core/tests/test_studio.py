@@ -93,7 +93,7 @@ def test_only_a_single_server_is_asked_again_several_stand_in_for_each_other(
         retries.append(max_retries)
         return Server(base_url=server)
 
-    monkeypatch.setattr("vllm_image_core.studio._connect", connect)
+    monkeypatch.setattr("vllm_image_core.studio.connect", connect)
     for servers in ("http://one", ["http://one", "http://two"]):
         Studio(servers, output_dir=tmp_path)
     assert retries == [2, 0, 0]

@@ -27,6 +27,7 @@ def test_the_defaults_are_the_plans() -> None:
         "gpu_name": None,
         "gpu_vram_gb": None,
         "profiles": None,
+        "styles_dir": None,
         "metadata": "all",
         "preview": "small",
         "structured_content": True,
@@ -42,6 +43,7 @@ def test_the_defaults_are_the_plans() -> None:
         "token": None,
         "token_file": None,
         "users_file": None,
+        "public_url": None,
         "config": None,
     }
 
@@ -66,6 +68,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "GPU_VRAM_GB": "32",
         "ALLOW_DIR": os.curdir,
         "PROFILES": "profiles.toml",
+        "STYLES_DIR": "styles",
         "METADATA": "public",
         "PREVIEW": "none",
         "STRUCTURED_CONTENT": "0",
@@ -81,6 +84,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "TOKEN": "open",
         "TOKEN_FILE": str(key),
         "USERS_FILE": __file__,
+        "PUBLIC_URL": "https://images.example.com",
         "CONFIG": str(file),
     }
     for name, value in environment.items():
@@ -102,6 +106,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "gpu_name": "NVIDIA GeForce RTX 5090",
         "gpu_vram_gb": 32.0,
         "profiles": Path("profiles.toml"),
+        "styles_dir": Path("styles"),
         "metadata": "public",
         "preview": "none",
         "structured_content": False,
@@ -117,6 +122,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "token": SecretStr("open"),
         "token_file": key,
         "users_file": Path(__file__),
+        "public_url": "https://images.example.com",
         "config": file,
     }
 

@@ -13,6 +13,7 @@ names of this package:
 
 - Ask for images: `ImageRequest`, `EditRequest`, `InputImage`, `Quality`; `RequestValues` names the
   parameters of `Studio.generate`.
+- Save looks under a name: `Style`, `Styles`.
 - Get them: `GeneratedImage` with its `Picture`, `Receipt` and `ResolvedRequest`.
 - Run batches of `Prompts`: `ImageBatch`, whose outcomes are `Done` or `Failed`; `BatchForecast`, `Progress`,
   `Eta`, `Event`; `BatchSummary` and `FoundBatch` for batches in the journal.
@@ -21,6 +22,8 @@ names of this package:
 - Show images: `ImageGrid`, `ImageSource`, `Axis`, `PreviewFormat`.
 - Know the server and its model: `Health`, `ServerReport`, `ServedModel`, `Profile`, `Registry`, `Gpu`,
   `GpuReport`, `Estimate`. Use another kind of server: `Backend`.
+- Generate datasets, on a cluster if you like: `generate_dataset`, `DatasetRun`, `DatasetProgress`,
+  `ImageGenerator`, `ImageRow`.
 - Handle errors: all errors of this package are an `ImageError`; those of the server are a
   `vllm_omni_client.OmniError`.
 """
@@ -42,6 +45,10 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.worker_pool import State as RequestState
     from vllm_image_core.blocking.batch import BlockingBatch
     from vllm_image_core.blocking.studio import BlockingStudio
+    from vllm_image_core.datasets.dataset import DatasetRun, generate_dataset
+    from vllm_image_core.datasets.image_generator import ImageGenerator
+    from vllm_image_core.datasets.image_row import ImageRow
+    from vllm_image_core.datasets.progress import DatasetProgress
     from vllm_image_core.errors import (
         BadPicture,
         BadProfile,
@@ -60,6 +67,7 @@ if TYPE_CHECKING:
         PictureNotSaved,
         PoisonRequest,
         RecordedFailure,
+        RunStopped,
         UnknownBatch,
         VerdictsUnavailable,
     )
@@ -87,6 +95,8 @@ if TYPE_CHECKING:
     from vllm_image_core.requests.input_picture import InputImage, InputPicture, InputSource
     from vllm_image_core.requests.receipt import Receipt
     from vllm_image_core.requests.resolver import ResolvedRequest, resolve
+    from vllm_image_core.requests.style import Style
+    from vllm_image_core.requests.style_folder import Styles
     from vllm_image_core.storage.index import Page
     from vllm_image_core.storage.query import Query
     from vllm_image_core.storage.record import Record
@@ -108,6 +118,8 @@ __all__ = [
     "CannotSave",
     "DataFrame",
     "DatabaseUnavailable",
+    "DatasetProgress",
+    "DatasetRun",
     "Done",
     "EditRequest",
     "Estimate",
@@ -125,8 +137,10 @@ __all__ = [
     "ImageBackend",
     "ImageBatch",
     "ImageError",
+    "ImageGenerator",
     "ImageGrid",
     "ImageRequest",
+    "ImageRow",
     "ImageSource",
     "IndexUnavailable",
     "InputImage",
@@ -167,15 +181,19 @@ __all__ = [
     "ResolvedEdit",
     "ResolvedRequest",
     "Results",
+    "RunStopped",
     "Score",
     "ServedModel",
     "ServerReport",
     "ServerStatus",
     "Size",
     "Studio",
+    "Style",
+    "Styles",
     "UnknownBatch",
     "Variations",
     "VerdictsUnavailable",
+    "generate_dataset",
     "recall",
     "resolve",
 ]
@@ -193,6 +211,10 @@ _NAMES: Final = {
     "batches.worker_pool": ("Done", "Failed", "Progress", "RequestState"),
     "blocking.batch": ("BlockingBatch",),
     "blocking.studio": ("BlockingStudio",),
+    "datasets.dataset": ("DatasetRun", "generate_dataset"),
+    "datasets.image_generator": ("ImageGenerator",),
+    "datasets.image_row": ("ImageRow",),
+    "datasets.progress": ("DatasetProgress",),
     "estimation.backlog": ("Eta",),
     "estimation.estimator": ("Estimate",),
     "estimation.gpu": ("Gpu", "GpuReport"),
@@ -217,6 +239,8 @@ _NAMES: Final = {
     "requests.input_picture": ("InputImage", "InputPicture", "InputSource"),
     "requests.receipt": ("Receipt",),
     "requests.resolver": ("ResolvedRequest", "resolve"),
+    "requests.style": ("Style",),
+    "requests.style_folder": ("Styles",),
     "storage.index": ("Page",),
     "storage.query": ("Query",),
     "storage.record": ("Record",),

@@ -16,6 +16,7 @@
     ├── BatchMoved             the batch was started in another process or on another event loop
     ├── RecordedFailure        why a request failed, as recorded in the journal
     ├── PoisonRequest          the engine died on this request twice
+    ├── RunStopped             a dataset's servers or store were away for too long
     ├── UnknownBatch           no batch has that id
     └── MissingPackage         an optional package is not installed
 
@@ -223,6 +224,12 @@ class PoisonRequest(ImageError):
         super().__init__(message)
         self.attempts = attempts
         self.generations = generations
+
+
+class RunStopped(ImageError):
+    """The servers or the store of a dataset were away for too long; nothing is lost."""
+
+    usual_next_step = "Run it again when they are back: what is finished is not made again."
 
 
 class UnknownBatch(ImageError):

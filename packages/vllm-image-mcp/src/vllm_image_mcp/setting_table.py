@@ -18,6 +18,7 @@ from vllm_image_mcp.setting_values import (
     clean_key_file,
     clean_path,
     clean_proxy,
+    clean_public_url,
     clean_text,
     clean_upper,
     clean_urls,
@@ -162,6 +163,8 @@ class SettingTable:
     profiles: Annotated[
         Path | None, Setting("Your own model profiles: a TOML file or a folder.", "PATH", clean_path)
     ] = None
+    styles_dir: Annotated[Path | None, Setting("Folder of your own styles.", "DIR", clean_path)] = None
+    """None: ``styles`` next to the settings file in the user's folder for configuration."""
     metadata: Annotated[
         Literal["all", "public", "none"], Setting("File metadata: all, public (no prompts) or none.", "WHAT")
     ] = "all"
@@ -246,6 +249,16 @@ class SettingTable:
         ),
     ] = None
     """Instead of a single token; each user's folder is below ``users`` in the output folder."""
+    public_url: Annotated[
+        str | None,
+        Setting(
+            "Address under which clients reach the server, for links to images.",
+            "URL",
+            clean_public_url,
+            mcp_only=True,
+        ),
+    ] = None
+    """None: the address that each client used."""
     config: Annotated[
         Path | None,
         Setting("Settings file in TOML, instead of the one in your home folder.", "FILE", clean_path),

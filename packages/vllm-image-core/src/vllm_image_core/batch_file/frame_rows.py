@@ -10,8 +10,6 @@ from vllm_image_core.batch_file.columns import COLUMNS, column_named, refusal_of
 from vllm_image_core.batch_file.reader import Row, UnreadableFile
 from vllm_image_core.frames import backend_of, narwhals
 
-__all__ = ["DataFrame", "frame_rows", "is_frame", "parquet_rows"]
-
 _INTEGER: Final = "integer"
 
 
@@ -30,7 +28,7 @@ def is_frame(source: object) -> TypeGuard[DataFrame]:
 
 
 def parquet_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a Parquet file as `frame_rows` does; raises what that raises."""
+    """Yield the rows of a Parquet file as `frame_rows` does; with the same errors."""
     module = narwhals()
     try:
         frame = module.read_parquet(str(path), backend=backend_of(None))
@@ -68,24 +66,29 @@ def _check_columns(names: Mapping[str, str]) -> None:
 
 def _row(number: int, names: Mapping[str, str], values: Mapping[str, object]) -> Row:
     given = {
-        names[name]: _plain(value, names[name]) for name, value in values.items() if not _is_empty(value)
+        names[name]: plain_value(value, COLUMNS[names[name]])
+        for name, value in values.items()
+        if not is_missing(value)
     }
     if not isinstance(given.get("prompt"), str):
         return Row(number, {}, "It has no prompt.")
     return Row(number, given)
 
 
-def _is_empty(value: object) -> bool:
+def is_missing(value: object) -> bool:
     """Check for a missing value, however the library writes it: None, NaN, NaT or NA."""
     if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return True
     return isinstance(value, Real) and math.isnan(value)
 
 
-def _plain(value: object, name: str) -> object:
-    """Return a number of the library as Python's own; 7.0 is 7 in a column of integers with gaps."""
+def plain_value(value: object, kind: str) -> object:
+    """Return a scalar of the library as Python's own; 7.0 is 7 in a column of integers with gaps.
+
+    Args:
+        value: A value of a cell.
+        kind: The kind of the column's values, as in `COLUMNS`.
+    """
     own = getattr(value, "item", None)
     plain: object = own() if callable(own) else value
-    return (
-        int(plain) if COLUMNS[name] == _INTEGER and isinstance(plain, float) and plain.is_integer() else plain
-    )
+    return int(plain) if kind == _INTEGER and isinstance(plain, float) and plain.is_integer() else plain

@@ -16,8 +16,6 @@ from vllm_image_core.text import folder_text
 if TYPE_CHECKING:
     from vllm_image_core.batches.handle import ImageBatch
 
-__all__ = ["LiveView"]
-
 _TICK_SECONDS: Final = 0.5
 _ROWS: Final = 8
 _COLUMNS: Final = ("image", "position", "seed", "time", "prompt", "error")
@@ -48,7 +46,7 @@ class LiveView:
         before = [*sorted(batch.errors)[-_ROWS:], *sorted(batch.images)[-_ROWS:]]
         self._latest = [*sorted(before), *self._latest]
         counts = batch.progress
-        with self._bar_class(total=counts.total, unit="image", desc="images") as bar:
+        with self._bar_class(total=counts.total, unit=" images", desc="images") as bar:
             update, over = _html_output(), False
             while not over:
                 over = await batch.wait(_TICK_SECONDS)

@@ -24,8 +24,6 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import error_name, message_of
 
-__all__ = ["BatchRecorder"]
-
 _logger = logging.getLogger(__name__)
 
 
@@ -144,7 +142,7 @@ class BatchRecorder:
         self.states.return_to_queue(position)
         self._write(position, ItemState.WAITING, outcome)
         self.events.emit("retried", position)
-        _logger.debug("%s #%d: waits to be sent again", self._short_id, position)
+        _logger.debug("%s #%d: waiting to be sent again", self._short_id, position)
 
     def record_pause(self, reason: str | None) -> None:
         """Record why the batch is paused; None when an outage has ended."""
@@ -154,7 +152,7 @@ class BatchRecorder:
         self._writer.flush()
         if reason is None:
             self.events.emit("resumed")
-            _logger.info("Batch %s goes on", self.id)
+            _logger.info("Batch %s continues", self.id)
         else:
             _logger.warning("Batch %s is paused: %s", self.id, reason)
             self.events.emit("paused", message=reason)

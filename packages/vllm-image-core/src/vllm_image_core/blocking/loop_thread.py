@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-__all__ = ["LoopThread"]
-
 Value = TypeVar("Value")
 
 _TICK_SECONDS: Final = 0.25
@@ -63,6 +61,10 @@ class LoopThread:
             lines = explanation[0]() if explanation else [_CANCELLED]
             error.__dict__["_render_traceback_"] = lambda: [line.replace("await ", "") for line in lines]
             raise
+
+    def submit(self, coroutine: Coroutine[Any, Any, Value]) -> "concurrent.futures.Future[Value]":
+        """Start a coroutine on the loop, and return its future without waiting."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call(self, function: Callable[[], Value]) -> Value:
         """Call a function on the loop's thread and return its result."""

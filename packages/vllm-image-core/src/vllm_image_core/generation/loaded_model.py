@@ -19,8 +19,6 @@ from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel, match_served_model
 from vllm_image_core.requests.image_request import ImageRequest
 
-__all__ = ["LoadedModel"]
-
 _logger = logging.getLogger(__name__)
 
 _VERSION_SECONDS = 10.0
@@ -34,7 +32,7 @@ class LoadedModel:
         backend: The servers.
         registry: Model profiles.
         wanted: The model to use, if the servers list several; None for the first one with a profile.
-        speeds: Loads the servers' stored speeds.
+        speeds: Loads the servers' stored speeds; None if nobody asks for them.
         draw_seed: Returns a seed for a request without one.
 
     Attributes:
@@ -45,7 +43,7 @@ class LoadedModel:
         self,
         backend: Fleet,
         registry: Registry,
-        speeds: ServiceTimes,
+        speeds: ServiceTimes | None,
         *,
         draw_seed: Callable[[], int],
         wanted: str | None = None,
@@ -83,7 +81,7 @@ class LoadedModel:
         """
         await self._read_version()
         model = await self.cached()
-        if model is not self._ready_model:
+        if self._speeds is not None and model is not self._ready_model:
             origins = [self.origin(model, server=member.url) for member in self._backend.members]
             await asyncio.to_thread(self._speeds.load, model.profile, origins)
             self._ready_model = model

@@ -13,8 +13,6 @@ from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import recall
 from vllm_image_core.requests.resolver import ResolvedRequest
 
-__all__ = ["differences", "in_reply", "omitted_metadata", "repeats", "suspicions"]
-
 
 def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: Picture) -> Iterator[str]:
     """Describe what differs from the request in a server's reply."""
@@ -23,8 +21,8 @@ def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: P
         yield f"{field} was not sent: this server's release does not support it and uses its own value."
     if reply.receipt is not None and reply.receipt.unconfirmed_fields:
         yield (
-            "Nothing shows that this server is a vLLM-Omni: seed, steps and guidance were sent, and may not "
-            "have been read."
+            "Nothing indicates that this server is vLLM-Omni: seed, steps and guidance were sent, and may "
+            "not have been read."
         )
     layers, count = resolved.layer_count, len(reply.data)
     if layers is None and count > 1:

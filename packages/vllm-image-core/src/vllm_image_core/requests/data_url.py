@@ -5,8 +5,6 @@ import binascii
 import re
 from typing import Final
 
-__all__ = ["MOST_DATA_BYTES", "decode_data_url", "is_data_url"]
-
 MOST_DATA_BYTES: Final = 3_000_000
 """3 MB of image; with base64 it still fits into the 4 MiB that hosts send in one message."""
 
@@ -17,7 +15,7 @@ _HEAD: Final = re.compile(
 
 
 def is_data_url(text: str) -> bool:
-    """Whether a text is a data: URL, of whatever content."""
+    """Whether a string is a data: URL, whatever its content."""
     return text[:5].lower() == "data:"
 
 

@@ -25,6 +25,7 @@ from vllm_image_core.checks import check_integer, invalid_value
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.fields import RANDOM_SEED
 from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.style_folder import Styles
 from vllm_image_core.requests.sweep import (
     ALIASES,
     MOST_IMAGES,
@@ -39,8 +40,6 @@ from vllm_image_core.requests.sweep import (
 )
 from vllm_image_core.requests.wildcards import Wildcards
 from vllm_image_core.text import brief
-
-__all__ = ["PROMPT_FIELDS", "Expansion", "PromptSource", "Prompts", "Variations"]
 
 PromptSource = str | Mapping[str, object] | ImageRequest
 """A prompt: text, a request, or an object with a request's fields, `size` and `count`, `sweep` and so on."""
@@ -75,6 +74,7 @@ class Variations:
 
 
 _ONE: Final = Variations()
+_NO_FOLDER: Final = Styles()
 
 
 class Expansion:
@@ -84,6 +84,7 @@ class Expansion:
         variations: How each prompt is varied, unless it says so itself.
         shared: The settings that prompts do not have themselves; its prompt is not used.
         wildcards: Expands wildcards, if prompts have them.
+        styles: Finds the styles that prompts name.
         draw_seed: Draws a seed, 0 to 4294967295. Prompts share the seeds of their variations, so that they
             differ only in what is varied.
     """
@@ -95,12 +96,14 @@ class Expansion:
         shared: ImageRequest,
         wildcards: Wildcards,
         draw_seed: Callable[[], int],
+        styles: Styles = _NO_FOLDER,
     ) -> None:
         self._variations = variations
         self._filename = shared.filename
         found = {name: getattr(shared, name) for name in _FIELDS if name != "prompt"}
         self._settings = {name: value for name, value in found.items() if value is not None}
         self._wildcards = wildcards
+        self._styles = styles
         self._draw_seed = draw_seed
         self._drawn: list[int] = []
         self._numbers = itertools.count(1)
@@ -177,6 +180,9 @@ class Expansion:
         ]
 
     def _of_prompt(self, prompt: PromptSource, *, seed: int | None = None) -> list[ImageRequest]:
+        return [self._styles.named(each) for each in self._unstyled(prompt, seed=seed)]
+
+    def _unstyled(self, prompt: PromptSource, *, seed: int | None) -> list[ImageRequest]:
         if (
             isinstance(prompt, ImageRequest)
             and self._variations == _ONE

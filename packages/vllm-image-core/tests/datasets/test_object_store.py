@@ -1,0 +1,75 @@
+"""Files of a store are written once and complete."""
+
+from pathlib import Path
+
+import pytest
+from vllm_image_core.datasets.object_store import ObjectStore
+from vllm_image_core.errors import CannotSave, InvalidRequest
+
+pytest.importorskip("obstore")
+
+
+async def test_a_file_is_written_once(tmp_path: Path) -> None:
+    store = ObjectStore(tmp_path / "out")
+
+    assert await store.create("images/ab/cd/x.png", b"first")
+    assert not await store.create("images/ab/cd/x.png", b"second")
+
+    assert await store.read("images/ab/cd/x.png") == b"first"
+    assert await store.read("images/ab/cd/y.png") is None
+
+
+async def test_a_file_can_be_replaced_on_purpose(tmp_path: Path) -> None:
+    store = ObjectStore(tmp_path)
+    await store.create("a.json", b"first")
+
+    await store.replace("a.json", b"second")
+
+    assert await store.read("a.json") == b"second"
+
+
+async def test_an_address_leads_back_to_its_name(tmp_path: Path) -> None:
+    store = ObjectStore(tmp_path / "with space")
+
+    uri = store.uri("images/a b.png")
+
+    assert uri.startswith("file:///")
+    assert store.name_of(uri) == "images/a b.png"
+    with pytest.raises(ValueError, match="is not in"):
+        store.name_of("file:///elsewhere/a.png")
+
+
+async def test_unfinished_files_are_not_listed(tmp_path: Path) -> None:
+    store = ObjectStore(tmp_path)
+    await store.create("rows/a.parquet", b"")
+    (tmp_path / "rows" / "b.parquet#1").write_bytes(b"cut o")
+
+    assert [name async for name in store.names("rows")] == ["rows/a.parquet"]
+    assert [name async for name in store.names("nothing")] == []
+
+
+def test_an_unknown_scheme_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"ftp://host/x' has an unknown scheme\. Allowed: a folder, or"):
+        ObjectStore("ftp://host/x")
+
+
+def test_an_option_of_another_cloud_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match=r"'google_token' is not an option here\. Allowed: options of"):
+        ObjectStore("s3://bucket/x", {"google_token": "t"})
+
+
+async def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(CannotSave, match="cannot be created"):
+        ObjectStore(tmp_path / "file" / "out")
+
+
+async def test_a_store_that_does_not_take_a_file_says_so_in_a_line(tmp_path: Path) -> None:
+    store = ObjectStore(tmp_path)
+    (tmp_path / "images").write_bytes(b"in the way")
+
+    with pytest.raises(CannotSave, match="It was not possible to write to") as failure:
+        await store.create("images/a.png", b"x")
+
+    assert "\n" not in failure.value.message

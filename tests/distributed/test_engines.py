@@ -1,0 +1,99 @@
+"""Each engine generates each row once, and continues what another one began."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server_pair import ServerPair
+from vllm_image_core import ImageRow, generate_dataset
+from vllm_image_core.datasets.dataset import Engine
+from vllm_image_core.errors import RunStopped
+
+pa: Any = pytest.importorskip("pyarrow")
+pq: Any = pytest.importorskip("pyarrow.parquet")
+daft: Any = pytest.importorskip("daft")
+ray: Any = pytest.importorskip("ray")
+
+Finished = Callable[[Path], list[ImageRow]]
+
+
+def rows(count: int) -> list[dict[str, object]]:
+    return [{"prompt": f"fox {number}", "width": 64, "height": 64} for number in range(count)]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """Ray on this machine, for all tests of this file."""
+    memory = 100 * 2**20
+    ray.init(num_cpus=2, object_store_memory=memory, include_dashboard=False, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    yield
+    ray.shutdown()
+
+
+def test_daft_generates_each_row_once(servers: ServerPair, finished: Finished, tmp_path: Path) -> None:
+    bad = {"prompt": "fox", "width": 7, "height": 64}
+
+    run = generate_dataset([*rows(200), bad], tmp_path, servers=servers.urls, engine="daft")
+
+    assert (run.progress.done, run.progress.failed) == (200, 1)
+    assert servers.generated == 200
+    assert len(finished(tmp_path)) == 200
+
+
+@pytest.mark.parametrize("engine", ["local", "daft", "ray"])
+def test_the_rows_may_be_in_files(
+    engine: Any,  # noqa: ANN401 - a parameter
+    servers: ServerPair,
+    finished: Finished,
+    tmp_path: Path,
+    cluster: None,
+) -> None:
+    (tmp_path / "rows").mkdir()
+    for part in range(2):
+        pq.write_table(pa.Table.from_pylist(rows(20)[part::2]), tmp_path / "rows" / f"{part}.parquet")
+
+    run = generate_dataset(tmp_path / "rows", tmp_path / "out", servers=servers.urls, engine=engine)
+
+    assert (run.progress.total, run.progress.done) == (20, 20)
+    assert len(finished(tmp_path / "out")) == 20
+
+
+def test_a_run_is_begun_locally_continued_on_daft_and_finished_on_ray(
+    servers: ServerPair, finished: Finished, tmp_path: Path, cluster: None
+) -> None:
+    shares: list[tuple[int, Engine]] = [(50, "local"), (75, "daft"), (100, "ray")]
+
+    done = [
+        generate_dataset(rows(count), tmp_path, servers=servers.urls, engine=engine).progress.done
+        for count, engine in shares
+    ]
+
+    assert done == [50, 25, 25]
+    assert servers.generated == 100
+    assert len(finished(tmp_path)) == 100
+
+
+@pytest.mark.parametrize("engine", ["daft", "ray"])
+def test_servers_that_stay_away_stop_the_run(
+    engine: Any,  # noqa: ANN401 - a parameter
+    tmp_path: Path,
+    cluster: None,
+) -> None:
+    nobody = "http://127.0.0.1:9"
+
+    with pytest.raises(RunStopped, match=r"127\.0\.0\.1:9"):
+        generate_dataset(rows(4), tmp_path, servers=nobody, engine=engine, outage_timeout=0.1)
+
+
+def test_frames_of_the_engines_are_sources(
+    servers: ServerPair, finished: Finished, tmp_path: Path, cluster: None
+) -> None:
+    frame, dataset = daft.from_pylist(rows(10)), ray.data.from_items(rows(20))
+
+    generate_dataset(frame, tmp_path, servers=servers.urls, engine="daft")
+    generate_dataset(dataset, tmp_path, servers=servers.urls, engine="ray")
+
+    assert len(finished(tmp_path)) == 20
+    assert servers.generated == 20
