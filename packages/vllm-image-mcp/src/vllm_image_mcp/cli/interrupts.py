@@ -52,7 +52,7 @@ class Interrupts:
 
 @contextmanager
 def interruptible(batch: ImageBatch, say: Callable[[str], None] | None = None) -> Generator[Interrupts]:
-    """Drain or close a batch on Ctrl-C and SIGTERM until the block ends; `say` prints that it stops, on stderr."""
+    """Drain or close a batch on Ctrl-C and SIGTERM until the block ends; `say` prints that it stops."""
     interrupts = Interrupts(batch, say or partial(echo, err=True))
     with handle_signals(interrupts.receive):
         yield interrupts
