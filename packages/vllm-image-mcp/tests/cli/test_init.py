@@ -1,5 +1,6 @@
 """The command `init`: it shows the change, makes it, and keeps a copy of what was there."""
 
+import errno
 import json
 import os
 import stat
@@ -87,6 +88,29 @@ def test_the_change_is_shown_before_it_is_made_and_a_copy_is_kept(run: Run) -> N
     assert sorted(file.parent.iterdir()) == sorted([file, copy])
     if sys.platform != "win32":
         assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+def test_a_file_that_a_scanner_holds_for_a_moment_is_changed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, tries = os.replace, iter(range(100))
+
+    def scanned(old: Path, new: Path) -> None:
+        if next(tries) < 3:  # emulated: Windows replaces no file that is open
+            raise PermissionError(errno.EACCES, "it is being used by another process", str(old))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", scanned)
+    assert run("init", "cursor", "--yes").exit_code == 0
+    assert "vllm-image-mcp" in " ".join(command_of(entry_in("cursor")))
+
+
+def test_a_file_with_a_byte_order_mark_is_changed(run: Run) -> None:
+    file = file_of("cursor")
+    file.parent.mkdir(parents=True)
+    file.write_text('{"mcpServers": {"other": {"command": "npx"}}}', "utf-8-sig")  # as PowerShell writes it
+    assert run("init", "cursor", "--yes").exit_code == 0
+    assert sorted(json.loads(file.read_bytes())["mcpServers"]) == ["other", "vllm-image"]
 
 
 def test_toml_keeps_its_comments_and_its_other_servers(run: Run) -> None:
