@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
+from vllm_image_mcp.cli import main
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -88,3 +89,10 @@ def test_the_log_level_counts_before_and_after_the_command(tmp_path: Path, *, be
         check=True,
     )
     assert "DEBUG vllm_image_core" in done.stderr
+
+
+def test_colours_are_for_terminals_and_no_color_removes_them(run: Run) -> None:
+    words = ("models", "klein")
+    assert "\033" not in run(*words).stdout
+    assert CliRunner().invoke(main, words, color=True).stdout.startswith("\033[1mMODEL")
+    assert "\033" not in CliRunner().invoke(main, words, color=True, env={"NO_COLOR": "1"}).stdout
