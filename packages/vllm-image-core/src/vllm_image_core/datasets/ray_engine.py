@@ -54,7 +54,6 @@ def run_on_ray(
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=nodes),
             num_cpus=0.25,
-            scheduling_strategy="SPREAD",
         )
         for table in found.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield rows_of_table(table)
