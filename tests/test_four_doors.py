@@ -9,15 +9,18 @@ import io
 import json
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import polars as pl
 import pytest
 from click.testing import CliRunner
 from mcp import Client
 from PIL import Image
-from vllm_image_core import Studio
+from vllm_image_core import InvalidRequest, Studio, Style, Styles
 from vllm_image_core.batch_file.reader import rows
+from vllm_image_core.imaging.picture import read_text
 from vllm_image_core.requests.fields import (
     RARE_EDIT_NAMES,
     REQUEST_FIELDS,
@@ -246,6 +249,119 @@ async def test_a_lora_at_two_strengths_gives_two_images(
     assert again.picture.pil().tobytes() == plain.picture.pil().tobytes()
     if lora_path != "/loras/ink":
         assert len({image.picture.pil().tobytes() for image in (plain, *inks)}) == 3
+
+
+STYLED: Final = "An ink drawing of a fox, white paper"
+INK: Final = Style(
+    name="ink",
+    prefix="An ink drawing of",
+    suffix=", white paper",
+    settings={"flow_shift": 2.5, "num_inference_steps": 9},
+)
+
+
+@pytest.fixture
+def styles_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one style of the user's own, which tools and shell are told by the environment."""
+    folder = tmp_path / "my styles"
+    Styles(folder).save(INK)
+    monkeypatch.setenv("VLLM_IMAGE_STYLES_DIR", str(folder))
+    return folder
+
+
+async def generate_with_own_styles(url: str, folder: Path, values: Values) -> None:
+    async with Studio(url, output_dir=folder, styles_dir=folder / "my styles") as studio:
+        await studio.generate("a fox", **SMALL, **values)
+
+
+async def edit_with_own_styles(url: str, folder: Path, values: Values) -> None:
+    async with Studio(url, output_dir=folder, styles_dir=folder / "my styles") as studio:
+        await studio.edit("a fox", png(), **SMALL, **values)
+
+
+async def batch_with_tool(url: str, folder: Path, values: Values) -> None:
+    settings = Settings.from_arguments(vllm_url=url, output_dir=folder)
+    async with Client(build_server(settings)) as client:
+        shared = {name: value for name, value in SMALL.items() if name != "seed"}
+        result = await client.call_tool("batch_generate", {"prompts": ["a fox"], **shared, **values})
+    assert not result.is_error, result.content
+
+
+async def batch_of_a_frame(url: str, folder: Path, values: Values) -> None:
+    frame = pl.DataFrame([{"prompt": "a fox", **SMALL, **values}])
+    async with Studio(url, output_dir=folder, styles_dir=folder / "my styles") as studio:
+        await studio.batch(frame).wait()
+
+
+async def sweep_with_shell(url: str, folder: Path, values: Values) -> None:
+    shared = options({name: value for name, value in SMALL.items() if name != "seed"})
+    axes = [f"--sweep={name}={value}" for name, value in values.items()]
+    await run(url, folder, "sweep", "a fox", *axes, *shared)
+
+
+@pytest.mark.usefixtures("styles_folder")
+@pytest.mark.parametrize(
+    "door",
+    [
+        generate_with_own_styles,
+        generate_with_tool,
+        generate_with_shell,
+        generate_with_batch_file,
+        edit_with_own_styles,
+        edit_with_tool,
+        edit_with_shell,
+        batch_with_tool,
+        batch_of_a_frame,
+        sweep_with_shell,
+    ],
+)
+async def test_a_style_is_applied_through_every_door(
+    listener: "Listener", tmp_path: Path, door: Door
+) -> None:
+    await door(listener.url, tmp_path, {"style": "Ink"})
+    [sent] = listener.requests
+    assert sent["prompt"] == STYLED
+    assert str(sent["num_inference_steps"]) == "2"
+    assert sent.get("flow_shift") == (None if "edit" in door.__name__ else 2.5)
+
+
+async def test_a_file_names_its_style_and_is_recalled_without_the_folder(
+    listener: "Listener", tmp_path: Path, styles_folder: Path
+) -> None:
+    async with Studio(listener.url, output_dir=tmp_path / "out", styles_dir=styles_folder) as studio:
+        image = await studio.generate("a fox", **SMALL, style="ink")
+        written = json.loads(read_text(image.path.read_bytes())["vllm-image"])
+        studio.styles.remove("ink")
+        recalled = await studio.recall(image.path)
+        again = await studio.make(recalled.request)
+    assert (written["style"], written["prompt"]) == ("ink", STYLED)
+    assert (str(recalled.request.style), recalled.request.prompt) == ("ink", STYLED)
+    assert (again.path, again.reused) == (image.path, True)
+    assert "Style ink added words to the prompt and set flow_shift." in image.notes
+
+
+async def test_a_batch_is_resumed_with_the_style_it_was_given(
+    listener: "Listener", tmp_path: Path, styles_folder: Path
+) -> None:
+    shared = {"style": "ink", "width": 64, "height": 64}
+    prompts = [{"prompt": "a fox", "seed": seed, **shared} for seed in range(6)]
+    async with Studio(listener.url, output_dir=tmp_path / "out", styles_dir=styles_folder) as studio:
+        batch = studio.batch(prompts, max_concurrent=1)
+        async for _ in batch:
+            break
+    first = len(listener.requests)
+    Styles(styles_folder).save(replace(INK, prefix="Another drawing of"), overwrite=True)
+    async with Studio(listener.url, output_dir=tmp_path / "out", styles_dir=styles_folder) as studio:
+        await studio.resume(batch.id).wait()
+    assert first < len(listener.requests)
+    assert {request["prompt"] for request in listener.requests} == {STYLED}
+
+
+@pytest.mark.parametrize("door", [generate_with_studio, generate_with_tool, generate_with_shell])
+async def test_an_unknown_style_names_near_ones(simulator_url: str, tmp_path: Path, door: Door) -> None:
+    told = r"There is no style 'watercolour'\. Did you mean watercolor\?"
+    with pytest.raises((AssertionError, InvalidRequest), match=told):
+        await door(simulator_url, tmp_path, {"style": "watercolour"})
 
 
 @pytest.mark.parametrize("door", [generate_with_studio, generate_with_tool, generate_with_shell])

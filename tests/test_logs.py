@@ -52,7 +52,7 @@ def test_the_log_tells_the_story_of_a_batch_on_a_failing_and_a_healthy_server(
         f"vllm_omni_client: .* POST {failing}/v1/images/generations: attempt 1$",
         r"vllm_omni_client: .* attempt 1 failed: ServerError \(HTTP 500\); not retried",
         f"fleet.failover: .* failed on {failing}",
-        "fleet.failover: .* waits for the next server",
+        "fleet.failover: .* waiting for the next server",
         f"fleet.scheduler: .* sent to {healthy}",
         f"vllm_omni_client: .* POST {healthy}/v1/images/generations: attempt 1 was answered",
         "batches.recorder: .* saved as .*png",

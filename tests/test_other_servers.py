@@ -13,7 +13,7 @@ from vllm_image_core import InvalidRequest, Studio
 from vllm_omni_client import ModelChanged, OmniClient, UnsupportedParameter
 
 UNPROVEN = (
-    "Nothing shows that this server is a vLLM-Omni: seed, steps and guidance were sent, and may not "
+    "Nothing indicates that this server is vLLM-Omni: seed, steps and guidance were sent, and may not "
     "have been read."
 )
 
@@ -161,7 +161,7 @@ def test_the_shell_names_a_model_and_says_how(local_ai: Standing, tmp_path: Path
 def test_the_doctor_looks_at_the_model_that_will_be_used(local_ai: Standing, tmp_path: Path) -> None:
     plain = shell("doctor", "--vllm-url", local_ai.url, folder=tmp_path)
     assert "flux.1-dev is loaded" in plain.stdout, plain.stderr
-    assert "Nothing shows that this server is a vLLM-Omni" in plain.stdout
+    assert "Nothing indicates that this server is vLLM-Omni" in plain.stdout
     named = shell("doctor", "--model", "dreamshaper", "--vllm-url", local_ai.url, folder=tmp_path)
     assert "dreamshaper is loaded" in named.stdout
     wrong = shell("doctor", "--model", "flux.2", "--vllm-url", local_ai.url, folder=tmp_path)

@@ -211,13 +211,21 @@ def wire(node: Node) -> Wire:
 
 
 @pytest.fixture(scope="session")
-def serve(wire: Wire) -> Callable[[Path], Recorded]:
+def serve(wire: Wire) -> Callable[..., Recorded]:
     """Make servers that work in a folder: in demo mode, or with the vLLM-Omni server named in OMNI_URL."""
 
-    def start(folder: Path) -> Recorded:
+    def start(folder: Path, *options: str) -> Recorded:
         url, pictures, log = os.environ.get("OMNI_URL"), folder / "pictures", folder / "wire.jsonl"
         where = ["--vllm-url", url] if url else ["--demo"]
-        ours = [sys.executable, "-m", "vllm_image_mcp.server", *where, "--output-dir", str(pictures)]
+        ours = [
+            sys.executable,
+            "-m",
+            "vllm_image_mcp.server",
+            *where,
+            "--output-dir",
+            str(pictures),
+            *options,
+        ]
         tapped = [sys.executable, str(HERE / "wiretap.py"), str(log), *ours]
         return Recorded(command=tapped, log=log, folder=pictures, wire=wire)
 
@@ -225,7 +233,7 @@ def serve(wire: Wire) -> Callable[[Path], Recorded]:
 
 
 @pytest.fixture
-def server(serve: Callable[[Path], Recorded], tmp_path: Path) -> Recorded:
+def server(serve: Callable[..., Recorded], tmp_path: Path) -> Recorded:
     return serve(tmp_path)
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from everyday_requests import FOXES, REQUESTS, SMALL, Place, fill
+from PIL import Image
+from vllm_image_core import BlockingStudio
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_mcp.tools.registration import TOOLS
 
@@ -83,6 +86,21 @@ def seen(model: "ModelApi") -> dict[str, Sequence[Mapping[str, Any]]]:
     }
 
 
+def outcomes(model: "ModelApi") -> list[tuple[str, bool, str]]:
+    """Each result of a tool that the model was sent: the tool, whether it is an error, and its text."""
+    blocks = [block for message in model.requests()[-1]["messages"] for block in parts(message["content"])]
+    names = {block["id"]: block["name"] for block in blocks if block["type"] == "tool_use"}
+    return [
+        (
+            names[block["tool_use_id"]].removeprefix(f"mcp__{NAME}__"),
+            bool(block.get("is_error")),
+            " ".join(part["text"] for part in parts(block["content"]) if part["type"] == "text"),
+        )
+        for block in blocks
+        if block["type"] == "tool_result"
+    ]
+
+
 def parts(content: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401 - Claude Code writes either form
     """Content blocks, also where a text stands for the only one."""
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
@@ -147,3 +165,39 @@ def test_claude_code_makes_pictures_and_its_model_sees_all_there_is_to_see(
     assert_seen(results["get_batch"], pictures=1, links=[each["uri"] for each in batch["results"]])
     assert server.faults() == []
     assert server.versions() <= {"2025-11-25" if era == "legacy" else "2026-07-28"}
+
+
+@pytest.fixture
+def place(simulator_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv("OMNI_URL", simulator_url)
+    photo = tmp_path / "photos" / "lake.jpg"
+    photo.parent.mkdir()
+    Image.new("RGB", (96, 64), "teal").save(photo)
+    with BlockingStudio(simulator_url, output_dir=tmp_path / "pictures") as studio:
+        batch = studio.batch("a fox", count=FOXES, **SMALL)
+        batch.wait()
+        first = studio.generate("a red fox", seed=1, filename="first", **SMALL)
+    return Place(first=first.path, photo=photo, batch=batch.id)
+
+
+def test_what_people_ask_for_every_day_is_done(
+    claude: Path, serve: Callable[..., "Recorded"], model_api: Start, place: Place, tmp_path: Path
+) -> None:
+    asked = [request for request in REQUESTS if request.tools]
+    calls = [(request, tool, fill(given, place)) for request in asked for tool, given in request.tools]
+    tools = loaded(*{tool for _, tool, _ in calls})
+    model = model_api([tools, *(step(tool, **given) for _, tool, given in calls)])
+    server, before = serve(tmp_path, "--allow-dir", str(place.photo.parent)), count_images(place)
+
+    outcome = talk(claude, server, model, tmp_path, era="auto")
+
+    assert outcome["result"] == "That is all."
+    _, *results = outcomes(model)
+    for (request, tool, _), (called, is_error, text) in zip(calls, results, strict=True):
+        assert (called, is_error) == (tool, request.refused), f"{request.words}: {text}"
+    assert count_images(place) - before == sum(request.images for request in asked)
+    assert server.faults() == []
+
+
+def count_images(place: Place) -> int:
+    return len(list(place.first.parent.glob("*.*")))

@@ -65,8 +65,9 @@ class User:
 
 @pytest.fixture
 def user(node: "Node", claude: Path, tmp_path: Path) -> User:
-    bins = node.packages / "node_modules" / ".bin"
-    programs = [str(claude.parent), str(node.program.parent), str(bins), os.environ["PATH"]]
+    modules = node.packages / "node_modules"
+    bins = [claude.parent, node.program.parent, modules / ".bin", *modules.glob("opencode-*/bin")]
+    programs = [*map(str, bins), os.environ["PATH"]]
     made = User(home=tmp_path, programs=os.pathsep.join(programs))
     made.project.mkdir()
     trusted = tmp_path / ".gemini" / "trustedFolders.json"
@@ -92,6 +93,8 @@ ACCEPTED = {
 @pytest.mark.parametrize("with_programs", [True, False], ids=["by the host", "by its file"])
 @pytest.mark.parametrize("host", CHECKS)
 def test_a_host_accepts_what_init_writes(user: User, host: str, *, with_programs: bool) -> None:
+    if host == "opencode" and shutil.which("opencode", path=user.programs) is None:
+        pytest.skip("opencode is only installed on Linux with an x64 processor")
     user.init(host, "--output-dir", str(user.home / "images"), with_programs=with_programs)
 
     listed = user.run(*CHECKS[host])

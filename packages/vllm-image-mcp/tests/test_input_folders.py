@@ -145,7 +145,9 @@ def test_an_address_is_refused_with_the_reason(read: Callable[[object], bytes], 
     assert "is a URL, and URLs are not fetched" in refused(read, address).message
 
 
-@pytest.mark.parametrize("name", ["fox.png", "a fox, 50%.png", "ü#?.png"])
+@pytest.mark.parametrize(
+    "name", ["fox.png", "a fox, 50%.png", "ü#.png" if sys.platform == "win32" else "ü#?.png"]
+)
 @pytest.mark.parametrize("start", ["file://", "FILE://", "file://localhost", "file:"])
 def test_the_address_of_an_allowed_file_is_its_path(
     read: Callable[[object], bytes], out: Path, start: str, name: str

@@ -252,7 +252,7 @@ def test_a_server_fault_without_health_is_a_dead_engine_and_not_tried_again(
     health.side_effect = [sick]
     error = failure(ask, "generate_image", SEEDED, max_retries=max_retries)
     assert type(error) is EngineDead
-    assert error.message == "the server answered 500: it failed (and /health does not answer 200)"
+    assert error.message == "the server answered 500: it failed (and /health does not return 200)"
     assert type(error.__cause__) is ServerError
     assert generations.call_count == 1
 

@@ -36,7 +36,7 @@ def test_a_value_that_is_out_of_bounds_is_refused_by_name(field: str, value: obj
 
 
 def test_a_size_and_a_resolution_exclude_each_other() -> None:
-    with pytest.raises(InvalidParameter, match="exclude each other"):
+    with pytest.raises(InvalidParameter, match="cannot be used together"):
         ImageEditRequest(prompt="x", size="64x64", resolution=640)
     assert ImageEditRequest(prompt="x", size="auto", resolution=640).resolution == 640
 

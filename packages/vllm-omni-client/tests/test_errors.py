@@ -89,7 +89,7 @@ def test_a_message_is_one_printable_line_of_at_most_500_characters() -> None:
 def test_a_question_that_timed_out_is_not_advised_to_take_fewer_steps() -> None:
     asked = replace(EXCHANGE, method="GET", url="http://gpu:8000/v1/models")
     question = RequestTimeout("no complete reply", exchange=asked)
-    assert "server hangs" in question.next_step
+    assert "server is hung" in question.next_step
     assert "steps" not in question.next_step
     assert "fewer steps" in RequestTimeout("no complete reply", exchange=EXCHANGE).next_step
 

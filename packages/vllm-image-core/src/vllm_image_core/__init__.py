@@ -13,6 +13,7 @@ names of this package:
 
 - Ask for images: `ImageRequest`, `EditRequest`, `InputImage`, `Quality`; `RequestValues` names the
   parameters of `Studio.generate`.
+- Save looks under a name: `Style`, `Styles`.
 - Get them: `GeneratedImage` with its `Picture`, `Receipt` and `ResolvedRequest`.
 - Run batches of `Prompts`: `ImageBatch`, whose outcomes are `Done` or `Failed`; `BatchForecast`, `Progress`,
   `Eta`, `Event`; `BatchSummary` and `FoundBatch` for batches in the journal.
@@ -97,6 +98,8 @@ if TYPE_CHECKING:
     from vllm_image_core.requests.input_picture import InputImage, InputPicture, InputSource
     from vllm_image_core.requests.receipt import Receipt
     from vllm_image_core.requests.resolver import ResolvedRequest, resolve
+    from vllm_image_core.requests.style import Style
+    from vllm_image_core.requests.style_folder import Styles
     from vllm_image_core.storage.index import Page
     from vllm_image_core.storage.query import Query
     from vllm_image_core.storage.record import Record
@@ -190,6 +193,8 @@ __all__ = [
     "ShardSet",
     "Size",
     "Studio",
+    "Style",
+    "Styles",
     "TrainingSample",
     "UnknownBatch",
     "Variations",
@@ -243,6 +248,8 @@ _NAMES: Final = {
     "requests.input_picture": ("InputImage", "InputPicture", "InputSource"),
     "requests.receipt": ("Receipt",),
     "requests.resolver": ("ResolvedRequest", "resolve"),
+    "requests.style": ("Style",),
+    "requests.style_folder": ("Styles",),
     "storage.index": ("Page",),
     "storage.query": ("Query",),
     "storage.record": ("Record",),

@@ -53,10 +53,12 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputImage
 from vllm_image_core.requests.limits import draw_seed
+from vllm_image_core.requests.style_folder import Styles
 from vllm_image_core.requests.wildcards import Wildcards
 from vllm_image_core.studio_views import ImageGrid
 from vllm_image_core.text import folder_text
 
+_STYLES = "styles"
 _WILDCARDS = "wildcards"
 """The folder of wildcard files, in the output folder unless another is given."""
 
@@ -81,6 +83,7 @@ class Studio(ImageFolder):
             under the system's temporary folder when it is needed.
         wildcards_dir: Folder of wildcard files, such as colour.txt for ``__colour__``; None for the folder
             "wildcards" in ``output_dir``.
+        styles_dir: Folder of your own styles; None for the folder "styles" in ``output_dir``.
         check_space: Whether to check the free disk space before sending a request.
         api_key: Key of a server that was started with one; only used with a URL, as the next four are.
         headers: Headers of every request, for a gateway in front of the server; their values are never shown.
@@ -114,6 +117,7 @@ class Studio(ImageFolder):
         output_dir: Path | str = "generated_images",
         spill_dir: Path | str | None = None,
         wildcards_dir: Path | str | None = None,
+        styles_dir: Path | str | None = None,
         check_space: bool = True,
         api_key: str | SecretStr | None = None,
         headers: Mapping[str, str | SecretStr] | None = None,
@@ -146,6 +150,9 @@ class Studio(ImageFolder):
         # If one of several servers fails, the request goes to another one instead of being retried there.
         retries = _RETRIES if len(servers) == 1 else 0
         super().__init__(output_dir, spill_dir=spill_dir, check_space=check_space)
+        self._styles = Styles(
+            self._library.root / _STYLES if styles_dir is None else folder_path("styles_dir", styles_dir)
+        )
         self._wildcards_dir = (
             self._library.root / _WILDCARDS
             if wildcards_dir is None
@@ -332,12 +339,12 @@ class Studio(ImageFolder):
             InvalidRequest: It cannot.
             OmniError: The server does not say which model it serves.
         """
-        await self._generator.check(request)
+        await self._generator.check(self._styles.named(request))
 
     async def make(self, request: ImageRequest, *, fresh: bool = False) -> GeneratedImage:
         """Generate the image of a request and save it; raises what ``generate`` raises."""
         with explained(lambda: [_INTERRUPTED]):
-            job = await self._generator.check(request, fresh=fresh)
+            job = await self._generator.check(self._styles.named(request), fresh=fresh)
             await asyncio.to_thread(self._library.check_writable, pixels=job.resolved.pixels)
             return await self._generator.generate(job)
 
@@ -455,7 +462,13 @@ class Studio(ImageFolder):
             shared=replace(shared, seed=None) if shared.seed == RANDOM_SEED else shared,
             wildcards=Wildcards(self._wildcards_dir),
             draw_seed=self._draw_seed,
+            styles=self._styles,
         )
+
+    @property
+    def styles(self) -> Styles:
+        """The saved styles: list, find, save and remove them."""
+        return self._styles
 
     def resume(self, batch_id: str, *, max_concurrent: int | None = None) -> ImageBatch:
         """Resume a batch of this folder, from any process; it continues when you await, enter or read it.
@@ -548,7 +561,7 @@ class Studio(ImageFolder):
             InvalidRequest: The model cannot do it, or an image cannot be used.
             OmniError: The server does not say which model it serves.
         """
-        return await self._forecast.edit(request)
+        return await self._forecast.edit(self._styles.named(request))
 
 
 def _draw_random_seed(values: RequestValues) -> RequestValues:

@@ -45,7 +45,7 @@ def folder_text(folder: Path) -> str:
 
 
 def sentences(*texts: str) -> str:
-    """Join texts into one line; a text without closing punctuation gets a full stop."""
+    """Join strings into one line; a string without closing punctuation gets a full stop."""
     return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts if text)
 
 

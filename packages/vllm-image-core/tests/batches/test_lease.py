@@ -74,3 +74,22 @@ async def test_p11_an_owner_elsewhere_whose_counter_stands_still_is_taken_over(
         async with batch_server.studio(tmp_path, stale_seconds=0.5) as studio:
             again = await studio.resume(batch.id)
             assert len([outcome async for outcome in again]) == 2
+
+
+async def test_a_live_batch_of_another_machine_of_the_same_name_is_not_taken_over(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = _holder_of(tmp_path)
+    try:
+        assert child.stdout is not None
+        assert await asyncio.to_thread(child.stdout.readline) == "held\n"
+        with Database(tmp_path, JOURNAL).open() as connection:  # as seen from here: no such process
+            connection.execute("UPDATE batch SET pid = 4194305")
+        # Emulated: a Mac, whose identity is the ID of its boot session.
+        monkeypatch.setattr("vllm_image_core.storage.owner.process_table", lambda: "another boot session")
+        async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+            with pytest.raises(BatchInUse):
+                await studio.resume("batch_theirs")
+    finally:
+        child.kill()
+        child.communicate()

@@ -131,8 +131,9 @@ def test_an_interrupt_ends_the_wait_and_not_the_batch(
         batch.wait(DEADLINE_SECONDS)
     thread.join()
     lines = caught.value.__dict__["_render_traceback_"]()
-    assert f"you no longer wait for {batch.id}, but it continues" in lines[0]
-    assert "Stop it: batch.cancel()." in lines[1]
+    assert f"you no longer wait for {batch.id}." in lines[0]
+    assert "It continues in the background" in lines[1]
+    assert "Stop it: batch.cancel()." in lines[2]
     assert "await" not in str(batch)
     assert not batch.over
     studio._loop.call(batch_server.gate.set)

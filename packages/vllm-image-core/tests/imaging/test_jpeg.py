@@ -9,6 +9,7 @@ from PIL import Image
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import jpeg
 from vllm_image_core.imaging.size import Size
+from vllm_image_core.imaging.sniffing import picture_size
 from vllm_image_core.text import TextTooLong
 
 
@@ -24,7 +25,7 @@ WHOLE = drawn()
 
 @pytest.mark.parametrize("data", [WHOLE, drawn(progressive=True), drawn(mode="L"), drawn(mode="CMYK")])
 def test_what_pillow_writes_is_whole_and_has_its_size(data: bytes) -> None:
-    assert jpeg.size(data) == Size(48, 32)
+    assert picture_size(data) == Size(48, 32)
     assert jpeg.check(data) == len(data)
 
 
@@ -56,12 +57,12 @@ def test_anything_else_after_the_end_is_refused() -> None:
 )
 def test_a_jpeg_without_a_frame_tells_no_size(data: bytes) -> None:
     with pytest.raises(BadPicture, match="do not contain its size"):
-        jpeg.size(data)
+        picture_size(data)
 
 
 def test_fill_bytes_between_the_markers_are_let_pass() -> None:
     filled = WHOLE[:2] + b"\xff\xff\xff" + WHOLE[2:]
-    assert jpeg.size(filled) == Size(48, 32)
+    assert picture_size(filled) == Size(48, 32)
     assert jpeg.check(filled) == len(filled)
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import webp
 from vllm_image_core.imaging.size import Size
+from vllm_image_core.imaging.sniffing import picture_size
 
 
 def drawn(*, lossless: bool = False, exif: bytes = b"", frames: int = 1) -> bytes:
@@ -35,7 +36,7 @@ WHOLE = drawn()
 def test_what_pillow_writes_is_whole_and_has_its_size(data: bytes, first: bytes) -> None:
     assert data[12:16] == first
     assert webp.is_webp(data)
-    assert webp.size(data) == Size(49, 33)
+    assert picture_size(data) == Size(49, 33)
     assert webp.check(data) == len(data)
 
 
@@ -65,12 +66,12 @@ def test_a_webp_without_pixels_is_refused() -> None:
 )
 def test_a_webp_whose_first_chunk_is_none_of_pixels_tells_no_size(first: bytes) -> None:
     with pytest.raises(BadPicture, match="do not contain its size"):
-        webp.size(b"RIFF\x20\0\0\0WEBP" + first)
+        picture_size(b"RIFF\x20\0\0\0WEBP" + first)
 
 
 def test_the_size_of_the_largest_canvas_is_known_without_decoding() -> None:
     canvas = b"VP8X" + struct.pack("<I", 10) + bytes(4) + b"\xff" * 6
-    assert webp.size(b"RIFF\x20\0\0\0WEBP" + canvas) == Size(2**24, 2**24)
+    assert picture_size(b"RIFF\x20\0\0\0WEBP" + canvas) == Size(2**24, 2**24)
 
 
 TEXTS = {"parameters": "a fox\nSteps: 4", "XML:com.adobe.xmp": "<x:xmpmeta/>"}
@@ -101,7 +102,7 @@ def see_through(*, lossless: bool) -> bytes:
 def test_texts_stand_after_the_pixels_and_the_canvas_says_so(data: bytes, flags: int) -> None:
     described = webp.write_texts(data, TEXTS)
     assert (kinds(described)[0], kinds(described)[-2:]) == (b"VP8X", [b"EXIF", b"XMP "])
-    assert (described[20], webp.size(described)) == (flags, Size(49, 33))
+    assert (described[20], picture_size(described)) == (flags, Size(49, 33))
     assert int.from_bytes(described[4:8], "little") == len(described) - 8
     assert webp.check(described) == len(described)
     assert webp.read_texts(described) == TEXTS

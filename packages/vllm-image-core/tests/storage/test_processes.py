@@ -1,6 +1,8 @@
 """Which processes are alive, on Linux by /proc and elsewhere by psutil."""
 
+import ctypes
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -86,6 +88,38 @@ def test_machines_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) ->
         tables.add(process_table())
     if sys.platform != "win32":  # there, the system's own ID is used
         assert len(tables) == 2
+
+
+class Mac:
+    """The C library of a Mac, emulated: it knows the ID of the boot session."""
+
+    def __init__(self, boot: bytes) -> None:
+        self.boot = boot
+
+    def sysctlbyname(
+        self, name: bytes, value: ctypes.Array[ctypes.c_char], length: object, new: object, new_length: object
+    ) -> int:
+        assert name == b"kern.bootsessionuuid"
+        value.value = self.boot
+        return 0
+
+
+def test_two_macs_of_one_name_do_not_take_each_others_processes_for_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert psutil.Process().pid == os.getpid()  # it is not imported while the system is emulated
+    monkeypatch.setattr("socket.gethostname", lambda: "Foxes-MacBook.local")
+    monkeypatch.setattr("vllm_image_core.storage.owner._process", owner._process.__wrapped__)
+    monkeypatch.setattr(sys, "platform", "darwin")  # emulated
+    machines = itertools.cycle((Mac(b"27A0CF4E-0001"), Mac(b"27A0CF4E-0002")))
+
+    def library(_: None) -> Mac:
+        return next(machines)
+
+    monkeypatch.setattr(ctypes, "CDLL", library)
+    on_the_first = replace(this_process("token"), pid=2**22 + 1)  # no process of the second has this ID
+    assert not is_dead(on_the_first)
+    assert is_dead(on_the_first)  # asked on the first one
 
 
 def cannot_read(path: Path, **_: object) -> str:

@@ -36,6 +36,8 @@ _OUR_WORDS = {
     "Omit `model`, or name the model": "Omit --model, or name the model",
     "set assume_edits": "set --assume-edits",
     "health_check": "server_health",
+    "Studio.styles.names() lists": "`vllm-image-mcp styles` and the resource styles://all list",
+    "Set styles_dir.": "Set --styles-dir.",
 }
 """Names that the lower packages use, each with the name that this program uses."""
 

@@ -162,6 +162,8 @@ class SettingTable:
     profiles: Annotated[
         Path | None, Setting("Your own model profiles: a TOML file or a folder.", "PATH", clean_path)
     ] = None
+    styles_dir: Annotated[Path | None, Setting("Folder of your own styles.", "DIR", clean_path)] = None
+    """None: ``styles`` next to the settings file in the user's folder for configuration."""
     metadata: Annotated[
         Literal["all", "public", "none"], Setting("File metadata: all, public (no prompts) or none.", "WHAT")
     ] = "all"

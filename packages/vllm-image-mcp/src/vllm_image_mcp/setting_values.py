@@ -183,7 +183,7 @@ def clean_text(value: str) -> str:
 
 
 def clean_upper(value: str) -> str:
-    """Return a text in capitals, such as the name of a log level."""
+    """Return a string in capitals, such as the name of a log level."""
     return clean_text(value).upper()
 
 

@@ -1,10 +1,12 @@
 """Check the values of the settings, and read the server's key from its file."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationInfo, field_validator, model_validator
 
+from vllm_image_mcp.known_folders import application_settings_folder
 from vllm_image_mcp.setting_table import LogLevel, Setting, SettingTable
 from vllm_image_mcp.setting_values import NO_PROXY, read_key
 
@@ -64,6 +66,13 @@ class Settings(SettingTable, BaseModel):
     def chosen_proxy(self) -> SecretStr | Literal[False] | None:
         """The proxy for the servers: False for none at all, None for the environment's."""
         return False if self.proxy is not None and self.proxy.get_secret_value() == NO_PROXY else self.proxy
+
+    @property
+    def styles_folder(self) -> Path:
+        """The folder of the user's styles; it need not exist."""
+        if self.styles_dir is not None:
+            return self.styles_dir.expanduser()
+        return application_settings_folder() / "vllm-image-mcp" / "styles"
 
     @property
     def bearer_token(self) -> SecretStr | None:

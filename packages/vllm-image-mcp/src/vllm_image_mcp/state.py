@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.limits import Limits
     from vllm_image_core.fleet.fleet import Fleet
     from vllm_image_core.models.registry import Registry
+    from vllm_image_core.requests.style_folder import Styles
     from vllm_image_core.studio import Studio
 
     from vllm_image_mcp.input_folders import InputFolders
@@ -90,6 +91,13 @@ class State:
             return self._registry
         builtin = Registry.builtin()
         return builtin if self.settings.profiles is None else builtin.with_profiles(self.settings.profiles)
+
+    @cached_property
+    def styles(self) -> Styles:
+        """The saved styles: the user's own and the built-in ones."""
+        from vllm_image_core.requests.style_folder import Styles  # noqa: PLC0415 - not needed at startup
+
+        return Styles(self.settings.styles_folder)
 
     def read_ahead(self) -> None:
         """Read the model profiles ahead of the first call, which reports what is wrong with them."""

@@ -47,6 +47,7 @@ def create_studio(
     return Studio(
         fleet or ([first, *others] if others else first),
         output_dir=folder,
+        styles_dir=settings.styles_folder,
         api_key=settings.key,
         headers=dict(settings.header or ()),
         verify=settings.ca_file or True,
@@ -149,6 +150,7 @@ def _demo(
     return Studio(
         fleet or _simulated(settings),
         output_dir=folder,
+        styles_dir=settings.styles_folder,
         max_concurrent=settings.max_concurrent,
         registry=registry,
         metadata=replace(_METADATA[settings.metadata], source="algorithmicMedia"),

@@ -287,7 +287,7 @@ class TestConnection:
             return True
 
         found = doctor.fault("connection", "--vllm-url", serve(stay_silent))
-        assert "Check whether the server hangs" in found["fix"]
+        assert "Check whether the server is hung" in found["fix"]
 
 
 class TestServer:

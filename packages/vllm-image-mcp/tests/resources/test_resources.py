@@ -275,3 +275,13 @@ async def test_a_model_without_a_profile_is_not_found(connect: Connect) -> None:
             await client.read_resource("profile://nobody/nothing")
 
     assert caught.value.code == INVALID_PARAMS
+
+
+async def test_styles_are_listed_and_read_by_name(connect: Connect) -> None:
+    async with connect() as client:
+        listed = await told(client, "styles://all")
+        style = await told(client, "style://watercolor")
+        with pytest.raises(MCPError, match="Did you mean watercolor"):
+            await client.read_resource("style://watercolour")
+    assert {"name": "watercolor", "description": "Transparent washes of watercolor on rough paper."} in listed
+    assert style["prefix"] == "A watercolor painting of"

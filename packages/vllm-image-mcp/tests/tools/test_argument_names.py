@@ -62,7 +62,7 @@ def test_a_slip_is_told_from_a_hosts_own_field(
     [
         *("tool_call_id", "_sessionID", "__arg1", "$schema", "random_string", "conversationId", "chatInput"),
         *("explanation", "task_progress", "wait_for_previous", "waitForPreviousTools", "_prompt", "", "..."),
-        *("sampler", "style", "model", "text", "query", "input", "id", "signal", "progressToken"),
+        *("sampler", "model", "text", "query", "input", "id", "signal", "progressToken"),
     ],
 )
 @pytest.mark.parametrize("tool", ["generate_image", "estimate_generation", "gpu_status"])

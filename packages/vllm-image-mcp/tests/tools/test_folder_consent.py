@@ -100,7 +100,9 @@ async def test_the_user_is_asked_once_for_a_folder(host: Host, photos: Path) -> 
         second = await edit(client, photos / "dog.png")
     assert not first.is_error, text(first)
     assert not second.is_error, text(second)
-    assert user.asked == [f"May edit_image read images in {photos}? This counts until the server ends."]
+    assert user.asked == [
+        f"May edit_image read images in {photos}? Your answer applies until the server stops."
+    ]
 
 
 async def test_a_folder_below_an_agreed_one_is_asked_about_again(host: Host, photos: Path) -> None:
@@ -163,7 +165,7 @@ async def test_the_user_is_asked_about_the_folder_behind_a_link(host: Host, phot
         result = await edit(client, link / "diary.png")
     assert not result.is_error, text(result)
     assert user.asked == [
-        f"May edit_image read images in {photos / 'private'}? This counts until the server ends."
+        f"May edit_image read images in {photos / 'private'}? Your answer applies until the server stops."
     ]
 
 

@@ -61,7 +61,7 @@ async def test_a_schema_that_leaves_things_to_another_names_nothing_that_the_res
     for tool, other in (("get_batch", "batch_generate"), ("edit_image", "generate_image")):
         shared = schemas[tool]["properties"].keys() - {"inputs"}
         assert shared < schemas[other]["properties"].keys()
-        assert schemas[tool]["properties"]["status"]["description"] == f"This and more as in {other}."
+        assert schemas[tool]["properties"]["status"]["description"] == f"This and the rest as in {other}."
 
 
 async def test_no_schema_repeats_names_as_titles_or_points_elsewhere(connect: Connect) -> None:

@@ -90,7 +90,7 @@ def as_request(kind: type[Request], request: Request | str, values: Mapping[str,
     given = dict(values)
     if "steps" in given:
         if _STEPS in given:
-            raise InvalidParameter(f"steps is short for {_STEPS}; give one of them", parameter="steps")
+            raise InvalidParameter(f"steps is short for {_STEPS}; give only one of them", parameter="steps")
         given[_STEPS] = given.pop("steps")
     for name in given:
         if name not in kind.model_fields:

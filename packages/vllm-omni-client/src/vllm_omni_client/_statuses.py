@@ -39,7 +39,7 @@ _REDIRECTED: Final = Meaning(
     "final",
     "healthy",
     "no",
-    "Set base_url to the address that the server itself answers at; requests are never sent on.",
+    "Set base_url to the address at which the server itself answers; redirects are not followed.",
 )
 _NOT_SERVED: Final = Meaning(
     "final",

@@ -93,7 +93,7 @@ class ImageEditRequest(BaseModel):
         except ValidationError as error:
             raise invalid_parameter(error, cls.model_fields) from error
         if request.resolution is not None and request.size not in {None, _AUTO}:
-            raise InvalidParameter("resolution and size exclude each other", parameter="resolution")
+            raise InvalidParameter("resolution and size cannot be used together", parameter="resolution")
         return request
 
     def to_form(self) -> list[tuple[str, str]]:

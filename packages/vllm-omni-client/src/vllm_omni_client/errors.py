@@ -282,7 +282,7 @@ class RequestTimeout(OmniError):
         """What the caller can do about it, in one sentence; a GET has no steps or size to reduce."""
         if self.exchange is not None and self.exchange.method == "GET":
             return (
-                "Check whether the server hangs (see its log, or restart it) and whether a proxy sits "
+                "Check whether the server is hung (see its log, or restart it) and whether a proxy sits "
                 "in front of it."
             )
         return self.default_next_step

@@ -2,7 +2,7 @@
 
 from vllm_omni_client._imaging.flat_colour import FlatColourDetector
 from vllm_omni_client._imaging.held_files import FileHeld, retry_while_held
-from vllm_omni_client._imaging.picture import InspectedImage, PictureFormat
+from vllm_omni_client._imaging.picture import InspectedImage, PictureFormat, size_of
 from vllm_omni_client._imaging.png import SIGNATURE, DamagedPicture, PngWalk, png_header
 from vllm_omni_client._imaging.rename import rename_if_free
 
@@ -17,4 +17,5 @@ __all__ = [
     "png_header",
     "rename_if_free",
     "retry_while_held",
+    "size_of",
 ]

@@ -129,7 +129,7 @@ def test_a_server_error_without_health_is_a_dead_engine() -> None:
     error = ServerError("it failed", status=500, exchange=Exchange(method="POST", url=URL, request_id="r"))
     dead = attempts_of().diagnose(error, healthy=False)
     assert type(dead) is EngineDead
-    assert dead.message == "it failed (and /health does not answer 200)"
+    assert dead.message == "it failed (and /health does not return 200)"
     assert (dead.status, dead.exchange, dead.__cause__) == (500, error.exchange, error)
 
 

@@ -30,7 +30,7 @@ def is_frame(source: object) -> TypeGuard[DataFrame]:
 
 
 def parquet_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a Parquet file as `frame_rows` does; raises what that raises."""
+    """Yield the rows of a Parquet file as `frame_rows` does; with the same errors."""
     module = narwhals()
     try:
         frame = module.read_parquet(str(path), backend=backend_of(None))

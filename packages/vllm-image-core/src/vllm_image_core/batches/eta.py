@@ -33,18 +33,21 @@ class BatchEta:
 
     Args:
         context: What the batch works with.
+
+    Attributes:
+        backlog: The work that is left: whoever works on the requests records it there.
     """
 
     def __init__(self, context: BatchContext) -> None:
         self._loaded = context.loaded
         self._speeds = context.speeds
-        self._backlog = Backlog(timer=context.timer)
+        self.backlog: Backlog = Backlog(timer=context.timer)
         self._counting: asyncio.Task[None] | None = None
 
     def add(self, works: Mapping[Work, int]) -> None:
         """Add requests that will be sent to the time left, by their work."""
         for work, count in works.items():
-            self._backlog.add(work, count)
+            self.backlog.add(work, count)
 
     async def add_waiting(self, recorder: BatchRecorder) -> None:
         """Add the waiting requests of a resumed batch: some now, the rest in the background."""
@@ -63,18 +66,6 @@ class BatchEta:
         if self._counting is not None:
             self._counting.cancel()
 
-    def mark_started(self, position: int, work: Work) -> None:
-        """Record that a request was sent."""
-        self._backlog.mark_sent(position, work)
-
-    def waits_again(self, position: int) -> None:
-        """Record that a request went back to the queue; one that was not in progress stays as it is."""
-        self._backlog.mark_returned(position)
-
-    def mark_ended(self, position: int, *, generated: bool) -> None:
-        """Record that a request has ended; `generated` if a server generated its image now."""
-        self._backlog.mark_ended(position, generated=generated)
-
     def estimate(self, progress: Progress, *, at_once: int) -> Eta:
         """Estimate the time the batch has left.
 
@@ -86,7 +77,7 @@ class BatchEta:
         if not speeds:
             return Eta(seconds=None, basis="the server has not reported its model")
         left = (progress.waiting or 0) + progress.running
-        return self._backlog.eta(speeds, pictures_left=left, more=progress.total is None)
+        return self.backlog.eta(speeds, pictures_left=left, more=progress.total is None)
 
     async def _add_rest(self, recorder: BatchRecorder, after: int) -> None:
         rest: int | None = after

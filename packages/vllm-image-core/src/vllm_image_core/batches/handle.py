@@ -411,9 +411,10 @@ class ImageBatch(Displayed):
         """What a notebook says when the wait for this batch is interrupted."""
         counts = f"{self.progress.done:,} of {self.progress.total or '?'} images are done"
         if self._entered:
-            return (f"Interrupted. Leaving `async with` cancels {self.id}: {counts}; saved images stay.",)
+            return (f"Interrupted: {counts}.", f"Leaving `async with` cancels {self.id}; saved images stay.")
         return (
-            f"Interrupted: you no longer wait for {self.id}, but it continues in the background: {counts}.",
+            f"Interrupted: you no longer wait for {self.id}.",
+            f"It continues in the background: {counts}.",
             "Stop it: await batch.cancel(). Wait for it again: await batch.show().",
             f'Later, or after a restart of the kernel: studio.resume("{self.id}").',
         )

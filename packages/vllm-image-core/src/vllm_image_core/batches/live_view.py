@@ -48,7 +48,7 @@ class LiveView:
         before = [*sorted(batch.errors)[-_ROWS:], *sorted(batch.images)[-_ROWS:]]
         self._latest = [*sorted(before), *self._latest]
         counts = batch.progress
-        with self._bar_class(total=counts.total, unit="image", desc="images") as bar:
+        with self._bar_class(total=counts.total, unit=" images", desc="images") as bar:
             update, over = _html_output(), False
             while not over:
                 over = await batch.wait(_TICK_SECONDS)

@@ -144,7 +144,7 @@ class BatchRecorder:
         self.states.return_to_queue(position)
         self._write(position, ItemState.WAITING, outcome)
         self.events.emit("retried", position)
-        _logger.debug("%s #%d: waits to be sent again", self._short_id, position)
+        _logger.debug("%s #%d: waiting to be sent again", self._short_id, position)
 
     def record_pause(self, reason: str | None) -> None:
         """Record why the batch is paused; None when an outage has ended."""
@@ -154,7 +154,7 @@ class BatchRecorder:
         self._writer.flush()
         if reason is None:
             self.events.emit("resumed")
-            _logger.info("Batch %s goes on", self.id)
+            _logger.info("Batch %s continues", self.id)
         else:
             _logger.warning("Batch %s is paused: %s", self.id, reason)
             self.events.emit("paused", message=reason)

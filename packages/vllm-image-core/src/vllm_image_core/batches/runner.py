@@ -111,7 +111,7 @@ class BatchRun:
         self._eta = BatchEta(context)
         self._eta.add(jobs.works)
         self._jobs = jobs
-        self._worker = BatchWorker(context, self.recorder, self._eta, self._give_up)
+        self._worker = BatchWorker(context, self.recorder, self._eta.backlog, self._give_up)
         self._failure_limit = ConsecutiveFailureLimit()
         self._working: asyncio.Task[None] | None = None
         self._ending = False
@@ -292,7 +292,7 @@ class BatchRun:
     async def _work(self, item: BatchItem) -> None:
         position, ended = item.position, False
         if item.lost:
-            self._eta.mark_ended(position, generated=False)
+            self._eta.backlog.mark_ended(position, generated=False)
             self.recorder.record_failed(position, item.request, lost_request_error())
             self._queue.release(position)
             return
@@ -301,7 +301,7 @@ class BatchRun:
             nonlocal ended
             ended = True
             self._failure_limit.reset()
-            self._eta.mark_ended(position, generated=not image.reused)
+            self._eta.backlog.mark_ended(position, generated=not image.reused)
             outcome = stored_image(image, self._context.library.root)
             self.recorder.record_done(position, item.request, image, outcome)
 
@@ -312,14 +312,14 @@ class BatchRun:
         except (ImageError, OmniError) as error:
             if not ended:
                 ended = True
-                self._eta.mark_ended(position, generated=False)
+                self._eta.backlog.mark_ended(position, generated=False)
                 self.recorder.record_failed(position, item.request, error)
                 if (cause := self._failure_limit.count_failure(error)) is not None:
                     self._stop_sending(cause)
         finally:
             if not ended:
                 self.recorder.states.return_to_queue(position)
-                self._eta.waits_again(position)
+                self._eta.backlog.mark_returned(position)
             self._queue.release(position)
 
     def _stop_sending(self, cause: str) -> None:

@@ -16,6 +16,7 @@ from vllm_image_core.requests.fields import REQUEST_FIELDS
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
+from vllm_image_core.requests.style import Style
 from vllm_image_core.storage.record import facts_in
 from vllm_image_core.storage.verdicts import current_path
 from vllm_image_core.text import one_line
@@ -107,6 +108,8 @@ def as_row(item: BatchItem, root: Path, registry: Registry, *, is_done: bool) ->
         for each in REQUEST_FIELDS
         if hasattr(ImageRequest, each.name) and each.name not in _NOT_IN_ROWS
     }
+    # What was sent has the words of the style already, so that the row makes the same image again.
+    parameters["style"] = _style_of(request) if sent is request else None
     file = outcome.get("file")
     return {
         "index": item.position,
@@ -119,6 +122,12 @@ def as_row(item: BatchItem, root: Path, registry: Registry, *, is_done: bool) ->
         "error": outcome.get("error"),
         "error_kind": outcome.get("kind"),
     }
+
+
+def _style_of(request: ImageRequest) -> str | None:
+    """Return the name of the style that a request asked for."""
+    style = request.style
+    return style.name if isinstance(style, Style) else style
 
 
 def _resolve_as_sent(

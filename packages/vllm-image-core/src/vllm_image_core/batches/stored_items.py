@@ -8,11 +8,13 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Final
 
-from vllm_image_core.errors import RecordedFailure
-from vllm_image_core.provenance.facts import json_object
+from vllm_image_core.errors import InvalidRequest, RecordedFailure
+from vllm_image_core.provenance.facts import as_object, json_object
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest, Task
+from vllm_image_core.requests.style import Style
+from vllm_image_core.requests.styling import read_style
 from vllm_image_core.storage.input_store import inputs_as_json, recorded_inputs
 from vllm_image_core.storage.record import Record
 from vllm_image_core.storage.verdicts import current_path
@@ -76,6 +78,7 @@ _FIELDS: Final[Mapping[Task, Mapping[str, object]]] = {
     kind.task: {field.name: field.default for field in fields(kind) if field.name not in _PICTURES}
     for kind in (ImageRequest, EditRequest)
 }
+_STYLE: Final = "style"
 _INPUTS: Final = "inputs"
 """Key of an edit's input images; plain generations do not have it."""
 
@@ -87,6 +90,8 @@ def request_as_json(request: ImageRequest) -> str:
     """
     defaults = _FIELDS[request.task].items()
     stored = {name: value for name, default in defaults if (value := getattr(request, name)) is not default}
+    if isinstance(request.style, Style):
+        stored[_STYLE] = {"name": request.style.name, **request.style.as_table()}
     return as_json(stored | ({_INPUTS: inputs_as_json(request)} if request.task == "edit" else {}))
 
 
@@ -102,8 +107,20 @@ def request_from_json(text: str, root: Path) -> ImageRequest:
     stored = json_object(text)
     kind = EditRequest if _INPUTS in stored else ImageRequest
     found = {name: value for name, value in stored.items() if name in _FIELDS[kind.task]}
+    if _STYLE in found:
+        found[_STYLE] = _stored_style(found[_STYLE])
     request = kind(**{"prompt": "", **found})  # type: ignore[arg-type]  # checked by the resolver
     return request.with_inputs(recorded_inputs(stored.get(_INPUTS), root))
+
+
+def _stored_style(value: object) -> object:
+    """Return a stored style; one that cannot be read stays as it is, and is refused when it is resolved."""
+    table = dict(as_object(value))
+    name = table.pop("name", None)
+    try:
+        return read_style(name, table) if isinstance(name, str) else value
+    except InvalidRequest:
+        return value
 
 
 def is_request(text: object) -> bool:

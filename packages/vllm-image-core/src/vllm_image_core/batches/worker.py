@@ -10,11 +10,11 @@ from vllm_omni_client.errors import EngineDead, OmniError, ServerBusy, ServerUnr
 from vllm_omni_client.generation_budget import MOST_GENERATIONS, GenerationBudget
 
 from vllm_image_core.batches.context import BatchContext
-from vllm_image_core.batches.eta import BatchEta
 from vllm_image_core.batches.gates import GateClosed, OutageGate, SharedExclusiveGate
 from vllm_image_core.batches.recorder import BatchRecorder
 from vllm_image_core.batches.stored_items import BatchItem, StoredOutcome
 from vllm_image_core.errors import CannotSave, ImageError, NotEnoughSpace, PictureNotSaved
+from vllm_image_core.estimation.backlog import Backlog
 from vllm_image_core.generation.job import Job, Record
 from vllm_image_core.storage.disk_space import pixels_for
 from vllm_image_core.text import sentences
@@ -40,16 +40,20 @@ class BatchWorker:
     Args:
         context: What the batch works with.
         recorder: The batch's recorder.
-        eta: Kept up to date about requests in progress.
+        backlog: Kept up to date about requests in progress.
         on_give_up: Called with the reason when an outage has lasted too long.
     """
 
     def __init__(
-        self, context: BatchContext, recorder: BatchRecorder, eta: BatchEta, on_give_up: Callable[[str], None]
+        self,
+        context: BatchContext,
+        recorder: BatchRecorder,
+        backlog: Backlog,
+        on_give_up: Callable[[str], None],
     ) -> None:
         self._context = context
         self._recorder = recorder
-        self._eta = eta
+        self._backlog = backlog
         self._gate = SharedExclusiveGate()
         self._checking = asyncio.Lock()
         self._pixels = 0
@@ -93,7 +97,7 @@ class BatchWorker:
         """
         attempts = _AttemptRecord(item, label=self._recorder.label(item.position))
         job = replace(job, budget=attempts.budget)
-        on_start = functools.partial(self._eta.mark_started, item.position)
+        on_start = functools.partial(self._backlog.mark_sent, item.position)
         while True:
             await self._may_send()
             try:
@@ -122,7 +126,7 @@ class BatchWorker:
 
     def _waits_again(self, item: BatchItem, outcome: StoredOutcome) -> None:
         self._recorder.waits_again(item.position, outcome)
-        self._eta.waits_again(item.position)
+        self._backlog.mark_returned(item.position)
 
     async def _may_send(self) -> None:
         if self._journal.is_available and self._folder.is_available and self._server.is_available:

@@ -12,6 +12,7 @@ from vllm_image_core.blocking.loop_thread import LoopThread
 from vllm_image_core.blocking.methods import Attribute, Blocking, forwarded, same_parameters, waiting
 from vllm_image_core.fleet.server import ServerReport
 from vllm_image_core.requests.generated_image import GeneratedImage
+from vllm_image_core.requests.style_folder import Styles
 from vllm_image_core.studio import Studio
 from vllm_image_core.studio_views import ImageGrid
 
@@ -55,6 +56,7 @@ class BlockingStudio(Blocking[Studio]):
 
     server_url: Attribute[Studio, str] = _read("server_url", lambda studio: studio.server_url)
     servers: Attribute[Studio, tuple[ServerReport, ...]] = _read("servers", lambda studio: studio.servers)
+    styles: Attribute[Studio, Styles] = _read("styles", lambda studio: studio.styles)
     output_dir: Attribute[Studio, Path] = _read("output_dir", lambda studio: studio.output_dir)
 
     @waiting(Studio.generate)

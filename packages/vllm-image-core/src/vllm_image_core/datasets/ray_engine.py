@@ -1,6 +1,7 @@
 """Ray engine: generate the images of a source's rows with Ray Data, through one client on each node."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any, Final
@@ -18,6 +19,9 @@ _MOST_CALLS: Final = 10_000
 
 _ROWS: Final = (8, 256)
 """Fewest and most rows of a batch. Ray keeps four batches of a worker in progress."""
+
+_OWN_ERROR: Final = re.compile(r"vllm_image_core\.errors\.\w+: (.+)")
+_COLOUR: Final = re.compile(r"\x1b\[\d+m")
 
 _OBJECT_STORE_BYTES: Final = 256 * 2**20
 """Memory for rows if Ray is started here: they hold no images."""
@@ -60,8 +64,7 @@ def run_on_ray(
     except ImageError:
         raise
     except Exception as error:  # a boundary: Ray passes errors of its workers on in its own classes
-        cause = _cause(error)
-        raise cause or RunStopped(f"Ray has stopped: {one_line(str(error))}") from error
+        raise RunStopped(_reason(str(error))) from error
     finally:
         if started_here:
             ray.shutdown()
@@ -133,11 +136,7 @@ def _dataset(ray: Any, source: RowSource) -> Any:  # noqa: ANN401 - Ray's
     return ray.data.from_arrow([pyarrow().table(each) for each in source.tables()])
 
 
-def _cause(error: BaseException | None) -> ImageError | None:
-    """Return the error of this package inside one of Ray's."""
-    while error is not None:
-        inner = getattr(error, "cause", None)
-        if isinstance(inner, ImageError):
-            return inner
-        error = error.__cause__
-    return None
+def _reason(text: str) -> str:
+    """Return the message of this package's error inside one of Ray's, which has it in a traceback."""
+    found = _OWN_ERROR.findall(text)
+    return found[-1] if found else f"Ray has stopped: {one_line(_COLOUR.sub('', text))}"

@@ -58,7 +58,7 @@ def scale(assumed: Terms, samples: Sequence[Sample]) -> float:
 
 
 def fit_coefficients(assumed: Terms, samples: Sequence[Sample]) -> Terms:
-    """Fit the law's coefficients to samples; without any, as assumed. None is negative.
+    """Fit the law's coefficients to samples, or return the assumed ones if there are none; none is negative.
 
     The assumed coefficients are not all zero. Apart from rounding, the order of the samples does not matter.
     """

@@ -101,16 +101,16 @@ class Predictor:
     @property
     def basis(self) -> str:
         """What the time is based on, and how far off it was."""
-        if not self._time.count:
+        count, errors = self._time.count, self._time.errors
+        if not count:
             return BASIS if self._profile.is_known else UNKNOWN_BASIS
-        where = "since this server changed its speed" if self.changes else "on this server"
-        images = f"{_images(self._time.count)} {where}"
+        where = "since this server changed its speed" if self._time.changes else "on this server"
+        images = f"{_images(count)} {where}"
         if self._time.only_first:
             return f"{images}, the first one, which may have been slower"
-        error = self.error
-        if error is None:
+        if not errors:
             return f"{images}, too few to say how far off"
-        return f"{images}, off by {max(1, round(100 * error))} % on the last {len(self._time.errors)}"
+        return f"{images}, off by {max(1, round(100 * fmean(errors)))} % on the last {len(errors)}"
 
     @property
     def memory_basis(self) -> str:

@@ -54,7 +54,7 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the server gets no requests."""
+        """Whether requests to the server are stopped."""
         return self.state == "open"
 
     def record_success(self, now: float) -> None:

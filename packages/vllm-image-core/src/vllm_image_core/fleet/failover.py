@@ -69,7 +69,7 @@ class Failover:
                 except (OmniError, ImageError) as error:
                     _logger.debug("%s: failed on %s with %s", call.label, member.url, error_name(error))
                     await self._raise_if_final(call, member, error)
-                    _logger.debug("%s: waits for the next server", call.label)
+                    _logger.debug("%s: waiting for the next server", call.label)
                     call.first = True
                 else:
                     if call.suspects is not None:  # it failed a request that another server did

@@ -212,7 +212,7 @@ class HealthChecks:
             return False
         _logger.debug("Server %s is %s", member.url, "healthy" if well else "not healthy")
         if not well:
-            member.last_error = EngineDead(f"{member.url}: /health does not answer 200", status=_UNAVAILABLE)
+            member.last_error = EngineDead(f"{member.url}: /health does not return 200", status=_UNAVAILABLE)
         return well
 
     def _start_reading_models(self, member: Server) -> asyncio.Task[None]:

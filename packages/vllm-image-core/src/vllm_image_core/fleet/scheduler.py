@@ -37,7 +37,7 @@ class ServerOutlook:
     alone: float
 
     def ends(self, work: float) -> float:
-        """Return in how many seconds it would have finished a call."""
+        """Return in how many seconds it would finish a call."""
         return self.wait + work * self.alone
 
 

@@ -23,8 +23,8 @@ def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: P
         yield f"{field} was not sent: this server's release does not support it and uses its own value."
     if reply.receipt is not None and reply.receipt.unconfirmed_fields:
         yield (
-            "Nothing shows that this server is a vLLM-Omni: seed, steps and guidance were sent, and may not "
-            "have been read."
+            "Nothing indicates that this server is vLLM-Omni: seed, steps and guidance were sent, and may "
+            "not have been read."
         )
     layers, count = resolved.layer_count, len(reply.data)
     if layers is None and count > 1:

@@ -30,7 +30,7 @@ _ENLARGED_TO: Final = 256
 
 
 def check_count(pictures: Sequence[object], *, expected: int | None = None) -> None:
-    """Refuse none, more than 256, or not as many images as expected."""
+    """Refuse zero images, more than 256, or a number other than the expected one."""
     count = len(pictures)
     checks.check_integer("pictures", count, 1, MAX_PICTURES, allowed=f"1 to {MAX_PICTURES} images")
     if expected is not None and count != expected:

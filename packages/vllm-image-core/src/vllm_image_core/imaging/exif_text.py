@@ -97,7 +97,7 @@ def wide_text(value: bytes, order: Order) -> str:
 
 
 def is_readable(text: str) -> bool:
-    """Whether a text was decoded correctly, that is, nearly all of its characters are readable."""
+    """Whether text was decoded correctly, that is, nearly all of its characters are readable."""
     sample = text[:_SAMPLED_BYTES]
     return len(_UNREADABLE.findall(sample)) * _MOST_UNREADABLE <= len(sample)
 
@@ -177,7 +177,7 @@ def _unit_order(value: bytes, order: Order) -> Order:
 
 
 def _sense(text: str) -> int:
-    """Score a text by its letters of scripts in use; those that rarely occur by chance count twice."""
+    """Score text by its letters of scripts in use; those that rarely occur by chance count twice."""
     letters, others, unreadable = (
         len(each.findall(text)) for each in (_LETTERS, _OTHER_LETTERS, _UNREADABLE)
     )

@@ -43,7 +43,7 @@ def _label(value: Value) -> str:
 
 
 def _axes(cells: Sequence[Mapping[str, Value]]) -> Sequence[Axis]:
-    """Return the axes, the one that changes from image to image first; none if the cells are no product."""
+    """Return the axes, the one that changes from image to image first; none without a full product."""
     every = dict.fromkeys(name for cell in cells for name in cell)
     names = [name for name in every if len({cell.get(name) for cell in cells}) > 1]
     if any(name not in cell for name in names for cell in cells):

@@ -11,7 +11,6 @@ from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import exif, metadata_blocks, xmp
 from vllm_image_core.imaging.exif_text import comment_text
 from vllm_image_core.imaging.metadata_blocks import Blocks
-from vllm_image_core.imaging.size import Size
 from vllm_image_core.text import TextTooLong
 
 SIGNATURE = b"\xff\xd8\xff"
@@ -19,7 +18,6 @@ SIGNATURE = b"\xff\xd8\xff"
 _END = b"\xff\xd9"
 _SCAN = 0xDA
 _FILL = 0xFF
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _APP0: Final = 0xE0
 _APP1: Final = 0xE1
@@ -33,18 +31,6 @@ _MAX_CONTENT_BYTES: Final = 65_533
 _MAX_COMMENTS: Final = 4
 _MAX_SEGMENTS: Final = 4096
 """How many segments are examined; an image has about ten."""
-
-
-def size(data: bytes) -> Size:
-    """Read the size from the frame header of a JPEG."""
-    for marker, start in _segments(data):
-        if marker in _FRAMES:
-            height = int.from_bytes(data[start + 3 : start + 5])
-            width = int.from_bytes(data[start + 5 : start + 7])
-            if not (width and height and len(data) >= start + 7):
-                break
-            return Size(width, height)
-    raise BadPicture(f"The JPEG's {len(data)} bytes do not contain its size.")
 
 
 def check(data: bytes) -> int:

@@ -11,7 +11,7 @@ from vllm_omni_client.imaging import InspectedImage, PictureFormat
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import jpeg, png, webp
 from vllm_image_core.imaging.size import Size
-from vllm_image_core.imaging.sniffing import describe, kind_of, picture_format
+from vllm_image_core.imaging.sniffing import describe, kind_of, picture_format, picture_size
 from vllm_image_core.text import one_line
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Picture:
         if kind is None:
             raise BadPicture(f"Expected a PNG, JPEG or WebP image, but got {describe(data)}.")
         walker = _WALKERS[kind]
-        size = walker.size(data)
+        size = picture_size(data)
         if size.pixels > max_pixels:
             raise BadPicture(
                 f"The image's header gives its size as {size}; at most {max_pixels} pixels are accepted."

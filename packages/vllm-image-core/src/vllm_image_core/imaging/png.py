@@ -7,12 +7,11 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 
-from vllm_omni_client.imaging import SIGNATURE, DamagedPicture, PngWalk, png_header
+from vllm_omni_client.imaging import SIGNATURE, DamagedPicture, PngWalk
 
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import exif, metadata_blocks
 from vllm_image_core.imaging.metadata_blocks import Blocks, Chunk
-from vllm_image_core.imaging.size import Size
 from vllm_image_core.text import TextTooLong
 
 MAX_TEXT_BYTES = 1_048_576
@@ -33,15 +32,6 @@ _PROFILES = ("Raw profile type exif", "Raw profile type APP1")
 """How ImageMagick stored EXIF in PNG before there was a chunk for it: as text in hexadecimal."""
 _ALWAYS_INTERNATIONAL = "XML:com.adobe.xmp"
 """Section 11.3.3.4: XMP is always in an iTXt chunk, whatever its characters."""
-
-
-def size(data: bytes) -> Size:
-    """Read the size from the header of a PNG."""
-    try:
-        header = png_header(data[:_IHDR_END])
-    except DamagedPicture as error:
-        raise _bad(error) from error
-    return Size(header.width, header.height)
 
 
 def check(data: bytes) -> int:

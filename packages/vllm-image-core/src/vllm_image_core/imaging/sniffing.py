@@ -1,10 +1,12 @@
-"""Recognise what a file is by its first bytes."""
+"""Recognise what a file is by its first bytes, and read the size of an image from its header."""
 
 import codecs
 
-from vllm_omni_client.imaging import SIGNATURE, PictureFormat
+from vllm_omni_client.imaging import SIGNATURE, DamagedPicture, PictureFormat, size_of
 
+from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import jpeg, webp
+from vllm_image_core.imaging.size import Size
 from vllm_image_core.text import one_line
 
 _OTHERS = {
@@ -29,6 +31,18 @@ def picture_format(data: bytes) -> PictureFormat | None:
     if data.startswith(jpeg.SIGNATURE):
         return "jpeg"
     return "webp" if webp.is_webp(data) else None
+
+
+def picture_size(data: bytes) -> Size:
+    """Return the size of an image from its header, without decoding a pixel.
+
+    Raises:
+        BadPicture: There is no header with a size.
+    """
+    try:
+        return Size(*size_of(data))
+    except DamagedPicture as error:
+        raise BadPicture(f"The image's {len(data)} bytes do not contain its size: {error}.") from error
 
 
 def describe(data: bytes) -> str:

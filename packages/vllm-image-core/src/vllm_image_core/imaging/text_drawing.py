@@ -82,7 +82,7 @@ class TextDrawing:
         return font
 
     def drawable(self, text: str) -> str:
-        """Return a text on one line in letters that can be drawn; empty if most letters cannot."""
+        """Return text on one line in letters that can be drawn; empty if most letters cannot."""
         words = " ".join(unicodedata.normalize("NFKC", text[:_MAX_CHARACTERS]).split())
         written = "".join(map(self._drawable, words))
         missing = written.count(_MISSING) - words.count(_MISSING)
@@ -109,7 +109,7 @@ class TextDrawing:
         return lines
 
     def width(self, text: str, size: int) -> int:
-        """Return the width of a text in pixels."""
+        """Return the width of text in pixels."""
         return round(sum(font.getlength(run) for font, run in self._runs(text, size)))
 
     def draw(
@@ -164,7 +164,7 @@ class TextDrawing:
         return False
 
     def _runs(self, text: str, size: int) -> "Iterator[tuple[ImageFont.FreeTypeFont, str]]":
-        """Split a text into runs of one font each; a word has one font if any font has all of it."""
+        """Split text into runs of one font each; a word has one font if any font has all of it."""
         face, run = self._faces[0], ""
         for word in re.split("( )", text):
             wanted = next((each for each in (face, *self._faces) if self._has_all(each, word)), None)

@@ -7,19 +7,15 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
 
+from vllm_omni_client.imaging import size_of
+
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import exif, metadata_blocks
 from vllm_image_core.imaging.metadata_blocks import Blocks, Chunk
-from vllm_image_core.imaging.size import Size
 
 _RIFF_HEADER_BYTES = 12
 _CHUNK_HEADER_BYTES = 8
-_FRAME_START = b"\x9d\x01\x2a"
-_LOSSLESS_START = 0x2F
-_SIDE_BITS = 14
-_SIDE_MASK = (1 << _SIDE_BITS) - 1
 _CANVAS: Final = b"VP8X"
-_CANVAS_BYTES: Final = 10
 _EXIF: Final = b"EXIF"
 _XMP: Final = b"XMP "
 _XMP_FLAG, _EXIF_FLAG, _ALPHA_FLAG = 0x04, 0x08, 0x10
@@ -32,22 +28,6 @@ _MAX_CHUNKS: Final = 65_536
 def is_webp(data: bytes) -> bool:
     """Whether the first bytes are those of a WebP."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
-
-
-def size(data: bytes) -> Size:
-    """Read the size from the first chunk of a WebP."""
-    kind, content = data[12:16], data[20:30]
-    if kind == _CANVAS and len(content) == _CANVAS_BYTES:
-        return Size(int.from_bytes(content[4:7], "little") + 1, int.from_bytes(content[7:10], "little") + 1)
-    if kind == b"VP8L" and content[:1] == bytes([_LOSSLESS_START]):
-        bits = int.from_bytes(content[1:5], "little")
-        return Size((bits & _SIDE_MASK) + 1, (bits >> _SIDE_BITS & _SIDE_MASK) + 1)
-    if kind == b"VP8 " and content[3:6] == _FRAME_START:
-        width = int.from_bytes(content[6:8], "little") & _SIDE_MASK
-        height = int.from_bytes(content[8:10], "little") & _SIDE_MASK
-        if width and height:
-            return Size(width, height)
-    raise BadPicture(f"The WebP's {len(data)} bytes do not contain its size.")
 
 
 def check(data: bytes) -> int:
@@ -91,7 +71,7 @@ def write_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) -
     if new.xmp is not None:
         flags |= _XMP_FLAG
         parts.append(_chunk(_XMP, new.xmp))
-    canvas = bytes([flags, 0, 0, 0]) + _side(size(data).width) + _side(size(data).height)
+    canvas = bytes([flags, 0, 0, 0]) + b"".join(map(_side, size_of(data)))
     content = b"".join([b"WEBP", _chunk(_CANVAS, canvas), *parts])
     return b"RIFF" + len(content).to_bytes(4, "little") + content
 

@@ -27,7 +27,7 @@ class ServedModel(Displayed):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to tell the user about the model and its profile, a text each."""
+        """What the user should know about the model and its profile, one string each."""
         return tuple(text for text in (self.match.warning, self._choice()) if text)
 
     def _choice(self) -> str:

@@ -240,7 +240,7 @@ class Graph:
         return text[:_MAX_JOINED_CHARACTERS] or None
 
     def _is_blank(self, link: Link | None) -> bool:
-        """Whether a link leads to a text that was left empty."""
+        """Whether a link leads to text that was left empty."""
         node = self._node(link)
         return node is not None and any(node.inputs.get(name) == "" for name in (*_TEXTS, *_JOINED))
 

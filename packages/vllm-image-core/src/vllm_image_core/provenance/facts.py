@@ -13,6 +13,7 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests import limits
 from vllm_image_core.requests.fields import field_named
 from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.style import Style
 from vllm_image_core.text import one_line
 
 Tool = Literal[
@@ -57,6 +58,7 @@ class Facts:
     guidance_scale: object = None
     seed: object = None
     model: object = None
+    style: object = None
     plain: Mapping[str, object] = field(default_factory=dict[str, object])
     """The plain fields of requests, by name; see `PLAIN_FIELDS`."""
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -136,9 +138,15 @@ def build_request(facts: Facts) -> tuple[ImageRequest, tuple[str, ...]]:
         ),
         guidance_scale=check_value("guidance_scale", facts.guidance_scale),
         seed=check_value("seed", facts.seed),
+        style=_style(text("style", facts.style)),
         **{name: check_value(name, value) for name, value in facts.plain.items()},
     )
     return request, tuple(notes)
+
+
+def _style(name: str | None) -> Style | None:
+    """Return the style that an image has: its words and settings are among the others."""
+    return Style(name=one_line(name, limit=_MAX_NAME_CHARACTERS)) if name and name.strip() else None
 
 
 def checked(name: str, value: object, check: Callable[[object], T], notes: list[str]) -> T | None:
@@ -234,7 +242,7 @@ def json_object(text: object, *, wrapped: bool = False) -> Mapping[str, object]:
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is a JSON object or list, or was meant as one: cut off, damaged or nested too deeply.
+    """Whether a string is a JSON object or list, or was meant as one: cut off, damaged or nested too deeply.
 
     A prompt may also begin with a brace or a bracket, so text that cannot be parsed counts only if it begins
     as JSON does.

@@ -102,7 +102,7 @@ def parameters_text(
 
 
 def facts_of_parameters(text: str) -> Facts:
-    """Parse a text in this form: the prompts line by line, then the settings by name.
+    """Parse text in this form: the prompts line by line, then the settings by name.
 
     The settings begin at the last line that has any, and continue over further lines if a value has line
     breaks. If a setting is named twice, the first one counts, which the tool itself wrote: what others
@@ -144,7 +144,7 @@ def _other_loras(others: list[str]) -> tuple[str, ...]:
 
 
 def has_settings(text: str) -> bool:
-    """Whether a text has a line of settings, which shows that a tool wrote it, not a person."""
+    """Whether text has a line of settings, which shows that a tool wrote it, not a person."""
     return _find_settings(_LINE_BREAKS.sub("\n", text[:_MAX_CHARACTERS]).strip()) is not None
 
 

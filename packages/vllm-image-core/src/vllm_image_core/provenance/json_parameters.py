@@ -59,7 +59,7 @@ _NO_LETTERS: Final = re.compile("[^a-z0-9]")
 
 
 def facts_of_json(found: Mapping[str, object]) -> Facts:
-    """Read a JSON object that is a text of its own, as the program that its keys point to."""
+    """Read a JSON object that is a text of its own, in the format of the program its keys suggest."""
     if "extraMetadata" in found:
         return _facts_of_civitai(found)
     swarm = as_object(found.get("sui_image_params"))

@@ -227,7 +227,7 @@ def _facts_of_other_tools(texts: Mapping[str, str]) -> Iterator[Facts]:
 
 
 def _facts_of_settings(text: str) -> Iterator[Facts]:
-    """Read JSON, or a text with a line of settings."""
+    """Read JSON, or text with a line of settings."""
     found = json_object(text, wrapped=True)
     if found:
         yield facts_of_json(found)
@@ -238,7 +238,7 @@ def _facts_of_settings(text: str) -> Iterator[Facts]:
 
 
 def _is_certain(facts: Facts) -> bool:
-    """Whether a text of unknown purpose holds settings; a prompt alone may be just a caption."""
+    """Whether text of unknown purpose holds settings; a prompt alone may be just a caption."""
     return facts.tool != "automatic1111" or facts.seed is not None or facts.num_inference_steps is not None
 
 
@@ -255,7 +255,7 @@ def _facts_of_novelai(texts: Mapping[str, str]) -> Facts:
 
 
 def _facts_of_bare_prompt(text: str) -> Facts:
-    """Read a text without settings as a prompt, unless it is in an unknown encoding."""
+    """Read text without settings as a prompt, unless it is in an unknown encoding."""
     if not is_readable(text):
         return Facts(tool="automatic1111")
     note = "The file's text has no settings; all of it was read as prompts."

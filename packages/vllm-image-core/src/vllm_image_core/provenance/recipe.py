@@ -54,7 +54,7 @@ def write_recipe(
 
 
 def find_recipe(texts: Mapping[str, str]) -> str | None:
-    """Return our own JSON from an image's texts: a text of its own in a PNG, an XMP property elsewhere."""
+    """Return our own JSON from an image's metadata: a text chunk in a PNG, else an XMP property."""
     packet = texts.get(xmp.KEYWORD)
     return texts.get(KEYWORD) or (packet and xmp.read(packet).json) or None
 
@@ -66,6 +66,7 @@ def read_recipe(recipe: Mapping[str, object]) -> Facts:
         negative_prompt=recipe.get("negative_prompt"),
         num_inference_steps=recipe.get("num_inference_steps"),
         guidance_scale=recipe.get("guidance_scale"),
+        style=recipe.get("style"),
         plain={each.name: recipe.get(each.name) for each in PLAIN_FIELDS},
         settings=chosen_settings(recipe, "profile", "guidance_field", "created"),
         edit={name: recipe.get(name) for name in _OF_EDITS} if recipe.get("operation") == "edit" else {},
@@ -146,6 +147,7 @@ def collect_facts(
         "guidance_field": request.guidance_field,
         "seed": request.seed,
         **plain_values(request),
+        **({} if request.style is None else {"style": request.style}),
         "created": now.isoformat(timespec="seconds"),
         **{name: value for name, value in more.items() if value is not None},
     }

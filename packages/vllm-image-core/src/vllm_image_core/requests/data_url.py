@@ -17,7 +17,7 @@ _HEAD: Final = re.compile(
 
 
 def is_data_url(text: str) -> bool:
-    """Whether a text is a data: URL, of whatever content."""
+    """Whether a string is a data: URL, whatever its content."""
     return text[:5].lower() == "data:"
 
 

@@ -30,6 +30,7 @@ from vllm_image_core.requests.input_picture import InputPicture
 from vllm_image_core.requests.note import Note
 from vllm_image_core.requests.receipt import Receipt
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
+from vllm_image_core.requests.styling import apply_style
 from vllm_image_core.text import brief
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def resolve_edit(
     """
     known = tuple(known)
     check_edit_support(request, profile, known)
+    request, styled, style_notes = apply_style(request, profile)
     preparation = read_preparation(request)
     inputs, rules = Inputs.of(request), profile.edit_rules
     for place, one in enumerate(inputs.images):
@@ -210,7 +212,14 @@ def resolve_edit(
     values.update(
         width=size.width,
         height=size.height,
-        notes=(*size_notes, *base.notes, *strength_notes, *mask_notes(inputs, preparation, profile)),
+        styled=styled,
+        notes=(
+            *style_notes,
+            *size_notes,
+            *base.notes,
+            *strength_notes,
+            *mask_notes(inputs, preparation, profile),
+        ),
     )
     return ResolvedEdit(
         **values,

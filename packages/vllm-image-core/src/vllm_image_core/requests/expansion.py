@@ -25,6 +25,7 @@ from vllm_image_core.checks import check_integer, invalid_value
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.fields import RANDOM_SEED
 from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.style_folder import Styles
 from vllm_image_core.requests.sweep import (
     ALIASES,
     MOST_IMAGES,
@@ -75,6 +76,7 @@ class Variations:
 
 
 _ONE: Final = Variations()
+_NO_FOLDER: Final = Styles()
 
 
 class Expansion:
@@ -84,6 +86,7 @@ class Expansion:
         variations: How each prompt is varied, unless it says so itself.
         shared: The settings that prompts do not have themselves; its prompt is not used.
         wildcards: Expands wildcards, if prompts have them.
+        styles: Finds the styles that prompts name.
         draw_seed: Draws a seed, 0 to 4294967295. Prompts share the seeds of their variations, so that they
             differ only in what is varied.
     """
@@ -95,12 +98,14 @@ class Expansion:
         shared: ImageRequest,
         wildcards: Wildcards,
         draw_seed: Callable[[], int],
+        styles: Styles = _NO_FOLDER,
     ) -> None:
         self._variations = variations
         self._filename = shared.filename
         found = {name: getattr(shared, name) for name in _FIELDS if name != "prompt"}
         self._settings = {name: value for name, value in found.items() if value is not None}
         self._wildcards = wildcards
+        self._styles = styles
         self._draw_seed = draw_seed
         self._drawn: list[int] = []
         self._numbers = itertools.count(1)
@@ -177,6 +182,9 @@ class Expansion:
         ]
 
     def _of_prompt(self, prompt: PromptSource, *, seed: int | None = None) -> list[ImageRequest]:
+        return [self._styles.named(each) for each in self._unstyled(prompt, seed=seed)]
+
+    def _unstyled(self, prompt: PromptSource, *, seed: int | None) -> list[ImageRequest]:
         if (
             isinstance(prompt, ImageRequest)
             and self._variations == _ONE

@@ -14,6 +14,7 @@ from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from vllm_image_core.models.quality import Quality
+from vllm_image_core.requests.style import Style
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 """The formats in which the server can encode an image."""
@@ -90,6 +91,7 @@ class RequestValues(TypedDict, total=False):
     seed: int | None
     filename: str | None
     quality: Quality | None
+    style: Style | str | None
     tag: str | None
     output_format: OutputFormat | None
     lora: str | None
@@ -245,7 +247,7 @@ REQUEST_FIELDS: Final = (
     RequestField("outpaint", str, 'Ratio to extend the image to, such as "16:9".',
         'Aspect ratio to extend the image to, such as "16:9"; the prompt says what lies beyond its edges.',
         metavar="W:H", shown_in=_EDITS, aliases="extend expand uncrop extend_to outpaint_to"),
-    RequestField("upscale", float, "Times larger, 1.1 to 4.",
+    RequestField("upscale", float, "How many times larger, 1.1 to 4.",
         "How many times larger each side becomes, 1.1 to 4; for models with a strength.", range=(1.1, 4),
         shown_in=_EDITS, aliases="upscale_factor enlarge scale_factor"),
     RequestField("reference_image", object, "Image of a subject or a style to take over.",
@@ -291,6 +293,9 @@ REQUEST_FIELDS: Final = (
     RequestField("quality", Quality, "Preset for omitted settings.",
         "Preset for any settings you omit; `standard` uses the model's defaults.", noun="a quality",
         aliases="preset quality_preset image_quality quality_level"),
+    RequestField("style", str, "A saved style.",
+        "Name of a saved style, such as watercolor.", metavar="NAME",
+        aliases="style_name style_preset styles look"),
     RequestField("tag", str, "A label to find the image by.", shown_in=frozenset(), swept=False,
         indexed=True),
     RequestField("output_format", OutputFormat, "Default: png.",

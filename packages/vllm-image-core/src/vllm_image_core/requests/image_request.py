@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from vllm_image_core.models.quality import Quality
 from vllm_image_core.requests.fields import OutputFormat, PlainFields
+from vllm_image_core.requests.style import Style
 
 if TYPE_CHECKING:
     from vllm_image_core.requests.input_picture import InputImage
@@ -35,6 +36,7 @@ class ImageRequest(PlainFields):
         filename: The file's name in the output folder; the store checks it.
         quality: "draft", "standard" or "best": the profile's settings for it fill in what the request
             does not set.
+        style: A `Style`, or the name of one, which a studio looks up.
         seed_drawn: Whether the seed was drawn for this request, not given by the caller.
         tag: The caller's own label, to find the image by: 1 to 100 characters. It is not sent.
         output_format: How the server encodes the image: "png", "jpeg" or "webp". If None, the format of the
@@ -53,6 +55,7 @@ class ImageRequest(PlainFields):
     seed: int | None = None
     filename: str | None = None
     quality: Quality | None = None
+    style: Style | str | None = None
     seed_drawn: bool = False
     tag: str | None = None
     output_format: OutputFormat | None = None

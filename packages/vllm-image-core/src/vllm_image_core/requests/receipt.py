@@ -140,7 +140,9 @@ def receipt(request: ImageRequest, resolved: "ResolvedRequest") -> Receipt:
 
 def _lines(request: ImageRequest, resolved: "ResolvedRequest") -> Iterator[Line]:
     reasons = _Reasons(resolved)
-    yield Line(parameter="prompt", requested=request.prompt, sent=resolved.prompt, why=reasons("prompt"))
+    yield _prompt(request, resolved, reasons("prompt"))
+    if resolved.style is not None:
+        yield Line(parameter="style", requested=resolved.style, why=reasons("style"))
     yield _negative_prompt(request.negative_prompt, resolved, reasons("negative_prompt"))
     if request.quality is not None:
         yield _quality(request.quality, reasons("quality"))
@@ -151,24 +153,28 @@ def _lines(request: ImageRequest, resolved: "ResolvedRequest") -> Iterator[Line]
     filled = (
         f"the aspect_ratio means {resolved.size} here"
         if request.aspect_ratio
-        else _filled_reason(resolved, "size")
+        else _filled_reason(resolved, "size", "width", "height", "aspect_ratio")
     )
     yield _line("width", request.width, resolved.width, reasons("width"), filled)
     yield _line("height", request.height, resolved.height, reasons("height"), filled)
-    steps = _filled_reason(resolved, "setting")
+    steps = _filled_reason(resolved, "setting", "num_inference_steps")
     yield _line("num_inference_steps", request.num_inference_steps, resolved.num_inference_steps, "", steps)
     yield _guidance(request.guidance_scale, resolved, reasons("guidance_scale"))
     yield _seed(request, resolved)
     requested_format = None if request.output_format is None else resolved.output_format
     yield _line("output_format", requested_format, resolved.output_format, "", "")
     for each in PLAIN_FIELDS:
-        if getattr(request, each.name) is not None:
+        if getattr(request, each.name) is not None or each.name in resolved.styled:
             yield _plain_line(each, request, resolved, reasons(each.name))
 
 
 def _plain_line(field: RequestField, request: ImageRequest, resolved: "ResolvedRequest", why: str) -> Line:
     """Show a plain field; a LoRA or an object is sent in another form, but never another one."""
     requested, sent = _as_text(getattr(request, field.name)), _as_text(getattr(resolved, field.name))
+    if requested is None and sent is not None:
+        return Line(
+            parameter=field.name, sent=sent, outcome="filled in", why=why or f"style {resolved.style}"
+        )
     same = sent == requested or field.kind in {"lora", "object"}
     outcome: Outcome = "dropped" if sent is None else "as asked" if same else "changed"
     return Line(parameter=field.name, requested=requested, sent=sent, outcome=outcome, why=why)
@@ -192,7 +198,9 @@ class _Reasons:
         return " ".join(messages).removesuffix(".")
 
 
-def _filled_reason(resolved: "ResolvedRequest", what: str) -> str:
+def _filled_reason(resolved: "ResolvedRequest", what: str, *names: str) -> str:
+    if resolved.styled.intersection(names):
+        return f"style {resolved.style}"
     return f"the model's {resolved.quality or 'standard'} {what}"
 
 
@@ -203,8 +211,21 @@ def _line(parameter: str, requested: Value | None, sent: Value, why: str, filled
     return Line(parameter=parameter, requested=requested, sent=sent, outcome=outcome, why=why)
 
 
+def _prompt(request: ImageRequest, resolved: "ResolvedRequest", why: str) -> Line:
+    line = Line(parameter="prompt", requested=request.prompt, sent=resolved.prompt, why=why)
+    if "prompt" not in resolved.styled:
+        return line
+    return replace(line, outcome="changed", why=_style_reason(resolved, why))
+
+
+def _style_reason(resolved: "ResolvedRequest", why: str) -> str:
+    return "; ".join(filter(None, (f"style {resolved.style}", why)))
+
+
 def _negative_prompt(requested: str | None, resolved: "ResolvedRequest", why: str) -> Line:
     sent = resolved.negative_prompt
+    if "negative_prompt" in resolved.styled:
+        why = _style_reason(resolved, why)
     if requested is None:
         outcome: Outcome = "filled in"
         why = why or ("guidance needs one here, and a space is enough" if sent is not None else "")
@@ -225,7 +246,11 @@ def _quality(requested: str, why: str) -> Line:
 
 def _guidance(requested: float | None, resolved: "ResolvedRequest", why: str) -> Line:
     line = _line(
-        "guidance_scale", requested, resolved.sent_guidance, why, _filled_reason(resolved, "setting")
+        "guidance_scale",
+        requested,
+        resolved.sent_guidance,
+        why,
+        _filled_reason(resolved, "setting", "guidance_scale"),
     )
     same = resolved.guidance_field == "guidance_scale"
     return line if same else replace(line, sent_as=resolved.guidance_field)

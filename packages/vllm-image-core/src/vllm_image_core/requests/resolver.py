@@ -28,6 +28,8 @@ from vllm_image_core.requests.lora import read_lora
 from vllm_image_core.requests.note import Note
 from vllm_image_core.requests.receipt import Receipt, receipt
 from vllm_image_core.requests.size_choice import choose_size
+from vllm_image_core.requests.style import Style
+from vllm_image_core.requests.styling import apply_style
 from vllm_image_core.text import one_line
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class ResolvedRequest(PlainFields):
         output_format: The format in which the server encodes the image.
         quality: The quality whose preset filled in what the caller left out; None if the profile's default
             settings did.
+        style: The name of the style that was applied.
+        styled: The fields that the style filled in.
         notes: What was changed, and what the caller should know.
     """
 
@@ -75,6 +79,8 @@ class ResolvedRequest(PlainFields):
     seed: int
     output_format: OutputFormat = "png"
     quality: Quality | None = None
+    style: str | None = None
+    styled: frozenset[str] = frozenset()
     notes: tuple[Note, ...] = ()
 
     @property
@@ -113,6 +119,7 @@ class ResolvedRequest(PlainFields):
             guidance_scale=self.guidance_scale,
             seed=self.seed,
             output_format=None if self.output_format == "png" else self.output_format,
+            style=None if self.style is None else Style(name=self.style),
             **plain_values(self),
         )
 
@@ -187,6 +194,7 @@ def resolve(
         InvalidRequest: A value cannot be used; the error says what is allowed.
     """
     _check_input_images(input_images, profile)
+    request, styled, style_notes = apply_style(request, profile)
     prompt = limits.prompt(request.prompt, max_characters=profile.max_prompt_characters)
     output_format, format_notes = _output_format(request)
     quality: Quality | None = None if request.quality is None else limits.check("quality", request.quality)
@@ -211,7 +219,10 @@ def resolve(
         seed=draw_seed() if request.seed is None else limits.check("seed", request.seed),
         output_format=output_format,
         quality=quality if preset else None,
+        style=None if request.style is None else str(request.style),
+        styled=styled,
         notes=(
+            *style_notes,
             *_prompt_notes(prompt, profile),
             *format_notes,
             *_quality_notes(quality, preset, profile),

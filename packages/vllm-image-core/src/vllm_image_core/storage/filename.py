@@ -73,16 +73,21 @@ def check_filename(filename: str | None) -> str | None:
     return stem.lower() if _AUTOMATIC.fullmatch(stem) else stem
 
 
+def normal_form(name: str) -> str:
+    """Return the Unicode normal form (NFKC) of a name, however a volume lists its accents."""
+    return unicodedata.normalize("NFKC", name)
+
+
 def fold_name(name: str) -> str:
     """Return the form that a name shares with all names that some file system treats as the same."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return normal_form(normal_form(name).casefold())
 
 
 def _normalise(filename: str) -> str:
     """Return the Unicode normal form (NFKC) of a name; U+FF0F becomes a plain slash."""
     if len(filename) > MAX_BYTES:
         raise _refusal(filename, f"has {len(filename)} characters")
-    return unicodedata.normalize("NFKC", filename)
+    return normal_form(filename)
 
 
 def _without_picture_extension(name: str) -> str:

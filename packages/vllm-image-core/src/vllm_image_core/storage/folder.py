@@ -37,6 +37,7 @@ _MODE: Final = 0o666
 _NO_HARD_LINKS: Final = frozenset(
     {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 )
+_NO_SYNC: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,7 @@ class Folder:
 
 
 def exists(path: Path) -> bool:
-    """Return whether there is a file or a folder at a path; an OSError means that nobody can tell."""
+    """Return whether there is a file or a folder at a path; an OSError means that it is unknown."""
     try:
         path.stat()
     except FileNotFoundError:
@@ -255,14 +256,21 @@ def _write(descriptor: int, content: Iterable[bytes | memoryview]) -> None:
 
 
 def sync_to_disk(descriptor: int) -> None:
-    """Write a file's content to the disk itself: on a Mac, `fsync` leaves it in the drive's own cache."""
+    """Write a file's content to the disk itself: on a Mac, `fsync` leaves it in the drive's own cache.
+
+    On a file system that cannot do that (some FUSE and network ones), nothing is done.
+    """
     if sys.platform == "darwin":
         import fcntl  # noqa: PLC0415 - Windows has none
 
         with suppress(OSError):  # network shares and some disks refuse it
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
             return
-    os.fsync(descriptor)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def is_link(path: Path) -> bool:

@@ -20,7 +20,7 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.requests.content_hash import ContentKey
 from vllm_image_core.storage.database import FOLDER, JOURNAL_FILE
 from vllm_image_core.storage.file_locks import can_lock
-from vllm_image_core.storage.filename import check_filename
+from vllm_image_core.storage.filename import check_filename, normal_form
 from vllm_image_core.storage.folder import Folder, exists
 from vllm_image_core.storage.index import Index, Page
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
@@ -188,7 +188,7 @@ class Library:
 
     def place_existing(self, existing: Existing, *, filename: str, now: datetime) -> Saved:
         """Provide an existing image under a requested name: copy it, unless it already has that name."""
-        if check_filename(filename) == existing.record.path.stem:
+        if check_filename(filename) == normal_form(existing.record.path.stem):
             return Saved(path=existing.record.path)
         facts = facts_in(existing.picture.bytes)
         return self.save(

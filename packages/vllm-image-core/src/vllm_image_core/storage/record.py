@@ -14,7 +14,7 @@ from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import jpeg, png, webp
 from vllm_image_core.imaging.picture import read_text
 from vllm_image_core.imaging.size import Size
-from vllm_image_core.imaging.sniffing import picture_format
+from vllm_image_core.imaging.sniffing import picture_format, picture_size
 from vllm_image_core.provenance.recipe import KEYWORD, find_recipe
 from vllm_image_core.requests.fields import REQUEST_FIELDS, OutputFormat, PlainFields, plain_values
 from vllm_image_core.requests.image_request import ImageRequest
@@ -29,8 +29,6 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 MAX_CHARACTERS: Final = 100_000
 """Longer text from a file's metadata is truncated; no prompt is this long."""
-
-_SIZES: Final = {"png": png.size, "jpeg": jpeg.size, "webp": webp.size}
 
 _READERS: Final = {"png": png.read_texts, "jpeg": jpeg.read_packet, "webp": webp.read_packet}
 """Readers of our own metadata: a PNG holds it in its text chunks, other formats in XMP."""
@@ -216,9 +214,8 @@ def _has_metadata(head: bytes) -> bool:
 
 
 def _header_size(data: bytes) -> Size | None:
-    kind = picture_format(data)
     try:
-        return None if kind is None else _SIZES[kind](data)
+        return picture_size(data)
     except BadPicture:
         return None
 

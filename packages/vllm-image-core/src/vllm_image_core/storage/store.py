@@ -150,7 +150,7 @@ def _write_without_equal_name(root: Path, picture: Picture, stem: str) -> str:
                 break
             name = _move(folder, name, stem, picture.extension)
         folder.sync()
-        return name
+        return _listed_name(folder, name)
 
 
 def _move(folder: Folder, name: str, stem: str, extension: str) -> str:
@@ -174,6 +174,18 @@ def _has_equal_name(folder: Folder, name: str) -> bool:
         return False
     ours = _identity(folder, name)
     return any(_identity(folder, other) not in {ours, None} for other in equal)
+
+
+def _listed_name(folder: Folder, name: str) -> str:
+    """Return the name of a file as its folder lists it: some volumes list accents decomposed.
+
+    By that name, the index and whoever reads it know the file.
+    """
+    if name.isascii() or name in (names := folder.names()):
+        return name
+    ours, fold = _identity(folder, name), fold_name(name)
+    same = (other for other in names if fold_name(other) == fold and _identity(folder, other) == ours)
+    return name if ours is None else next(same, name)
 
 
 def _identity(folder: Folder, name: str) -> tuple[int, int] | None:

@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "recall": "Read from an image file how it was made.",
     "resume": "Generate the missing images of an interrupted batch.",
     "serve": "Serve MCP on stdin and stdout, or over HTTP with --transport http.",
+    "styles": "List the saved styles; show, save or remove one.",
     "sweep": "Generate variations of one or several prompts: --count 4, or --sweep guidance_scale=3,4,5.",
 }
 """The commands, with the first sentence of their help; each is defined in the module of its name."""

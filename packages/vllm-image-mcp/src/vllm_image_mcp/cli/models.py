@@ -60,6 +60,6 @@ def models(settings: Settings, name: str | None, file: Path | None, *, as_json: 
 
 
 def _matches(profile: Profile, part: str | None) -> bool:
-    """Whether a model's name or one of its aliases contains a text; every model contains None."""
+    """Whether a model's name or one of its aliases contains a string; None matches every model."""
     names = (profile.model, *profile.aliases)
     return part is None or any(part.lower() in name.lower() for name in names)

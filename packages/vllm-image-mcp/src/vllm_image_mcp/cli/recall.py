@@ -35,13 +35,16 @@ async def recall(state: State, file: Path, *, as_json: bool) -> int:
     """
     recalled = await state.studio.recall(file)
     given = _given(recalled)
+    style = None if recalled.request.style is None else str(recalled.request.style)
     if as_json:
-        about = {"tool": recalled.tool, "model": recalled.model, "parameters": given}
+        about = {"tool": recalled.tool, "model": recalled.model, "style": style, "parameters": given}
         extra = {"settings": dict(recalled.settings), "notes": list(recalled.notes)}
         echo(json_line({**about, **extra}))
         return 0
     echo(f"made by  {recalled.tool}")
     echo(f"model    {recalled.model or 'not recorded'}")
+    if style is not None:
+        echo(f"style    {style} (its words and settings are among these)")
     for name, value in {**given, **recalled.settings}.items():
         echo(f"{name:<8} {one_line(str(value), limit=2_000)}")
     for note in recalled.notes:

@@ -223,7 +223,7 @@ def check_release(facts: ServerFacts) -> Finding:
             if known.source == "openapi"
             else "seed, steps and guidance are sent, and may not be read"
         )
-        detail = f"Nothing shows that this server is a vLLM-Omni: {reads}."
+        detail = f"Nothing indicates that this server is vLLM-Omni: {reads}."
         return _finding(
             facts, "release", "info", detail, "docs/servers.md says what works with other servers."
         )

@@ -50,7 +50,7 @@ class Launch:
     environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
     def without_secrets(self, text: str) -> str:
-        """Return a text without the secrets, and without older ones that they replace."""
+        """Return text without the secrets, and without older ones that they replace."""
         for secret in itertools.chain(*map(str.splitlines, self.environment.values())):
             text = text.replace(secret, _NOT_SHOWN)
         return _SECRET_LINE.sub(rf'\1"{_NOT_SHOWN}"', text)

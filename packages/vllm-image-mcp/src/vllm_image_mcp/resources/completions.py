@@ -57,6 +57,7 @@ class Completions:
             ("image", "id"): self._images,
             ("batch", "id"): self._batches,
             ("profile", "model"): self._models,
+            ("style", "name"): self._styles,
         }.get((where, argument.name))
         candidates = await source() if source else _FIXED.get((where, argument.name))
         if candidates is None:
@@ -81,6 +82,9 @@ class Completions:
     async def _models(self) -> Iterable[str]:
         registry = await asyncio.to_thread(lambda: self._state.registry)
         return [profile.model for profile in registry]
+
+    async def _styles(self) -> Iterable[str]:
+        return await asyncio.to_thread(self._state.styles.names)
 
     async def _images(self) -> Iterable[str]:
         from vllm_image_mcp.resources import stored_images  # noqa: PLC0415 - likewise

@@ -29,6 +29,9 @@ _logger = logging.getLogger(__name__)
 LATEST: Final = "images://latest"
 """The address of the list of the latest images."""
 
+STYLES: Final = "styles://all"
+"""The address of the list of styles."""
+
 _LISTED: Final = 10
 _LATEST: Final = 20
 _MOST_OF_A_BATCH: Final = 200
@@ -96,6 +99,21 @@ def add_resources(server: ResourceServer, state: State) -> None:
         description="What is known about a model: settings, sizes, limits, how to prompt it, with sources.",
         mime_type=_JSON,
     )(reader.profile)
+
+    server.resource(
+        STYLES,
+        name="styles",
+        title="Styles",
+        description="The saved styles, by name and description; the tools take a name as style.",
+        mime_type=_JSON,
+    )(reader.styles)
+    server.resource(
+        "style://{name}",
+        name="style",
+        title="Style",
+        description="A saved style: the words that it adds to a prompt, and its settings.",
+        mime_type=_JSON,
+    )(reader.style)
 
 
 class ResourceReader:
@@ -221,6 +239,21 @@ class ResourceReader:
         if found is None:
             raise ResourceNotFoundError(f"There is no profile for a model {model[:_TITLE]!r}.")
         return _text(found.model_dump(mode="json"))
+
+    async def styles(self) -> str:
+        """The saved styles by name."""
+        found = await asyncio.to_thread(self._state.styles.all)
+        return _text([{"name": each.name, "description": each.description} for each in found])
+
+    async def style(self, name: str) -> str:
+        """A saved style in full."""
+        from vllm_image_core.errors import InvalidRequest  # noqa: PLC0415 - the server starts without it
+
+        try:
+            found = await asyncio.to_thread(lambda: self._state.styles.find(name))
+        except InvalidRequest as error:
+            raise ResourceNotFoundError(f"{error.message} {STYLES} lists all styles.") from error
+        return _text({"name": found.name, **found.as_table()})
 
 
 def _true_type(contents: ReadResourceContents) -> str | None:

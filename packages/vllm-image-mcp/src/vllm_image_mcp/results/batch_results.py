@@ -54,7 +54,7 @@ _MOST_LISTED: Final = 50
 
 _GOING_ON: Final = frozenset({"running", "paused", "interrupted", "stopped"})
 _GIVEN_UP: Final = (
-    "The call that started it was given up: no more requests are sent, and those already sent are saved. "
+    "The call that started it was abandoned: no more requests are sent, and those already sent are saved. "
     "get_batch with this batch_id waits for them."
 )
 _NEXT: Final[dict[str, str]] = {

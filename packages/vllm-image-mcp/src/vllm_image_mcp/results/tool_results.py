@@ -101,7 +101,7 @@ class EditResult(ImageResult):
 
     status: Annotated[
         ImageStatus,
-        WithJsonSchema({"type": "string", "description": "This and more as in generate_image."}),
+        WithJsonSchema({"type": "string", "description": "This and the rest as in generate_image."}),
     ] = "success"
     inputs: list[str] = Field(default=[], description="File names of the input images.")
 
@@ -149,7 +149,7 @@ class BatchReport(BatchResult):
 
     status: Annotated[
         BatchStatus,
-        WithJsonSchema({"type": "string", "description": "This and more as in batch_generate."}),
+        WithJsonSchema({"type": "string", "description": "This and the rest as in batch_generate."}),
     ]
     results: Annotated[
         list[BatchImage],

@@ -61,7 +61,8 @@ async def folder_consent(
     if not asked or not can_ask(ctx):
         return FolderConsent(allow=False)
     named = " and ".join(one_line(str(folder), limit=LONGEST_PATH) for folder in asked)
-    return Elicit(f"May edit_image read images in {named}? This counts until the server ends.", FolderConsent)
+    question = f"May edit_image read images in {named}? Your answer applies until the server stops."
+    return Elicit(question, FolderConsent)
 
 
 def remember_answer(
@@ -87,7 +88,7 @@ def _names(given: object) -> Iterable[object]:
 
 
 def _root_path(uri: str) -> Path | None:
-    """Return the folder of a root; None if it is not a folder here, or is the whole disk."""
+    """Return the folder of a root; None if it is not a folder here, or is an entire disk."""
     try:
         path = Path(path_in_url(uri))
     except ValueError:

@@ -33,8 +33,11 @@ _START_BYTES: Final = 1024 * 1024
 _SNIFFED_BYTES: Final = 64
 _END_BYTES: Final = 64
 _WEBP: Final = re.compile(rb"RIFF(....)WEBP(VP8 |VP8L|VP8X)", re.DOTALL)
+_LOSSY_START: Final = b"\x9d\x01\x2a"
+_LOSSLESS_START: Final = 0x2F
 _MARKER: Final = 0xFF
 _FRAME_HEADER_BYTES: Final = 9
+_JPEG_SCAN: Final = 0xDA
 _JPEG_STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_SIZES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -119,6 +122,8 @@ def _jpeg_size(data: bytes) -> PictureSize | None:
         if marker in _JPEG_SIZES:
             height, width = struct.unpack_from(">HH", data, position + 5)
             return PictureSize(width, height)
+        if marker == _JPEG_SCAN:
+            return None
         if marker == _MARKER:  # fill bytes may precede a marker
             position += 1
         elif marker in _JPEG_STANDALONE:
@@ -135,11 +140,13 @@ def _webp_size(data: bytes) -> PictureSize | None:
     match bytes(data[12:16]):
         case b"VP8X":
             width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
-        case b"VP8L":
+        case b"VP8L" if data[20] == _LOSSLESS_START:
             bits = int.from_bytes(data[21:25], "little")
             width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        case _:
+        case b"VP8 " if data[23:26] == _LOSSY_START:
             width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+        case _:
+            return None
     return PictureSize(width, height)
 
 

@@ -87,7 +87,7 @@ class Attempts:
         if healthy or not isinstance(error, ServerError) or error.server_state != "failing":
             return error
         dead = EngineDead(
-            f"{error.message} (and /health does not answer 200)", status=error.status, exchange=error.exchange
+            f"{error.message} (and /health does not return 200)", status=error.status, exchange=error.exchange
         )
         dead.__cause__ = error
         return dead

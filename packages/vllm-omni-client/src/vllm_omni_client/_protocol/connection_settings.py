@@ -216,7 +216,9 @@ def _user_agent() -> str:
 
 def _refuse_two_authorizations(key: SecretStr | None, headers: Headers) -> None:
     if key is not None and "authorization" in headers:
-        raise InvalidParameter("api_key and a header Authorization exclude each other", parameter="headers")
+        raise InvalidParameter(
+            "api_key and an Authorization header cannot be used together", parameter="headers"
+        )
 
 
 def _check_verify(verify: object) -> Verify:

@@ -1,0 +1,86 @@
+"""Styles come with the package or from a folder of TOML files, which wins."""
+
+from pathlib import Path
+
+import pytest
+from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.style import Style
+from vllm_image_core.requests.style_folder import Styles
+
+
+@pytest.fixture
+def styles(tmp_path: Path) -> Styles:
+    return Styles(tmp_path / "styles")
+
+
+def test_more_than_a_dozen_styles_come_with_the_package_each_described_in_words() -> None:
+    found = Styles().all()
+    assert len(found) > 12
+    assert all(each.description and each.suffix and each.prefix for each in found)
+    assert tuple(each.name for each in found) == Styles().names()
+
+
+def test_a_saved_style_is_found_again_whole(styles: Styles) -> None:
+    style = Style(
+        name="Soft Ink",
+        description='with "quotes"',
+        suffix=", in ink",
+        settings={"guidance_scale": 4.5, "extra_params": {"cfg_interval": [0.4, 1.0]}},
+        models={"qwen-image": {"num_inference_steps": 40, "lora": "/loras/ink:0.8"}},
+    )
+    assert styles.save(style).name == "soft-ink.toml"
+    found = styles.find("soft ink")
+    assert (found.description, found.suffix) == ('with "quotes"', ", in ink")
+    assert found.settings == {"guidance_scale": 4.5, "extra_params": {"cfg_interval": [0.4, 1.0]}}
+    assert found.models == {"qwen-image": {"num_inference_steps": 40, "lora": "ink=/loras/ink:0.8"}}
+    assert "soft-ink" in styles.names()
+
+
+def test_nothing_is_overwritten_unless_that_is_asked_for(styles: Styles) -> None:
+    styles.save(Style(name="ink", suffix=", a"))
+    with pytest.raises(InvalidRequest, match="There is a style ink already"):
+        styles.save(Style(name="ink", suffix=", b"))
+    assert styles.find("ink").suffix == ", a"
+    styles.save(Style(name="ink", suffix=", b"), overwrite=True)
+    assert styles.find("ink").suffix == ", b"
+
+
+def test_an_own_style_replaces_one_of_the_package_until_it_is_removed(styles: Styles) -> None:
+    styles.save(Style(name="photo", suffix=", mine"))
+    assert styles.is_own("photo")
+    assert styles.find("photo").suffix == ", mine"
+    styles.remove("photo")
+    assert styles.find("photo") == Styles().find("photo")
+    with pytest.raises(InvalidRequest, match="comes with this package"):
+        styles.remove("photo")
+
+
+def test_an_unknown_style_names_near_ones_and_how_to_list_all(styles: Styles) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        styles.find("watercolour")
+    assert caught.value.message == "There is no style 'watercolour'. Did you mean watercolor?"
+    assert caught.value.next_step == "Studio.styles.names() lists all styles."
+    assert "woodcut" in caught.value.allowed
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", "con", ".hidden", "é", "x" * 61])
+def test_a_name_that_no_file_can_have_everywhere_is_refused(styles: Styles, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="cannot be the name of a style"):
+        styles.save(Style(name=name, suffix=", a"))
+
+
+def test_a_file_that_cannot_be_used_hides_no_other(styles: Styles, tmp_path: Path) -> None:
+    styles.save(Style(name="ink", suffix=", in ink"))
+    (tmp_path / "styles" / "broken.toml").write_text("suffix = ")
+    (tmp_path / "styles" / "wrong.toml").write_text("[settings]\nseed = 1")
+    assert {"ink", "photo"} <= {each.name for each in styles.all()}
+    for name in ("broken", "wrong"):
+        with pytest.raises(InvalidRequest, match=f"The style '?{name}'? cannot be used"):
+            styles.find(name)
+
+
+def test_a_request_gets_the_style_that_it_names(styles: Styles) -> None:
+    plain = ImageRequest(prompt="a fox")
+    assert styles.named(plain) is plain
+    assert styles.named(ImageRequest(prompt="a fox", style="Photo")).style == Styles().find("photo")
