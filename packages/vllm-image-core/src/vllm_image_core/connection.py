@@ -9,8 +9,6 @@ from pydantic import SecretStr
 
 from vllm_image_core.fleet.backend import Backend
 
-__all__ = ["ConnectionSettings", "connect"]
-
 
 class ConnectionSettings(TypedDict, total=False):
     """The client's settings of the same names; those that are missing have the client's defaults."""

@@ -5,8 +5,6 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["path_in_url"]
-
 _DRIVE: Final = re.compile(r"/[A-Za-z]:[/\\]")
 
 

@@ -7,8 +7,6 @@ from typing import Any, Final, Literal, get_args
 
 from vllm_image_core.errors import MissingPackage
 
-__all__ = ["FrameBackend", "backend_of", "frame", "narwhals"]
-
 FrameBackend = Literal["pandas", "polars", "pyarrow"]
 """The libraries of data frames."""
 

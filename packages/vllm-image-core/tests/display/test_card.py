@@ -37,7 +37,8 @@ def text_of(value: object) -> str:
 
 def test_everything_that_a_method_of_a_studio_returns_shows_itself() -> None:
     methods = [each for _, each in inspect.getmembers(Studio, inspect.isfunction)]
-    methods = [each for each in methods if each.__name__[0] != "_" and each.__name__ != "expansion"]
+    methods = [each for each in methods if each.__name__[0] != "_"]
+    methods = [each for each in methods if each.__name__ not in {"expansion", "more_like"}]
     assert methods
     for method in methods:
         for returned in classes_in(get_type_hints(method, localns={"Image": PIL.Image})["return"]):
@@ -55,7 +56,7 @@ async def test_each_value_takes_3_to_8_lines_and_names_what_matters(
         values = {
             image.path.name: image,
             "12 of 12 done": batch,
-            str(tmp_path): studio,
+            str(tmp_path)[:40]: studio,
             "13 images, newest first": await studio.find(),
             "a red fox": (await studio.find("red")).pictures[0],
             "done, 12 of 12 images": await studio.find_batch(batch.id),

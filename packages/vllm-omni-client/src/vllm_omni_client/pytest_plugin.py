@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from vllm_omni_client.simulator import FaultPlan, Simulation, SimulatorSettings
 
-__all__ = ["OmniServer", "omni_server", "omni_settings", "omni_simulation", "omni_transport"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OmniServer:

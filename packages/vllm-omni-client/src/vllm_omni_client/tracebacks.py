@@ -7,8 +7,6 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-__all__ = ["short_traceback"]
-
 _OURS: Final = frozenset({"vllm_omni_client", "vllm_image_core", "vllm_image_mcp"})
 _MACHINERY: Final = frozenset({"IPython", "ipykernel", "asyncio", "concurrent", "contextlib", "threading"})
 """Packages between a cell and the call that it makes."""

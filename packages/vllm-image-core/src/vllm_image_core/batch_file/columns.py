@@ -8,8 +8,6 @@ from vllm_image_core.requests.expansion import PROMPT_FIELDS
 from vllm_image_core.requests.fields import REQUEST_FIELDS
 from vllm_image_core.text import brief
 
-__all__ = ["COLUMNS", "column_named", "refusal_of_column"]
-
 COLUMNS: Final = {
     **{each.name: each.kind for each in REQUEST_FIELDS if each.name in PROMPT_FIELDS},
     "size": "text",

@@ -10,8 +10,6 @@ from vllm_image_core.batch_file.columns import COLUMNS, column_named, refusal_of
 from vllm_image_core.batch_file.reader import Row, UnreadableFile
 from vllm_image_core.frames import backend_of, narwhals
 
-__all__ = ["DataFrame", "frame_rows", "is_frame", "is_missing", "parquet_rows", "plain_value"]
-
 _INTEGER: Final = "integer"
 
 

@@ -12,8 +12,6 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import one_line, path_text
 
-__all__ = ["RefusedRow", "RequestRows", "is_row_source"]
-
 _SUFFIXES: Final = frozenset({".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"})
 _ALLOWED: Final = "a .txt, .csv, .tsv, .jsonl or .parquet file, or a data frame, with a prompt in each row"
 _YIELD_EVERY: Final = 200

@@ -28,8 +28,6 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.input_store import store_inputs
 from vllm_image_core.storage.owner import is_dead
 
-__all__ = ["Batches"]
-
 _KEPT: Final = 100
 """Batches kept in memory with their latest images, more if more are running; others are read from the
 journal."""

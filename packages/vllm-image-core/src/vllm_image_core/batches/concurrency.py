@@ -9,8 +9,6 @@ from vllm_omni_client.errors import OmniError
 
 from vllm_image_core.batches.batch_row import BatchRow
 
-__all__ = ["Chosen", "Concurrency", "ConcurrencyChooser"]
-
 Chosen = Literal["batch", "studio"]
 """Where the number comes from: the call that created or resumed the batch, or the studio's settings."""
 

@@ -14,8 +14,6 @@ from vllm_image_core.models.registry import Registry
 from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.owner import HEARTBEAT_SECONDS, STALE_SECONDS
 
-__all__ = ["OUTAGE_SECONDS", "BatchContext", "Windowed"]
-
 OUTAGE_SECONDS = 600.0
 """How long a batch waits for its server or folder before it is stopped."""
 

@@ -16,8 +16,6 @@ from vllm_image_core.errors import JournalUnavailable
 from vllm_image_core.estimation.backlog import Backlog, Eta, ServerSpeed
 from vllm_image_core.estimation.work import Work
 
-__all__ = ["BatchEta"]
-
 _YIELD_EVERY: Final = 500
 """Waiting requests to count before yielding to the event loop."""
 

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self
 
-__all__ = ["Event", "EventKind", "EventStream", "Events"]
-
 _logger = logging.getLogger(__name__)
 
 EventKind = Literal["queued", "started", "done", "failed", "reused", "retried", "paused", "resumed", "ended"]

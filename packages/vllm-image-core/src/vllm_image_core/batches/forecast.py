@@ -10,8 +10,6 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimation.backlog import Backlog, Eta, duration
 from vllm_image_core.storage.disk_space import format_size, required_bytes
 
-__all__ = ["BatchForecast", "forecast"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchForecast:

@@ -6,14 +6,6 @@ from typing import Final
 
 from vllm_image_core.text import message_of
 
-__all__ = [
-    "ConsecutiveFailureLimit",
-    "GateClosed",
-    "OutageGate",
-    "SharedExclusiveGate",
-]
-
-
 _LONGEST_WAIT_SECONDS: Final = 120.0
 """Upper limit for the wait that a server may ask for."""
 

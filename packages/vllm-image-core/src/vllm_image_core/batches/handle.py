@@ -29,8 +29,6 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import folder_text
 
-__all__ = ["ImageBatch", "StartedBatch"]
-
 _REFUSED_SHOWN: Final = 5
 _SHOWN: Final = 8
 """How many of its latest images a batch shows."""

@@ -18,18 +18,6 @@ from vllm_image_core.generation.generator import Generator
 from vllm_image_core.generation.job import ResolvedJob
 from vllm_image_core.requests.image_request import ImageRequest
 
-__all__ = [
-    "MOST",
-    "CheckedJobs",
-    "SeededRequests",
-    "Source",
-    "check_requests",
-    "check_source",
-    "chunks",
-    "pull_chunks",
-]
-
-
 MOST: Final = 500
 """Largest chunk of requests."""
 

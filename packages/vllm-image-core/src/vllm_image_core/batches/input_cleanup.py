@@ -11,8 +11,6 @@ from vllm_image_core.errors import DatabaseUnavailable
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.input_store import copy_names, inputs_folder
 
-__all__ = ["GRACE_SECONDS", "remove_unneeded_inputs"]
-
 _logger = logging.getLogger(__name__)
 
 GRACE_SECONDS: Final = 3600

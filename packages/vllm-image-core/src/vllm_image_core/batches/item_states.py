@@ -10,8 +10,6 @@ from vllm_image_core.batches.worker_pool import Done, Failed, Outcome, Progress,
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 
-__all__ = ["ImageOutcome", "ItemStates"]
-
 _ERRORS_KEPT: Final = 100
 """Number of errors kept in memory as they were raised; older ones are read from the journal."""
 

@@ -25,8 +25,6 @@ from vllm_image_core.storage.record import EPOCH
 from vllm_image_core.storage.verdicts import current_path
 from vllm_image_core.text import one_line
 
-__all__ = ["Journal"]
-
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")

@@ -17,8 +17,6 @@ from vllm_image_core.errors import BatchInUse
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.owner import Holder, Owner, is_dead, this_process
 
-__all__ = ["Lease", "record_new_batch", "take_over"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:

@@ -12,8 +12,6 @@ from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.errors import LimitReached
 from vllm_image_core.imaging.size import PIXELS_PER_MEGAPIXEL
 
-__all__ = ["NO_LIMITS", "Limits", "check_limits"]
-
 _HOUR_SECONDS: Final = 3_600
 _ALIVE_SECONDS: Final = 60
 """A batch whose heartbeat is older than this is not in progress: its process has died."""

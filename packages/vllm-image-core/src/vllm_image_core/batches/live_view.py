@@ -16,8 +16,6 @@ from vllm_image_core.text import folder_text
 if TYPE_CHECKING:
     from vllm_image_core.batches.handle import ImageBatch
 
-__all__ = ["LiveView"]
-
 _TICK_SECONDS: Final = 0.5
 _ROWS: Final = 8
 _COLUMNS: Final = ("image", "position", "seed", "time", "prompt", "error")

@@ -11,8 +11,6 @@ from weakref import WeakKeyDictionary
 if TYPE_CHECKING:
     from vllm_image_core.batches.handle import ImageBatch
 
-__all__ = ["CellRun", "explained"]
-
 _ATTRIBUTE: Final = "_vllm_image_batches"
 """Where IPython's shell keeps the batches that each cell has started."""
 

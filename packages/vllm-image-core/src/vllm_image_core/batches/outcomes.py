@@ -15,8 +15,6 @@ from vllm_image_core.batches.worker_pool import BatchId, Done, Failed
 from vllm_image_core.errors import RecordedFailure, UnknownBatch
 from vllm_image_core.requests.generated_image import GeneratedImage
 
-__all__ = ["Errors", "Images", "OutcomeReader"]
-
 _ROWS_AT_ONCE: Final = 500
 _AT_ONCE: Final = 50
 """Journal rows to read at once for a reader who has fallen behind."""

@@ -16,9 +16,6 @@ from vllm_image_core.provenance.facts import json_object
 from vllm_image_core.storage.database import JOURNAL_FILE, DamagedDatabase, ImpossibleRow, Schema
 from vllm_image_core.storage.owner import Holder, Owner
 
-__all__ = ["JOURNAL", "DamagedJournal", "JournalQueries", "LeaseLost", "OutcomeRow"]
-
-
 OutcomeRow = tuple[int, int, str]
 """A position, an `ItemState`, and its stored outcome as JSON."""
 

@@ -17,8 +17,6 @@ from vllm_image_core.batches.stored_items import (
 from vllm_image_core.errors import IndexUnavailable
 from vllm_image_core.storage.library import Library
 
-__all__ = ["BatchQueue"]
-
 _logger = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 256

@@ -10,8 +10,6 @@ from numbers import Real
 from vllm_image_core import checks
 from vllm_image_core.requests.generated_image import GeneratedImage
 
-__all__ = ["Rank", "RankedImage", "Ranking", "Score", "ranking"]
-
 Score = Callable[[GeneratedImage], float] | Callable[[GeneratedImage], Awaitable[float]]
 """Gives an image a number; a higher one is better."""
 

@@ -24,8 +24,6 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.text import error_name, message_of
 
-__all__ = ["BatchRecorder"]
-
 _logger = logging.getLogger(__name__)
 
 

@@ -16,8 +16,6 @@ from vllm_image_core.batches.stored_items import LOST, ItemState, is_request
 from vllm_image_core.provenance.facts import json_object
 from vllm_image_core.storage.database import UNREADABLE, Database, file_uri, writing
 
-__all__ = ["Recovery", "recover_journal"]
-
 Row = Mapping[str, Any]
 
 _KEYS: Final = {"batch": ("number",), "item": ("batch", "position"), "outcome": ("batch", "position")}

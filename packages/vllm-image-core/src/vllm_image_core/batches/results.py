@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.handle import ImageBatch
     from vllm_image_core.frames import FrameBackend
 
-__all__ = ["Results"]
-
 
 class Results(Displayed):
     """All outcomes of a batch in the order of its requests, including those from before it was resumed.

@@ -30,8 +30,6 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.input_store import store_inputs
 from vllm_image_core.text import message_of, sentences
 
-__all__ = ["BatchRun", "StopReason"]
-
 _logger = logging.getLogger(__name__)
 
 StopReason = Literal["cancelled", "closed", "lost", "stopped"]

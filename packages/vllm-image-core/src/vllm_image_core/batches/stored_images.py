@@ -21,8 +21,6 @@ from vllm_image_core.storage.record import facts_in
 from vllm_image_core.storage.verdicts import current_path
 from vllm_image_core.text import one_line
 
-__all__ = ["as_row", "is_valid_image", "read_image"]
-
 _MOST_BYTES: Final = 2**30
 """Largest image that is read back."""
 

@@ -20,24 +20,6 @@ from vllm_image_core.storage.record import Record
 from vllm_image_core.storage.verdicts import current_path
 from vllm_image_core.text import message_of
 
-__all__ = [
-    "LOST",
-    "BatchItem",
-    "ItemState",
-    "StoredOutcome",
-    "as_json",
-    "is_complete",
-    "is_request",
-    "lost_request_error",
-    "request_as_json",
-    "request_from_json",
-    "restore_error",
-    "stored_error",
-    "stored_image",
-    "stored_record",
-]
-
-
 LOST: Final = '{"lost":true}'
 """Stored in place of a request that could not be read from a damaged journal."""
 

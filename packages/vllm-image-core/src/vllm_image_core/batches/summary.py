@@ -9,8 +9,6 @@ from typing import Literal
 from vllm_image_core.batches.worker_pool import BatchId, State
 from vllm_image_core.display.card import Card, Displayed, time_text
 
-__all__ = ["BatchList", "BatchState", "BatchSummary", "FoundBatch", "ItemReport"]
-
 BatchState = Literal["running", "paused", "interrupted", "done", "partial", "failed", "cancelled", "stopped"]
 """The state of a batch. `interrupted` and `stopped` batches can be resumed.
 

@@ -19,8 +19,6 @@ from vllm_image_core.generation.job import Job, Record
 from vllm_image_core.storage.disk_space import pixels_for
 from vllm_image_core.text import sentences
 
-__all__ = ["BatchWorker", "Meaning", "meaning_of"]
-
 Meaning = Literal["failure", "outage", "death", "lost"]
 """What an error says: the request failed, the server is away, its engine died, the connection was lost."""
 

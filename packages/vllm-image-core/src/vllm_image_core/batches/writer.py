@@ -18,8 +18,6 @@ from vllm_image_core.errors import DatabaseUnavailable, JournalUnavailable
 from vllm_image_core.storage.database import DamagedDatabase, writing
 from vllm_image_core.storage.owner import HEARTBEAT_SECONDS
 
-__all__ = ["JournalWriter", "WriterCallbacks"]
-
 T = TypeVar("T")
 
 _LINGER_SECONDS: Final = 0.25

@@ -20,8 +20,6 @@ from vllm_image_core.estimation.backlog import Eta
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 
-__all__ = ["BlockingBatch"]
-
 Value = TypeVar("Value")
 
 

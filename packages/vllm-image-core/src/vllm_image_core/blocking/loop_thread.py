@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-__all__ = ["LoopThread"]
-
 Value = TypeVar("Value")
 
 _TICK_SECONDS: Final = 0.25

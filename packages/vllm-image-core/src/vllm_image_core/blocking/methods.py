@@ -8,8 +8,6 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from vllm_image_core.blocking.loop_thread import LoopThread
 from vllm_image_core.display.card import Card, Displayed
 
-__all__ = ["Attribute", "Blocking", "forwarded", "same_parameters", "waiting"]
-
 Wrapped = TypeVar("Wrapped", bound=Displayed)
 Value = TypeVar("Value")
 Parameters = ParamSpec("Parameters")

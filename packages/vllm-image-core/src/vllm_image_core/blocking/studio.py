@@ -16,8 +16,6 @@ from vllm_image_core.requests.style_folder import Styles
 from vllm_image_core.studio import Studio
 from vllm_image_core.studio_views import ImageGrid
 
-__all__ = ["BlockingStudio"]
-
 Value = TypeVar("Value")
 
 

@@ -12,8 +12,6 @@ from vllm_image_core.datasets.source import RowSource
 from vllm_image_core.errors import ImageError, MissingPackage, RunStopped
 from vllm_image_core.text import one_line
 
-__all__ = ["run_on_daft"]
-
 _ROWS: Final = 64
 """Most rows that a call of a column's method takes together."""
 

@@ -22,8 +22,6 @@ from vllm_image_core.datasets.source import RowSource, Source, open_source
 from vllm_image_core.display.card import Card, Displayed
 from vllm_image_core.fleet.backend import Backend
 
-__all__ = ["DatasetRun", "Engine", "generate_dataset"]
-
 Engine = Literal["local", "daft", "ray"]
 """What runs the rows: this process, Daft or Ray Data."""
 

@@ -7,8 +7,6 @@ from vllm_image_core.blocking.loop_thread import LoopThread
 from vllm_image_core.datasets.image_generator import GeneratorSpec
 from vllm_image_core.datasets.image_row import ImageRow
 
-__all__ = ["GeneratorThread"]
-
 
 class GeneratorThread:
     """A generator on an event loop of its own, so that a process has one client and one view of its servers.

@@ -17,8 +17,6 @@ from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.provenance.metadata import Metadata
 
-__all__ = ["GeneratorSettings", "GeneratorSpec", "ImageGenerator"]
-
 _IN_FLIGHT: Final = 8
 """Requests in progress for each server: the fleet holds back those that are too many."""
 

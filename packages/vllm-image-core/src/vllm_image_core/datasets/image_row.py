@@ -8,8 +8,6 @@ from typing import Any, Final, Literal
 from vllm_image_core.datasets.job_id import ID_BYTES, JobId
 from vllm_image_core.errors import MissingPackage
 
-__all__ = ["COLUMNS", "ImageRow", "RowStatus", "pyarrow", "rows_of_table", "schema", "table_of_rows"]
-
 RowStatus = Literal["done", "reused", "failed"]
 """The image was generated now, was in the store already, or could not be generated."""
 

@@ -8,8 +8,6 @@ from typing import Final, NewType
 from vllm_image_core.requests.content_hash import content_key
 from vllm_image_core.requests.resolver import ResolvedRequest
 
-__all__ = ["ID_BYTES", "JobId", "image_name", "job_id", "seed_of_row"]
-
 JobId = NewType("JobId", bytes)
 """16 bytes: the first half of a content hash."""
 

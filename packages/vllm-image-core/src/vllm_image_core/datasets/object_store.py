@@ -12,8 +12,6 @@ from vllm_image_core.checks import invalid_value
 from vllm_image_core.errors import CannotSave, MissingPackage
 from vllm_image_core.text import one_line
 
-__all__ = ["ObjectStore"]
-
 _PREFIXES: Final[Mapping[str, str]] = {"s3": "aws_", "gs": "google_", "az": "azure_"}
 """How the names of a store's options begin, by its scheme."""
 

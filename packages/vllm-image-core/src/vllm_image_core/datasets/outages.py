@@ -13,8 +13,6 @@ from vllm_image_core.batches.worker import meaning_of
 from vllm_image_core.errors import CannotSave, RunStopped
 from vllm_image_core.text import message_of
 
-__all__ = ["Outages"]
-
 Value = TypeVar("Value")
 
 _TIMES: Final = 2

@@ -9,8 +9,6 @@ from typing import Final
 from vllm_image_core.datasets.image_row import ImageRow
 from vllm_image_core.estimation.backlog import Eta
 
-__all__ = ["DatasetProgress", "ProgressCounter"]
-
 _LATEST: Final = 1_000
 """Images over which the speed of a run is measured."""
 

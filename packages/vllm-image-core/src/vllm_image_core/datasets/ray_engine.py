@@ -12,8 +12,6 @@ from vllm_image_core.datasets.source import RowSource
 from vllm_image_core.errors import ImageError, MissingPackage, RunStopped
 from vllm_image_core.text import one_line
 
-__all__ = ["run_on_ray"]
-
 _MOST_CALLS: Final = 10_000
 """Calls of a node's generator that may wait at once; its own limit holds them back."""
 

@@ -37,8 +37,6 @@ from vllm_image_core.provenance.recipe import collect_facts, find_recipe, write_
 from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.text import message_of
 
-__all__ = ["RowGenerator"]
-
 _MOST_PIXELS: Final = 4_194_304
 """An image of up to 2048x2048 is always taken, and up to 1.1 times the pixels asked for."""
 

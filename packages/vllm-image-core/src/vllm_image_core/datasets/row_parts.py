@@ -11,8 +11,6 @@ from vllm_image_core.datasets.image_row import ImageRow, pyarrow, rows_of_table,
 from vllm_image_core.datasets.job_id import ID_BYTES, JobId
 from vllm_image_core.datasets.object_store import ObjectStore
 
-__all__ = ["FinishedIds", "RowParts", "read_finished", "read_rows"]
-
 _ROWS: Final = "rows"
 _FAILURES: Final = "failures"
 _SUFFIX: Final = ".parquet"

@@ -15,8 +15,6 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.requests.wildcards import Wildcards
 
-__all__ = ["ROW_COLUMNS", "check_columns", "image_request"]
-
 _COPY: Final = "copy"
 _MOST_COPIES: Final = 2**31
 _REQUEST: Final = tuple(

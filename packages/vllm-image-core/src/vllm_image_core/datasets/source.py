@@ -13,8 +13,6 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.frames import narwhals
 from vllm_image_core.text import brief, one_line
 
-__all__ = ["FileFormat", "RowSource", "Source", "open_source"]
-
 FileFormat = Literal["parquet", "csv", "json"]
 
 Source = str | Path | DataFrame | Sequence[str] | Iterable[Mapping[str, object]]

@@ -11,8 +11,6 @@ from vllm_image_core.text import one_line
 if TYPE_CHECKING:
     from vllm_image_core.display.thumbnails import Thumbnail
 
-__all__ = ["Card", "Cell", "Displayed", "Printer", "time_text"]
-
 Cell: TypeAlias = "str | int | float | Thumbnail | None"
 
 _TEXT_ROWS: Final = 3

@@ -10,8 +10,6 @@ from vllm_image_core.files import read_image_file
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import preview
 
-__all__ = ["LARGE", "SMALL", "Thumbnail", "data_uri"]
-
 SMALL: Final = 72
 """The longest side of a thumbnail among others, in CSS pixels."""
 

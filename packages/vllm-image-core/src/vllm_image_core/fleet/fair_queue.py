@@ -18,8 +18,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-__all__ = ["FairQueue", "Flow"]
-
 
 @dataclass(slots=True, eq=False)
 class _Call:

@@ -24,8 +24,6 @@ from vllm_image_core.requests.image_request import ImageRequest, Task
 from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.requests.resolver import resolve
 
-__all__ = ["Forecast"]
-
 _MOST: Final = 1_000_000
 """Upper limit for a number of images, in total or at once."""
 

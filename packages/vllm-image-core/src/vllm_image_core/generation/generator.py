@@ -34,8 +34,6 @@ from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.storage.filename import check_filename
 from vllm_image_core.storage.library import Existing, Library, Saved
 
-__all__ = ["Generator"]
-
 _MOST_PIXELS_OVER = 1.1
 """An image with more than this many times the requested pixels is refused without decoding it."""
 

@@ -17,16 +17,6 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest
 
-__all__ = [
-    "Hold",
-    "Job",
-    "Record",
-    "ResolvedJob",
-    "SaveImage",
-    "save_guarded",
-]
-
-
 Record = Callable[[GeneratedImage], None]
 """Called with an image as soon as it is saved, even if the caller was cancelled meanwhile."""
 

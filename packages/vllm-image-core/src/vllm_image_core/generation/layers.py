@@ -17,8 +17,6 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.storage.library import Library
 
-__all__ = ["existing_layers", "with_layers"]
-
 _STEM_BYTES: Final = 100
 _OF_THE_FIRST: Final = frozenset({"key", "receipt"})
 """Facts that only the first layer's file has: it represents all of them when the request is repeated."""

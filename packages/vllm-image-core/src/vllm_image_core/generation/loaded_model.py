@@ -19,8 +19,6 @@ from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel, match_served_model
 from vllm_image_core.requests.image_request import ImageRequest
 
-__all__ = ["LoadedModel"]
-
 _logger = logging.getLogger(__name__)
 
 _VERSION_SECONDS = 10.0

@@ -18,8 +18,6 @@ from vllm_image_core.requests.edit_resolver import ResolvedEdit, resolve_edit
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest, resolve
 
-__all__ = ["resolve_operation", "send"]
-
 R = TypeVar("R", ImageGenerationRequest, ImageEditRequest)
 
 _ASKED_AS: Final[Mapping[str, str]] = {"extra_params": "guidance_scale", "true_cfg_scale": "guidance_scale"}

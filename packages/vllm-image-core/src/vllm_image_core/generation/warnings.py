@@ -13,8 +13,6 @@ from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recall import recall
 from vllm_image_core.requests.resolver import ResolvedRequest
 
-__all__ = ["differences", "in_reply", "omitted_metadata", "repeats", "suspicions"]
-
 
 def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: Picture) -> Iterator[str]:
     """Describe what differs from the request in a server's reply."""

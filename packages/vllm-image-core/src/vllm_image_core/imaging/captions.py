@@ -6,8 +6,6 @@ from typing import Final
 
 from vllm_image_core.text import one_line
 
-__all__ = ["Described", "differing_captions"]
-
 _LONGEST: Final = 60
 _LEAST_SHARED: Final = 3
 """How many words prompts must begin with in common for their beginning to be left out."""

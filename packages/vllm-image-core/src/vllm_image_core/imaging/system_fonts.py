@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from PIL import ImageFont
 
-__all__ = ["Face", "find_faces"]
-
 _FONTCONFIG_SECONDS: Final = 5.0
 
 _USUAL: Final = (

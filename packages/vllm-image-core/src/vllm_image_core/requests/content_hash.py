@@ -10,8 +10,6 @@ from vllm_image_core.requests.image_request import Task
 if TYPE_CHECKING:
     from vllm_image_core.requests.resolver import ResolvedRequest
 
-__all__ = ["ContentKey", "content_key"]
-
 ContentKey = NewType("ContentKey", str)
 """A content hash: 64 hexadecimal digits."""
 

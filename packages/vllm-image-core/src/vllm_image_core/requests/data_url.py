@@ -5,8 +5,6 @@ import binascii
 import re
 from typing import Final
 
-__all__ = ["MOST_DATA_BYTES", "decode_data_url", "is_data_url"]
-
 MOST_DATA_BYTES: Final = 3_000_000
 """3 MB of image; with base64 it still fits into the 4 MiB that hosts send in one message."""
 

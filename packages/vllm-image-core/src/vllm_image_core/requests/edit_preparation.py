@@ -17,8 +17,6 @@ from vllm_image_core.requests.mask_areas import MaskAreas
 from vllm_image_core.requests.note import Note
 from vllm_image_core.text import brief
 
-__all__ = ["NOTHING", "UPSCALE_STRENGTH", "Preparation", "read_preparation"]
-
 UPSCALE_STRENGTH: Final = 0.3
 """The strength of an upscale if none is given: enough to add detail, too little to move what is there."""
 

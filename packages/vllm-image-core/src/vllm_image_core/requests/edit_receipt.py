@@ -11,8 +11,6 @@ from vllm_image_core.requests.receipt import Line, Receipt, Value, receipt
 if TYPE_CHECKING:
     from vllm_image_core.requests.edit_resolver import ResolvedEdit
 
-__all__ = ["edit_receipt"]
-
 _SIZE: Final = frozenset({"width", "height"})
 _SETTINGS: Final = ("strength", "layers", "resolution")
 _SENT_AS: Final = {"outpaint": "images", "upscale": "images"}

@@ -8,8 +8,6 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest, Task
 from vllm_image_core.requests.input_picture import InputImage, InputPicture, as_sequence, read_input
 
-__all__ = ["MOST_INPUTS", "ROLES", "EditRequest", "Inputs"]
-
 MOST_INPUTS: Final = 4
 """The most input images that any vLLM-Omni 0.30.0 model takes (`vllm_omni/diffusion/model_metadata.py`)."""
 

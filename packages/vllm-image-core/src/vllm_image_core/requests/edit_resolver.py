@@ -36,11 +36,6 @@ from vllm_image_core.text import brief
 if TYPE_CHECKING:
     from vllm_image_core.imaging.xmp import DigitalSource
 
-__all__ = [
-    "ResolvedEdit",
-    "resolve_edit",
-]
-
 
 def _with_server_guidance(resolved: ResolvedRequest, requested: object, profile: Profile) -> ResolvedRequest:
     """Return the request with the server's own guidance if an edit request cannot send another value.

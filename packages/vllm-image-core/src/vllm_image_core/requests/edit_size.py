@@ -24,8 +24,6 @@ from vllm_image_core.requests.note import Note
 from vllm_image_core.requests.size_choice import choose_size
 from vllm_image_core.text import brief
 
-__all__ = ["choose_edit_size", "size_of_resolution"]
-
 _LAYERED_MULTIPLE: Final = 32
 """Source: vLLM-Omni 0.30.0, diffusion/models/qwen_image/pipeline_qwen_image_layered.py."""
 

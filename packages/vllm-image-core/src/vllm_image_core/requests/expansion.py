@@ -41,8 +41,6 @@ from vllm_image_core.requests.sweep import (
 from vllm_image_core.requests.wildcards import Wildcards
 from vllm_image_core.text import brief
 
-__all__ = ["PROMPT_FIELDS", "Expansion", "PromptSource", "Prompts", "Variations"]
-
 PromptSource = str | Mapping[str, object] | ImageRequest
 """A prompt: text, a request, or an object with a request's fields, `size` and `count`, `sweep` and so on."""
 

@@ -12,8 +12,6 @@ from vllm_image_core.text import folder_text
 if TYPE_CHECKING:
     from vllm_image_core.requests.resolver import ResolvedRequest
 
-__all__ = ["GeneratedImage"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class GeneratedImage(Displayed):

@@ -20,8 +20,6 @@ from vllm_image_core.text import LONGEST_PATH, brief, one_line
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MOST_INPUT_BYTES", "InputImage", "InputPicture", "InputSource", "read_input", "read_input_file"]
-
 
 @runtime_checkable
 class InputSource(Protocol):

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from vllm_image_core.models.profile import Profile
 
-__all__ = ["ALLOWED", "LoraChoice", "as_lora_text", "read_lora"]
-
 ALLOWED: Final = (
     "a path on the server, a Hugging Face id or a name from the model's profile, with a scale after a colon, "
     "such as /loras/watercolor:0.8"

@@ -14,8 +14,6 @@ from vllm_image_core.imaging.mask import Point, draw_mask
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.requests.input_picture import InputPicture
 
-__all__ = ["Areas", "MaskAreas", "read_areas"]
-
 Areas = tuple[tuple[float, ...], ...]
 """Boxes, each with left, top, right and bottom; or polygons, each with x and y of its corners in turn."""
 

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from vllm_image_core.models.profile import Profile
 
-__all__ = ["TEXTS", "Style"]
-
 TEXTS: Final = ("description", "prefix", "suffix", "negative_prompt")
 """The texts of a style."""
 

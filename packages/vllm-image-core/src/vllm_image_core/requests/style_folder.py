@@ -18,8 +18,6 @@ from vllm_image_core.requests.style import Style
 from vllm_image_core.requests.styling import read_style
 from vllm_image_core.text import LONGEST_PATH, brief, one_line
 
-__all__ = ["Styles"]
-
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 _RESERVED: Final = re.compile(r"con|prn|aux|nul|(?:com|lpt)[0-9]")  # Windows has devices of these names
 _ALLOWED: Final = "1 to 60 letters, digits, hyphens and underscores, such as soft-pencil"

@@ -13,8 +13,6 @@ from vllm_image_core.requests.note import Note
 from vllm_image_core.requests.style import TEXTS, Style
 from vllm_image_core.text import brief
 
-__all__ = ["SETTINGS", "apply_style", "read_style"]
-
 _NOT_OF_A_STYLE: Final = (
     *("style", "negative_prompt", "seed", "filename", "quality", "tag"),
     *("output_format", "output_compression", "generator_device"),

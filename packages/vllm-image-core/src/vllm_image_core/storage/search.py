@@ -13,8 +13,6 @@ from vllm_image_core.storage.record import Record
 from vllm_image_core.storage.sync import OnProgress
 from vllm_image_core.storage.verdicts import BIN, MOST_STARS, Verdicts
 
-__all__ = ["Search", "requests_like"]
-
 
 class Search:
     """Searches one folder and its bin; its methods block on the disk.

@@ -16,8 +16,6 @@ from vllm_image_core.storage.database import DamagedDatabase, Database, Schema, 
 from vllm_image_core.storage.os_errors import reason_of
 from vllm_image_core.text import brief, one_line
 
-__all__ = ["BIN", "MOST_STARS", "Opinion", "Verdict", "Verdicts", "current_path"]
-
 Verdict = Literal["keep", "reject", "clear"]
 """Keep an image, move it into the bin, or take back either."""
 

@@ -20,8 +20,6 @@ from vllm_image_core.requests.fields import (
 )
 from vllm_image_core.text import one_line
 
-__all__ = ["SortedNames", "note_on_ignored", "sort_names"]
-
 _SEVERAL: Final = "several images"
 _SIZE: Final = "a size"
 """Meanings rather than parameter names, each with its own hint in `_HINTS`."""

@@ -14,8 +14,6 @@ from typing import Any, Final, cast
 
 from vllm_image_core.requests.fields import RANDOM_SEED, REQUEST_FIELDS
 
-__all__ = ["convert_arguments", "draw_random_seeds"]
-
 _SEEDS: Final = ("seed", "seeds")
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _LONGEST_NUMBER: Final = 40
