@@ -159,6 +159,7 @@ VALUES = {
     "token": "sesame",
     "token_file": "key.txt",
     "users_file": __file__,
+    "public_url": "https://images.example.com",
     "api_key_file": "key.txt",
     "config": "config.toml",
 }

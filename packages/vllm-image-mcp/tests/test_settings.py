@@ -43,6 +43,7 @@ def test_the_defaults_are_the_plans() -> None:
         "token": None,
         "token_file": None,
         "users_file": None,
+        "public_url": None,
         "config": None,
     }
 
@@ -83,6 +84,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "TOKEN": "open",
         "TOKEN_FILE": str(key),
         "USERS_FILE": __file__,
+        "PUBLIC_URL": "https://images.example.com",
         "CONFIG": str(file),
     }
     for name, value in environment.items():
@@ -120,6 +122,7 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
         "token": SecretStr("open"),
         "token_file": key,
         "users_file": Path(__file__),
+        "public_url": "https://images.example.com",
         "config": file,
     }
 

@@ -1,6 +1,10 @@
 """A mask is white exactly where boxes and polygons lie."""
 
-from vllm_image_core.imaging.mask import draw_mask
+import io
+
+from PIL import Image
+from vllm_image_core.imaging.mask import draw_mask, mask_of_transparency
+from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.size import Size
 
 SIZE = Size(8, 4)
@@ -39,3 +43,22 @@ def test_a_feathered_edge_has_shades_of_grey() -> None:
 
 def test_nothing_at_all_is_black() -> None:
     assert rows() == ["........"] * 4
+
+
+def test_transparency_is_where_an_image_may_change() -> None:
+    drawn = Image.new("RGBA", (4, 2), "black")
+    drawn.putpixel((0, 0), (0, 0, 0, 0))
+    drawn.putpixel((1, 0), (0, 0, 0, 128))
+    file = io.BytesIO()
+    drawn.save(file, "PNG")
+    mask = mask_of_transparency(Picture.check(file.getvalue()))
+    with Image.open(io.BytesIO(mask.bytes)) as image:
+        assert image.mode == "L"
+        assert [image.getpixel((x, 0)) for x in range(4)] == [255, 127, 0, 0]
+
+
+def test_a_mask_without_transparency_stays_as_it_is() -> None:
+    file = io.BytesIO()
+    Image.new("L", (4, 2), 255).save(file, "PNG")
+    picture = Picture.check(file.getvalue())
+    assert mask_of_transparency(picture) is picture

@@ -18,6 +18,7 @@ from vllm_image_mcp.setting_values import (
     clean_key_file,
     clean_path,
     clean_proxy,
+    clean_public_url,
     clean_text,
     clean_upper,
     clean_urls,
@@ -248,6 +249,16 @@ class SettingTable:
         ),
     ] = None
     """Instead of a single token; each user's folder is below ``users`` in the output folder."""
+    public_url: Annotated[
+        str | None,
+        Setting(
+            "Address under which clients reach the server, for links to images.",
+            "URL",
+            clean_public_url,
+            mcp_only=True,
+        ),
+    ] = None
+    """None: the address that each client used."""
     config: Annotated[
         Path | None,
         Setting("Settings file in TOML, instead of the one in your home folder.", "FILE", clean_path),

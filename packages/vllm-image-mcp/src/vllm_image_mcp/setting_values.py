@@ -90,6 +90,11 @@ def clean_proxy(value: str) -> str:
     return address
 
 
+def clean_public_url(value: str) -> str:
+    """Return the address of this server as its clients see it."""
+    return _check_address(clean_url(value))
+
+
 def clean_key(value: str) -> str:
     """Return the key that a setting means, which has to fit into a header; no error message shows it."""
     text = _unquote(value)

@@ -9,7 +9,8 @@ from vllm_image_mcp.state import State
 from vllm_image_mcp.telemetry.observer import Observer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from vllm_image_core.fleet.fleet import Fleet
 
@@ -31,10 +32,14 @@ class UserStates:
         settings: The settings of the server.
         users: The users.
         metrics: The metrics of the process.
+
+    Attributes:
+        root: The output folder of the server, which contains those of several users.
     """
 
     def __init__(self, settings: Settings, users: Users, metrics: Metrics) -> None:
         self._fleet: Fleet | None = None
+        self.root: Path = State(settings).folder.path
         self._states: dict[str, State] = {}
         if len(users) == 1 and not next(iter(users)).name:
             self._add("", State(settings, wired=True), metrics)
@@ -46,7 +51,7 @@ class UserStates:
         metrics.watch(self._fleet.queue)
         for user in users:
             state = State(
-                settings.model_copy(update={"output_dir": shared.folder.path / _FOLDER / user.name}),
+                settings.model_copy(update={"output_dir": self.root / _FOLDER / user.name}),
                 wired=True,
                 fleet=self._fleet.shared_by(user.name, share=user.share),
                 registry=shared.registry,
@@ -60,6 +65,11 @@ class UserStates:
 
     def __iter__(self) -> Iterator[State]:
         return iter(self._states.values())
+
+    @property
+    def folders(self) -> Mapping[str, Path]:
+        """The output folder of each user, by name."""
+        return {name: state.folder.path for name, state in self._states.items()}
 
     def of(self, user: User) -> State:
         """Return the state of a user."""

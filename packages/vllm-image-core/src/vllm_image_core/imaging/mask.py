@@ -41,3 +41,19 @@ def draw_mask(
     file = io.BytesIO()
     mask.save(file, "PNG", compress_level=1)
     return Picture.check(file.getvalue())
+
+
+def mask_of_transparency(picture: Picture) -> Picture:
+    """Return the mask that a picture's transparency means: white where it is transparent.
+
+    Programs for OpenAI's models erase what may change. A picture without transparency is returned as it is.
+    """
+    from PIL import Image, ImageOps  # noqa: PLC0415 - starting must not wait for Pillow
+
+    with Image.open(io.BytesIO(picture.bytes), formats=["PNG", "WEBP", "JPEG"]) as image:
+        if not image.has_transparency_data:
+            return picture
+        mask = ImageOps.invert(image.convert("RGBA").getchannel("A"))
+    file = io.BytesIO()
+    mask.save(file, "PNG", compress_level=1)
+    return Picture.check(file.getvalue())

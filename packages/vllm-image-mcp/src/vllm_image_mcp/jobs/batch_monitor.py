@@ -14,7 +14,7 @@ from vllm_image_mcp.results.image_results import image_result
 from vllm_image_mcp.results.parameters_used import Parameters, parameters_of_image
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from vllm_image_core.batches.events import Event
@@ -33,12 +33,14 @@ class MonitoredImage:
         description: A few words about it.
         parameters: What it was generated with, besides prompt and seed.
         notes: Its own notes, without the server's.
+        receipt: What became of each parameter, in the short form of image files.
     """
 
     result: ImageResult
     description: str
     parameters: Parameters
     notes: tuple[str, ...]
+    receipt: Mapping[str, Mapping[str, object]]
 
 
 class BatchMonitor:
@@ -89,6 +91,7 @@ class BatchMonitor:
                             description=f"{image.picture.size}, seed {image.seed}",
                             parameters=parameters_of_image(image),
                             notes=notes_for_model(image.notes),
+                            receipt=image.receipt.compact(),
                         )
                         await self._report(image)
                     case Failed(index=index, error=error):

@@ -8,12 +8,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from mcp.server.transport_security import (
+    RequestBodyLimitMiddleware,
+    TransportSecurityMiddleware,
+    TransportSecuritySettings,
+)
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from vllm_image_mcp.openai_api.errors import reply
+from vllm_image_mcp.openai_api.request_body import MOST_UPLOAD_BYTES
 from vllm_image_mcp.telemetry.metrics import CONTENT_TYPE
+from vllm_image_mcp.transport.image_links import FILES_PATH
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.state import State
     from vllm_image_mcp.telemetry.metrics import Metrics
+    from vllm_image_mcp.transport.image_links import ImageLinks
     from vllm_image_mcp.users.user import User, Users
 
     Scope = MutableMapping[str, Any]
@@ -35,6 +43,7 @@ METRICS_PATH: Final = "/metrics"
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _EVERY_ADDRESS: Final = frozenset(("0.0.0.0", "::", ""))  # noqa: S104 - to refuse them
+_OPENAI_PATH: Final = "/v1/"
 _MOST_BYTES: Final = 4 * 2**20
 """Limit on a request; arguments name images and never contain them."""
 
@@ -98,11 +107,25 @@ class Binding:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the users of a server share.
+
+    Attributes:
+        users: The users.
+        metrics: What `/metrics` reports, to users who may read it.
+        links: The signed URLs of images.
+    """
+
+    users: Users
+    metrics: Metrics
+    links: ImageLinks
+
+
 def http_app(
     servers: Mapping[User, MCPServer[State]],
-    users: Users,
     binding: Binding,
-    metrics: Metrics,
+    shared: Shared,
     *,
     before_end: Callable[[], Awaitable[None]],
     after_end: Callable[[], Awaitable[None]],
@@ -113,9 +136,8 @@ def http_app(
 
     Args:
         servers: The server of each user.
-        users: The users.
         binding: Where it listens, and under which names.
-        metrics: What `/metrics` reports, to users who may read it.
+        shared: What the users share.
         before_end: Awaited before the servers end.
         after_end: Awaited after that.
     """
@@ -130,7 +152,7 @@ def http_app(
             stack.push_async_callback(before_end)
             yield
 
-    return _Guard(Starlette(lifespan=lifespan), apps, users, binding, metrics)
+    return _Guard(Starlette(lifespan=lifespan), apps, binding, shared)
 
 
 def _mcp_app(server: MCPServer[State], binding: Binding) -> Starlette:
@@ -147,17 +169,16 @@ class _Guard:
     """Checks Host, Origin and the token of every request, and passes it to the application of its user."""
 
     def __init__(
-        self,
-        outer: Starlette,
-        apps: Mapping[User, Starlette],
-        users: Users,
-        binding: Binding,
-        metrics: Metrics,
+        self, outer: Starlette, apps: Mapping[User, Starlette], binding: Binding, shared: Shared
     ) -> None:
         self._outer = outer
         self._apps = apps
-        self._users = users
-        self._metrics = metrics
+        self._links = shared.links
+        self._openai_apps = {
+            user: RequestBodyLimitMiddleware(app, MOST_UPLOAD_BYTES) for user, app in apps.items()
+        }
+        self._users = shared.users
+        self._metrics = shared.metrics
         self._security = TransportSecurityMiddleware(binding.security())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -169,20 +190,33 @@ class _Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         request = Request(scope)
-        answer = await self._security.validate_request(request) or self._answer(request)
+        answer = await self._security.validate_request(request) or await self._answer(request)
         await answer(scope, receive, send)
 
-    def _answer(self, request: Request) -> App:
+    async def _answer(self, request: Request) -> App:
         """Return what answers a request: the application of its user, or a refusal."""
         path = request.url.path
         if path == HEALTH_PATH:
             return _if_get(request, _ALIVE)
+        if path.startswith(FILES_PATH):
+            return await self._links.answer(request)
+        is_openai = path.startswith(_OPENAI_PATH)
         user = self._users.authenticate(request.headers.get("authorization", ""))
         if user is None:
-            return _NO_USER
+            return _NO_OPENAI_USER if is_openai else _NO_USER
         if path == METRICS_PATH and user.reads_metrics:
             return _if_get(request, Response(self._metrics.page(), media_type=CONTENT_TYPE))
+        if is_openai:
+            return _too_large(request) or self._openai_apps[user]
         return self._apps[user]
+
+
+def _too_large(request: Request) -> Response | None:
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) <= MOST_UPLOAD_BYTES:
+        return None
+    message = f"The body is larger than {MOST_UPLOAD_BYTES // 2**20} MiB. Send smaller images."
+    return reply(413, message, kind="invalid_request_error")
 
 
 def _if_get(request: Request, response: Response) -> Response:
@@ -198,5 +232,13 @@ _ALIVE: Final = JSONResponse({"status": "ok"})
 _NO_USER: Final = JSONResponse(
     {"error": "Unauthorized. Send the header `Authorization: Bearer TOKEN`."},
     status_code=401,
+    headers={"www-authenticate": "Bearer"},
+)
+
+_NO_OPENAI_USER: Final = reply(
+    401,
+    "The API key is missing or wrong. Use the token that you were given as the API key.",
+    kind="invalid_request_error",
+    code="invalid_api_key",
     headers={"www-authenticate": "Bearer"},
 )

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import click
 import uvicorn
 
+from vllm_image_mcp.openai_api.routes import add_openai_routes
 from vllm_image_mcp.preloading import modules_needed
+from vllm_image_mcp.server_key import server_key
 from vllm_image_mcp.shutdown import DRAIN_SECONDS
 from vllm_image_mcp.telemetry.metrics import Metrics
-from vllm_image_mcp.transport.http import MCP_PATH, Binding, UnsafeBinding, http_app
+from vllm_image_mcp.transport.http import MCP_PATH, Binding, Shared, UnsafeBinding, http_app
+from vllm_image_mcp.transport.image_links import ImageLinks
 from vllm_image_mcp.user_states import UserStates
 from vllm_image_mcp.users.user import Users
 from vllm_image_mcp.users.user_file import read_users
@@ -52,12 +55,14 @@ def serve_http(settings: Settings, build: Callable[[State], MCPServer[State]]) -
         importlib.import_module(module)
     metrics = Metrics()
     states = UserStates(settings, users, metrics)
+    links = ImageLinks(server_key(states.root).derive("links"), states.folders, settings.public_url)
     servers = {user: build(states.of(user)) for user in users}
+    for user, server in servers.items():
+        add_openai_routes(server, states.of(user), link=partial(links.link, user.name))
     app = http_app(
         servers,
-        users,
         binding,
-        metrics,
+        Shared(users=users, metrics=metrics, links=links),
         before_end=partial(states.drain, DRAIN_SECONDS),
         after_end=states.aclose,
     )

@@ -1,0 +1,71 @@
+"""Keep the secret that the servers of one output folder share, to sign what each of them must recognise."""
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from vllm_image_core.errors import CannotSave
+from vllm_image_core.storage.database import FOLDER
+from vllm_image_core.storage.os_errors import next_step_after, reason_of
+
+_FILE: Final = "server.key"
+_BYTES: Final = 32
+
+
+class ServerKey:
+    """The secret of one output folder, from which a key for each purpose is derived."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def derive(self, purpose: str) -> bytes:
+        """Return the key for a purpose, 32 bytes; one key says nothing about another."""
+        return hmac.digest(self._secret, purpose.encode(), hashlib.sha256)
+
+
+def server_key(root: Path) -> ServerKey:
+    """Return the secret of an output folder; create it, readable by its owner alone, if there is none.
+
+    Raises:
+        CannotSave: It cannot be read or written.
+    """
+    path = root / FOLDER / _FILE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return ServerKey(_read(path) or _create(path))
+    except OSError as error:
+        raise CannotSave(
+            f"The file {path} cannot be used: {reason_of(error)}.",
+            next_step=next_step_after(error, otherwise="Check the folder and its permissions."),
+        ) from error
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        secret = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return secret if len(secret) == _BYTES else None
+
+
+def _create(path: Path) -> bytes:
+    """Create the file completely or not at all; if another process is faster, its secret counts."""
+    secret, draft = secrets.token_bytes(_BYTES), path.with_name(f"{_FILE}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secret)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists() and _read(path) is None:  # a file that was cut off
+            draft.replace(path)
+        else:
+            path.hardlink_to(draft)
+    except FileExistsError:
+        return _read(path) or secret
+    finally:
+        draft.unlink(missing_ok=True)
+    return secret
