@@ -9,7 +9,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from vllm_image_core import DatasetProgress, ImageRow, generate_dataset
 pa: Any = pytest.importorskip("pyarrow")
 pq: Any = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("daft")
-ray: Any = pytest.importorskip("ray")
+pytest.importorskip("ray")
 
 Finished = Callable[[Path], list[ImageRow]]
 
@@ -46,16 +46,6 @@ def source(tmp_path: Path) -> Path:
     rows = [{"prompt": f"fox {number}", "width": 64, "height": 64} for number in range(ROWS)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "prompts.parquet")
     return tmp_path / "prompts.parquet"
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """The address of a Ray cluster on this machine."""
-    memory = 100 * 2**20
-    ray.init(num_cpus=2, object_store_memory=memory, include_dashboard=False, log_to_driver=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    yield str(ray.get_runtime_context().gcs_address)
-    ray.shutdown()
 
 
 def kill_driver(command: list[str], draw: random.Random) -> None:
@@ -89,11 +79,11 @@ def test_the_process_of_a_run_is_killed(
 
 
 def test_the_driver_of_a_run_on_ray_is_killed(
-    source: Path, servers: ServerPair, finished: Finished, tmp_path: Path, address: str
+    source: Path, servers: ServerPair, finished: Finished, tmp_path: Path, ray_address: str
 ) -> None:
     out = tmp_path / "out"
     kill_driver(
-        [sys.executable, "-c", DRIVER, str(source), str(out), "ray", address, *servers.urls],
+        [sys.executable, "-c", DRIVER, str(source), str(out), "ray", ray_address, *servers.urls],
         random.Random(2),
     )
 
@@ -105,9 +95,9 @@ def test_the_driver_of_a_run_on_ray_is_killed(
 
 @pytest.mark.parametrize("name", ["_NodeGenerator", "MapWorker"])
 def test_a_process_of_ray_is_killed(
-    name: str, source: Path, servers: ServerPair, finished: Finished, address: str
+    name: str, source: Path, servers: ServerPair, finished: Finished, ray_address: str
 ) -> None:
-    assert address
+    assert ray_address
     out = source.parent / "out"
     killed: list[int] = []
 
