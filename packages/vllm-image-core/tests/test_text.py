@@ -1,5 +1,5 @@
 import pytest
-from vllm_image_core.text import brief, one_line
+from vllm_image_core.text import brief, decode_text, one_line
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,13 @@ def test_a_text_is_cut_to_the_limit_with_a_mark() -> None:
 )
 def test_a_value_of_any_type_is_shown_shortly(value: object, text: str) -> None:
     assert brief(value) == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_file_is_text_in_the_encoding_of_its_byte_order_mark(encoding: str) -> None:
+    assert decode_text("ein Füchslein".encode(encoding)) == "ein Füchslein"
+
+
+def test_other_bytes_are_not_text() -> None:
+    with pytest.raises(UnicodeDecodeError):
+        decode_text(b"caf\xe9")

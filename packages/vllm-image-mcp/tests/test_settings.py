@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from vllm_image_mcp.setting_values import read_key
 from vllm_image_mcp.settings import Settings
 
 
@@ -293,6 +294,12 @@ def test_the_key_may_be_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("sesame\n", "utf-8")
     assert Settings.from_arguments(api_key_file=str(file)).key == SecretStr("sesame")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_key_file_may_be_written_by_powershell(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "key").write_text("sesame", encoding, newline="")
+    assert read_key(tmp_path / "key") == "sesame"
 
 
 @pytest.mark.parametrize(

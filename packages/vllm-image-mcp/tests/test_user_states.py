@@ -25,6 +25,7 @@ from mcp.types import (
     TextResourceContents,
 )
 from pydantic import FileUrl
+from vllm_image_mcp.server_key import ServerKey
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.telemetry.metrics import Metrics
 from vllm_image_mcp.user_states import UserStates
@@ -297,7 +298,7 @@ def test_all_users_share_one_queue_and_nothing_else(tmp_path: Path) -> None:
         for name, token in TOKENS.items()
     )
     settings = Settings.from_arguments(demo=True, output_dir=tmp_path)
-    states = UserStates(settings, users, Metrics())
+    states = UserStates(settings, users, Metrics(), ServerKey(b"secret"))
     anna, bert, _ = (states.of(user) for user in users)
     assert anna.studio.output_dir == tmp_path / "users" / "anna"
     assert bert.studio.output_dir == tmp_path / "users" / "bert"
@@ -307,6 +308,8 @@ def test_all_users_share_one_queue_and_nothing_else(tmp_path: Path) -> None:
 
 def test_the_only_user_has_the_output_folder_itself(tmp_path: Path) -> None:
     users = Users.only(None)
-    states = UserStates(Settings.from_arguments(demo=True, output_dir=tmp_path), users, Metrics())
+    states = UserStates(
+        Settings.from_arguments(demo=True, output_dir=tmp_path), users, Metrics(), ServerKey(b"secret")
+    )
     [user] = users
     assert states.of(user).studio.output_dir == tmp_path

@@ -1,9 +1,19 @@
-"""Make untrusted text safe to show in a message: on one line, printable and of limited length."""
+"""Make untrusted text safe to show in a message, on one line and of limited length, and decode text files."""
 
+import codecs
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Final
 
 from vllm_omni_client.errors import OmniError
+
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: this mark begins with that of UTF-16
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 LONGEST_SHOWN = 120
 """Characters of untrusted text that a message shows."""
@@ -73,3 +83,17 @@ def brief(value: object) -> str:
             return one_line(str(float(value)))
         case _:
             return f"a {type(value).__name__}"
+
+
+def marked_encoding(head: bytes) -> str | None:
+    """Return the encoding that the byte order mark at the start of a file stands for; None without a mark."""
+    return next((name for mark, name in _MARKS if head.startswith(mark)), None)
+
+
+def decode_text(data: bytes) -> str:
+    """Decode a text file: UTF-8, unless a byte order mark says otherwise, as in files of Windows PowerShell.
+
+    Raises:
+        UnicodeDecodeError: The bytes are not text in that encoding.
+    """
+    return data.decode(marked_encoding(data) or "utf-8")

@@ -10,14 +10,10 @@ import pytest
 from vllm_image_core.batches.worker_pool import (
     BatchId,
     Done,
-    Failed,
-    Outcome,
-    Progress,
     WorkerPool,
     batch_id,
     run_items,
 )
-from vllm_image_core.errors import ImageError
 
 DEADLINE_SECONDS = 20
 
@@ -75,7 +71,7 @@ async def times_ten(item: int) -> int:
     return item * 10
 
 
-async def read_all(batch: WorkerPool[int, int], seen: list[Outcome[int, int]]) -> None:
+async def read_all(batch: WorkerPool[int, int], seen: list[Done[int, int]]) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch:
         async for outcome in batch:
             seen.append(outcome)  # noqa: PERF401 - what was read before an error is what is looked at
@@ -90,7 +86,7 @@ def counted(pulled: list[int], length: int | None = None) -> Iterator[int]:
 async def test_every_item_ends_in_one_outcome_with_its_index_and_value() -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(times_ten, [7, 8, 9], at_once=2, expected=()) as batch,
+        run_items(times_ten, [7, 8, 9], at_once=2) as batch,
     ):
         outcomes = [outcome async for outcome in batch]
     assert sorted(outcomes, key=lambda outcome: outcome.index) == [
@@ -98,13 +94,12 @@ async def test_every_item_ends_in_one_outcome_with_its_index_and_value() -> None
         Done(1, 8, 80),
         Done(2, 9, 90),
     ]
-    assert batch.progress == Progress(total=3, waiting=0, running=0, done=3, failed=0, cancelled=0)
 
 
 async def test_outcomes_come_as_they_complete_not_in_the_order_of_the_items(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(doors.work, [0, 1], at_once=2, expected=()) as batch,
+        run_items(doors.work, [0, 1], at_once=2) as batch,
     ):
         await doors.seen(2)
         doors.door(1).set()
@@ -115,23 +110,6 @@ async def test_outcomes_come_as_they_complete_not_in_the_order_of_the_items(door
             await anext(batch)
 
 
-async def test_an_expected_failure_is_an_outcome_and_stops_nothing() -> None:
-    error = Broken("no")
-
-    async def work(item: int) -> int:
-        if item == 1:
-            raise error
-        return await times_ten(item)
-
-    async with (
-        asyncio.timeout(DEADLINE_SECONDS),
-        run_items(work, range(4), at_once=1, expected=(Broken,)) as batch,
-    ):
-        outcomes = [outcome async for outcome in batch]
-    assert outcomes == [Done(0, 0, 0), Failed(1, 1, error), Done(2, 2, 20), Done(3, 3, 30)]
-    assert [batch.state(index) for index in range(4)] == ["done", "failed", "done", "done"]
-
-
 async def test_an_unexpected_error_ends_the_batch_after_the_outcomes_that_are_there(doors: Doors) -> None:
     async def work(item: int) -> int:
         if item == 2:
@@ -139,14 +117,13 @@ async def test_an_unexpected_error_ends_the_batch_after_the_outcomes_that_are_th
             raise ZeroDivisionError("a bug")
         return await doors.work(item)
 
-    seen: list[Outcome[int, int]] = []
+    seen: list[Done[int, int]] = []
     doors.door(0).set()
-    batch = run_items(work, range(9), at_once=2, expected=(Broken,))
+    batch = run_items(work, range(9), at_once=2)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         await read_all(batch, seen)
     assert seen == [Done(0, 0, 0)]
     assert doors.cancelled == [1]
-    assert batch.progress == Progress(total=9, waiting=0, running=0, done=1, failed=1, cancelled=7)
 
 
 async def test_a_bug_is_raised_by_the_block_itself_when_nobody_reads_the_outcomes() -> None:
@@ -156,7 +133,7 @@ async def test_a_bug_is_raised_by_the_block_itself_when_nobody_reads_the_outcome
 
     reached = asyncio.Event()
     with pytest.raises(ZeroDivisionError):
-        async with asyncio.timeout(DEADLINE_SECONDS), run_items(work, [1], at_once=1, expected=()):
+        async with asyncio.timeout(DEADLINE_SECONDS), run_items(work, [1], at_once=1):
             await reached.wait()
 
 
@@ -165,9 +142,9 @@ async def test_an_error_of_the_items_themselves_ends_the_batch_even_of_an_expect
         yield 1
         raise Broken("the file ended in the middle of a line")
 
-    seen: list[Outcome[int, int]] = []
+    seen: list[Done[int, int]] = []
     with pytest.raises(Broken, match="middle of a line"):
-        await read_all(run_items(times_ten, items(), at_once=2, expected=(Broken,)), seen)
+        await read_all(run_items(times_ten, items(), at_once=2), seen)
     assert seen == [Done(0, 1, 10)]
 
 
@@ -178,7 +155,7 @@ async def test_work_that_cancels_itself_is_a_bug_and_not_a_silent_loss() -> None
     with pytest.raises(RuntimeError, match="item 0 cancelled itself"):
         async with (
             asyncio.timeout(DEADLINE_SECONDS),
-            run_items(work, [1], at_once=1, expected=()) as batch,
+            run_items(work, [1], at_once=1) as batch,
         ):
             await anext(batch)
 
@@ -189,7 +166,7 @@ async def test_never_more_than_at_once_run_and_as_many_as_at_once_do(doors: Door
         doors.door(item)
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(doors.work, range(20), at_once=at_once, expected=()) as batch,
+        run_items(doors.work, range(20), at_once=at_once) as batch,
     ):
         await doors.seen(at_once)
         assert doors.started == list(range(at_once))
@@ -203,7 +180,7 @@ async def test_no_more_than_at_once_items_are_pulled_whose_outcome_nobody_has_ta
     pulled: list[int] = []
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(times_ten, counted(pulled), at_once=3, expected=()) as batch,
+        run_items(times_ten, counted(pulled), at_once=3) as batch,
     ):
         for taken in range(1, 50):
             await anext(batch)
@@ -215,15 +192,12 @@ async def test_an_endless_source_is_left_where_the_reader_stopped() -> None:
     pulled: list[int] = []
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(times_ten, counted(pulled), at_once=2, expected=()) as batch,
+        run_items(times_ten, counted(pulled), at_once=2) as batch,
     ):
-        assert batch.progress.total is None
-        assert batch.progress.waiting is None
         async for outcome in batch:
             if outcome.index >= 10:
                 break
     assert len(pulled) <= 15
-    assert batch.over
 
 
 async def test_items_may_come_from_an_async_source_which_is_pulled_by_one_at_a_time() -> None:
@@ -240,9 +214,9 @@ async def test_items_may_come_from_an_async_source_which_is_pulled_by_one_at_a_t
 
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(times_ten, items(), at_once=4, expected=()) as batch,
+        run_items(times_ten, items(), at_once=4) as batch,
     ):
-        values = [outcome.value async for outcome in batch if isinstance(outcome, Done)]
+        values = [outcome.value async for outcome in batch]
     assert sorted(values) == [item * 10 for item in range(30)]
 
 
@@ -254,44 +228,41 @@ async def test_ten_thousand_jobs_come_lazily_and_cost_less_than_100_microseconds
     started = time.process_time()
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(work, counted(pulled, 10_000), at_once=8, expected=()) as batch,
+        run_items(work, counted(pulled, 10_000), at_once=8) as batch,
     ):
         indexes = [outcome.index async for outcome in batch]
     seconds = time.process_time() - started
     assert sorted(indexes) == list(range(10_000))
-    assert batch.progress == Progress(total=10_000, waiting=0, running=0, done=10_000, failed=0, cancelled=0)
     assert seconds / 10_000 < 100e-6
 
 
 async def test_no_items_is_a_batch_that_is_over_at_once() -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(times_ten, [], at_once=4, expected=()) as batch,
+        run_items(times_ten, [], at_once=4) as batch,
     ):
         assert [outcome async for outcome in batch] == []
-    assert batch.progress == Progress(total=0, waiting=0, running=0, done=0, failed=0, cancelled=0)
 
 
 @pytest.mark.parametrize("at_once", [0, -1])
 def test_less_than_one_at_once_is_refused(at_once: int) -> None:
     with pytest.raises(ValueError, match=f"at_once is {at_once}"):
-        run_items(times_ten, [1], at_once=at_once, expected=())
+        run_items(times_ten, [1], at_once=at_once)
 
 
 async def test_leaving_the_block_cancels_and_awaits_what_still_runs(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(doors.work, range(5), at_once=2, expected=()) as batch,
+        run_items(doors.work, range(5), at_once=2),
     ):
         await doors.seen(2)
     assert doors.cancelled == [0, 1]
     assert doors.at_once == 0
-    assert batch.progress == Progress(total=5, waiting=0, running=0, done=0, failed=0, cancelled=5)
 
 
 async def test_an_error_in_the_block_cancels_the_rest_and_comes_out_as_it_is(doors: Doors) -> None:
     async def reader() -> None:
-        async with run_items(doors.work, range(5), at_once=2, expected=()):
+        async with run_items(doors.work, range(5), at_once=2):
             await doors.seen(2)
             raise KeyError("mine")
 
@@ -302,7 +273,7 @@ async def test_an_error_in_the_block_cancels_the_rest_and_comes_out_as_it_is(doo
 
 async def test_cancelling_the_task_of_the_block_cancels_the_rest_and_is_not_swallowed(doors: Doors) -> None:
     async def reader() -> None:
-        async with run_items(doors.work, range(5), at_once=2, expected=()) as batch:
+        async with run_items(doors.work, range(5), at_once=2) as batch:
             await anext(batch)
 
     task = asyncio.create_task(reader())
@@ -319,32 +290,26 @@ async def test_cancel_ends_the_waiting_and_the_running_and_keeps_the_done(doors:
     doors.door(0).set()
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(doors.work, range(10), at_once=2, expected=()) as batch,
+        run_items(doors.work, range(10), at_once=2) as batch,
     ):
         first = await anext(batch)
         await doors.seen(3)
-        assert batch.progress == Progress(total=10, waiting=7, running=2, done=1, failed=0, cancelled=0)
-        assert [batch.state(index) for index in (0, 1, 2, 3)] == ["done", "running", "running", "waiting"]
-        progress = await batch.cancel()
+        await batch.cancel()
         assert [outcome async for outcome in batch] == []
     assert first == Done(0, 0, 0)
-    assert progress == Progress(total=10, waiting=0, running=0, done=1, failed=0, cancelled=9)
-    assert [batch.state(index) for index in range(10)] == ["done"] + ["cancelled"] * 9
     assert doors.started == [0, 1, 2]
 
 
 async def test_an_outcome_that_nobody_took_before_the_cancel_can_still_be_taken(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(doors.work, range(4), at_once=2, expected=()) as batch,
+        run_items(doors.work, range(4), at_once=2) as batch,
     ):
         await doors.seen(2)
         doors.door(0).set()
         await doors.ended(0)
-        progress = await batch.cancel()
-        assert progress.done == 1
+        await batch.cancel()
         assert [outcome async for outcome in batch] == [Done(0, 0, 0)]
-    assert batch.state(0) == "done"
 
 
 async def test_work_that_finishes_in_spite_of_a_cancel_is_done_and_delivered() -> None:
@@ -360,12 +325,11 @@ async def test_work_that_finishes_in_spite_of_a_cancel_is_done_and_delivered() -
 
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(work, range(3), at_once=1, expected=()) as batch,
+        run_items(work, range(3), at_once=1) as batch,
     ):
         await began.wait()
         await batch.cancel()
         assert [outcome async for outcome in batch] == [Done(0, 0, "saved all the same")]
-    assert [batch.state(index) for index in range(3)] == ["done", "cancelled", "cancelled"]
 
 
 @pytest.mark.parametrize("steps", range(8))
@@ -382,28 +346,25 @@ async def test_at_whatever_moment_a_cancel_comes_each_item_ends_once_and_every_d
 
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(work, range(12), at_once=3, expected=()) as batch,
+        run_items(work, range(12), at_once=3) as batch,
     ):
         taken = [await anext(batch) for _ in range(3)]
         for _ in range(steps):
             await asyncio.sleep(0)
-        progress = await batch.cancel()
+        await batch.cancel()
         taken += [outcome async for outcome in batch]
     assert sorted(outcome.item for outcome in taken) == sorted(returned)
-    assert progress.done == len(returned)
-    assert progress.done + progress.cancelled == 12
-    assert progress.running == progress.waiting == progress.failed == 0
 
 
 async def test_a_cancel_may_come_twice_at_once_and_after_the_end() -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(times_ten, range(3), at_once=3, expected=()) as batch,
+        run_items(times_ten, range(3), at_once=3) as batch,
     ):
         _ = [outcome async for outcome in batch]
-        first, second = await asyncio.gather(batch.cancel(), batch.cancel())
-    third = await batch.cancel()
-    assert first == second == third == Progress(total=3, waiting=0, running=0, done=3, failed=0, cancelled=0)
+        await asyncio.gather(batch.cancel(), batch.cancel())
+    await batch.cancel()
+    assert [outcome async for outcome in batch] == []
 
 
 async def test_a_batch_may_be_cancelled_by_its_own_work() -> None:
@@ -415,11 +376,11 @@ async def test_a_batch_may_be_cancelled_by_its_own_work() -> None:
 
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(work, range(5), at_once=1, expected=()) as batch,
+        run_items(work, range(5), at_once=1) as batch,
     ):
         batches.append(batch)
-        assert [outcome async for outcome in batch] == [] or batch.progress.done == 1
-    assert batch.progress.ended_count == 5
+        outcomes = [outcome async for outcome in batch]
+    assert outcomes == []
 
 
 async def test_a_cancel_waits_until_the_cancelled_work_has_cleaned_up() -> None:
@@ -433,7 +394,7 @@ async def test_a_cancel_waits_until_the_cancelled_work_has_cleaned_up() -> None:
             await asyncio.sleep(0)
             clean.set()
 
-    async with asyncio.timeout(DEADLINE_SECONDS), run_items(work, [1], at_once=1, expected=()) as batch:
+    async with asyncio.timeout(DEADLINE_SECONDS), run_items(work, [1], at_once=1) as batch:
         await began.wait()
         await batch.cancel()
         assert clean.is_set()
@@ -442,7 +403,7 @@ async def test_a_cancel_waits_until_the_cancelled_work_has_cleaned_up() -> None:
 async def test_a_reader_that_gives_up_waiting_loses_no_outcome(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(doors.work, [4], at_once=1, expected=()) as batch,
+        run_items(doors.work, [4], at_once=1) as batch,
     ):
         waiting = asyncio.ensure_future(anext(batch))
         await doors.seen(1)
@@ -456,7 +417,7 @@ async def test_a_reader_that_gives_up_waiting_loses_no_outcome(doors: Doors) -> 
 async def test_two_readers_share_the_outcomes_and_both_end() -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(times_ten, range(50), at_once=4, expected=()) as batch,
+        run_items(times_ten, range(50), at_once=4) as batch,
     ):
 
         async def read() -> list[int]:
@@ -466,19 +427,8 @@ async def test_two_readers_share_the_outcomes_and_both_end() -> None:
     assert sorted(left + right) == list(range(50))
 
 
-async def test_an_index_outside_of_the_batch_has_no_state() -> None:
-    async with (
-        asyncio.timeout(DEADLINE_SECONDS),
-        run_items(times_ten, [1], at_once=1, expected=()) as batch,
-    ):
-        _ = [outcome async for outcome in batch]
-    for index in (-1, 1):
-        with pytest.raises(IndexError, match=f"no item {index}"):
-            batch.state(index)
-
-
 async def test_a_batch_runs_once_and_only_inside_of_its_block() -> None:
-    batch = run_items(times_ten, [1], at_once=1, expected=())
+    batch = run_items(times_ten, [1], at_once=1)
     with pytest.raises(RuntimeError, match="async with"):
         await anext(batch)
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -487,22 +437,6 @@ async def test_a_batch_runs_once_and_only_inside_of_its_block() -> None:
         with pytest.raises(RuntimeError, match="runs only once"):
             async with batch:
                 pytest.fail("the block must not open")
-
-
-async def test_a_batch_keeps_the_name_and_the_total_that_it_was_given() -> None:
-    name = batch_id(0xABC)
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        async with run_items(times_ten, iter([1, 2]), at_once=1, expected=(), total=2, id=name) as batch:
-            assert batch.progress == Progress(total=2, waiting=2, running=0, done=0, failed=0, cancelled=0)
-            _ = [outcome async for outcome in batch]
-    assert batch.id == "batch_00000000000000000000000000000abc"
-
-
-async def test_a_wrong_total_loses_no_item_and_is_corrected_at_the_end() -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        async with run_items(times_ten, iter(range(5)), at_once=2, expected=(), total=1) as batch:
-            assert len([outcome async for outcome in batch]) == 5
-    assert batch.progress == Progress(total=5, waiting=0, running=0, done=5, failed=0, cancelled=0)
 
 
 def test_a_batch_id_is_made_of_128_bits() -> None:
@@ -516,7 +450,7 @@ def test_a_batch_id_is_made_of_128_bits() -> None:
 async def test_the_number_at_a_time_can_be_raised_and_lowered_while_it_runs(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
-        run_items(doors.work, range(20), at_once=1, expected=()) as batch,
+        run_items(doors.work, range(20), at_once=1) as batch,
     ):
         await doors.seen(1)
         batch.resize(4)
@@ -551,9 +485,9 @@ async def test_i08_ten_thousand_prompts_need_no_more_memory_than_a_few() -> None
 
     tracemalloc.start()
     try:
-        async with run_items(made, prompts(), at_once=2, expected=(ImageError,)) as outcomes:
+        async with run_items(made, prompts(), at_once=2) as outcomes:
             async for outcome in outcomes:
-                assert isinstance(outcome, Done)
+                assert outcome.value > 1_000
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -574,9 +508,7 @@ async def test_i08_the_first_of_a_million_prompts_starts_at_once() -> None:
         return prompt
 
     started = time.perf_counter()
-    async with run_items(made, prompts(), at_once=2, expected=(ImageError,)) as outcomes:
-        async for outcome in outcomes:
-            assert isinstance(outcome, Done)
-            break
+    async with run_items(made, prompts(), at_once=2) as outcomes:
+        assert (await anext(outcomes)).value.startswith("a fox")
     assert time.perf_counter() - started < 1
     assert pulled < 100

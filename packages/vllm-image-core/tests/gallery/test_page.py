@@ -1,7 +1,11 @@
 """The page of a folder's images: what it holds, and what it never does."""
 
+import errno
 import json
+import os
 import re
+import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,26 @@ async def test_each_image_has_its_file_a_thumbnail_and_what_makes_it_again(folde
     assert (folder / fox["file"]).is_file()
     assert (folder / fox["thumbnail"]).read_bytes().startswith(b"\xff\xd8")
     assert shown[HOSTILE]["file"] == "100%25%20%231.png"
+
+
+async def test_the_page_and_its_thumbnails_wait_for_a_scanner(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_gallery(folder)
+    shutil.rmtree(folder / ".vllm-image" / "thumbnails")
+    replace = os.replace
+    tries: Counter[str] = Counter()
+
+    def scanned(old: Path, new: Path) -> None:
+        tries[new.name] += 1
+        if tries[new.name] < 3:  # emulated: Windows replaces no file that is open
+            raise PermissionError(errno.EACCES, "it is being used by another process", str(old))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", scanned)
+    [fox] = [each for each in data_of(write_gallery(folder))["images"] if each["prompt"] == "a red fox"]
+    assert (folder / fox["thumbnail"]).is_file()
+    assert sorted(tries.values()) == [3, 3, 3]
 
 
 async def test_a_prompt_cannot_end_the_element_that_it_stands_in(folder: Path) -> None:

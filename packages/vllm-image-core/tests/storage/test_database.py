@@ -70,6 +70,11 @@ def test_the_journal_is_one_that_works_on_a_network_share(tmp_path: Path) -> Non
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
+def test_on_a_mac_what_is_committed_is_on_the_disk_itself(tmp_path: Path) -> None:
+    with Database(tmp_path, INDEX).open() as connection:
+        assert connection.execute("PRAGMA fullfsync").fetchone() == (1,)
+
+
 def test_an_older_schema_is_brought_up_to_date_with_what_it_holds(tmp_path: Path) -> None:
     entered(Database(tmp_path, INDEX), "fox.png")
     with Database(tmp_path, LATER).open() as connection:

@@ -18,6 +18,7 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool as RegisteredTool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
+from mcp.server.request_state import RequestStateSecurity
 from mcp.types import CallToolResult, InputRequiredResult, Tool, ToolAnnotations
 from pydantic import ValidationError
 from vllm_image_core.errors import ImageError, InvalidRequest
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
 
 _AT_THE_END_SECONDS = 1.5
 """How long images in progress may take once the host is gone; hosts kill a server after 2 s."""
+
+_RESUME_SECONDS = 10.0
+"""Interval at which a server over HTTP looks for batches that nobody works on any longer."""
 
 _logger = logging.getLogger(__name__)
 
@@ -182,6 +186,7 @@ def _server_of(state: State, tools: Sequence[RegisteredTool] = ()) -> ImageServe
         lifespan=_lifespan(state),
         log_level=settings.log_level,
         extensions=[gallery()],
+        request_state_security=RequestStateSecurity(keys=[key]) if (key := state.question_key) else None,
         subscriptions=subscriptions.bus,
         tools=[*(tools or _tools(settings))],
     )
@@ -307,11 +312,15 @@ def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContext
 
 
 async def _resume(state: State) -> None:
-    """Resume interrupted batches in the background."""
-    try:
-        await state.tracker.resume_all()
-    except (ImageError, OmniError) as error:
-        _logger.warning("Interrupted batches were not resumed: %s", error)
+    """Resume interrupted batches in the background; over HTTP, also those of other copies that have died."""
+    while True:
+        try:
+            await state.tracker.resume_all()
+        except (ImageError, OmniError) as error:
+            _logger.warning("Interrupted batches were not resumed: %s", error)
+        if state.settings.transport == "stdio":
+            return
+        await asyncio.sleep(_RESUME_SECONDS)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vllm_image_core.text import brief
+from vllm_image_core.text import brief, decode_text
 
 from vllm_image_mcp.setting_values import clean_path
 
@@ -119,7 +119,7 @@ def _read(file: Path) -> Mapping[str, object]:
     import tomllib  # noqa: PLC0415 - most users have no such file
 
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        return tomllib.loads(decode_text(file.read_bytes()))
     except OSError as error:
         raise ValueError(f"The settings file {file} cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # TOML and UTF-8

@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from vllm_image_core.file_url import path_in_url
-from vllm_image_core.text import brief
+from vllm_image_core.text import brief, decode_text
 
 _QUOTES: Final = "\"'"
 _BRACED: Final = r"\$\{[^}]*\}?|\$\([^)]*\)?|\{\{.*?\}\}"
@@ -119,7 +119,7 @@ def clean_key_file(value: str) -> str:
 def read_key(file: Path) -> str:
     """Return the key in a file; a line break after it is ignored, and no error message shows it."""
     try:
-        text = file.expanduser().read_text("utf-8")
+        text = decode_text(file.expanduser().read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ValueError(f"{brief(str(file))} cannot be read: {why}") from error

@@ -45,10 +45,13 @@ class State:
     Attributes:
         listener: Called with a batch's id and each of its events; None if nothing listens.
         observer: Measures calls and images; None if nothing is measured.
+        question_key: Seals what a host carries from a question to its answer, so that another process on the
+            folder can go on; None for a key of this process.
     """
 
     listener: Callable[[str, Event], None] | None = None
     observer: Observer | None = None
+    question_key: bytes | None = None
 
     def __init__(
         self,

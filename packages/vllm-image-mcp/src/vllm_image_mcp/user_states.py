@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from vllm_image_core.fleet.fleet import Fleet
 
+    from vllm_image_mcp.server_key import ServerKey
     from vllm_image_mcp.settings import Settings
     from vllm_image_mcp.telemetry.metrics import Metrics
     from vllm_image_mcp.users.user import User, Users
@@ -32,17 +33,16 @@ class UserStates:
         settings: The settings of the server.
         users: The users.
         metrics: The metrics of the process.
-
-    Attributes:
-        root: The output folder of the server, which contains those of several users.
+        key: The secret of the output folder, from which each user's keys are derived.
     """
 
-    def __init__(self, settings: Settings, users: Users, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, users: Users, metrics: Metrics, key: ServerKey) -> None:
         self._fleet: Fleet | None = None
-        self.root: Path = State(settings).folder.path
+        self._key = key
+        self._metrics = metrics
         self._states: dict[str, State] = {}
         if len(users) == 1 and not next(iter(users)).name:
-            self._add("", State(settings, wired=True), metrics)
+            self._add("", State(settings, wired=True))
             return
         from vllm_image_mcp.studio_factory import create_fleet  # noqa: PLC0415 - stdio needs no fleet of several users
 
@@ -51,16 +51,17 @@ class UserStates:
         metrics.watch(self._fleet.queue)
         for user in users:
             state = State(
-                settings.model_copy(update={"output_dir": self.root / _FOLDER / user.name}),
+                settings.model_copy(update={"output_dir": shared.folder.path / _FOLDER / user.name}),
                 wired=True,
                 fleet=self._fleet.shared_by(user.name, share=user.share),
                 registry=shared.registry,
                 limits=user.limits,
             )
-            self._add(user.name, state, metrics)
+            self._add(user.name, state)
 
-    def _add(self, name: str, state: State, metrics: Metrics) -> None:
-        state.observer = Observer(metrics, name)
+    def _add(self, name: str, state: State) -> None:
+        state.observer = Observer(self._metrics, name)
+        state.question_key = self._key.derive(f"questions to {name}")
         self._states[name] = state
 
     def __iter__(self) -> Iterator[State]:

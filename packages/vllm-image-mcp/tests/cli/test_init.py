@@ -1,5 +1,6 @@
 """The command `init`: it shows the change, makes it, and keeps a copy of what was there."""
 
+import errno
 import json
 import os
 import stat
@@ -87,6 +88,29 @@ def test_the_change_is_shown_before_it_is_made_and_a_copy_is_kept(run: Run) -> N
     assert sorted(file.parent.iterdir()) == sorted([file, copy])
     if sys.platform != "win32":
         assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+def test_a_file_that_a_scanner_holds_for_a_moment_is_changed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, tries = os.replace, iter(range(100))
+
+    def scanned(old: Path, new: Path) -> None:
+        if next(tries) < 3:  # emulated: Windows replaces no file that is open
+            raise PermissionError(errno.EACCES, "it is being used by another process", str(old))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", scanned)
+    assert run("init", "cursor", "--yes").exit_code == 0
+    assert "vllm-image-mcp" in " ".join(command_of(entry_in("cursor")))
+
+
+def test_a_file_with_a_byte_order_mark_is_changed(run: Run) -> None:
+    file = file_of("cursor")
+    file.parent.mkdir(parents=True)
+    file.write_text('{"mcpServers": {"other": {"command": "npx"}}}', "utf-8-sig")  # as PowerShell writes it
+    assert run("init", "cursor", "--yes").exit_code == 0
+    assert sorted(json.loads(file.read_bytes())["mcpServers"]) == ["other", "vllm-image"]
 
 
 def test_toml_keeps_its_comments_and_its_other_servers(run: Run) -> None:
@@ -255,3 +279,11 @@ def test_what_a_hosts_command_says_is_reported_if_it_fails(
     result = run("init", "codex", "--yes")
     assert result.exit_code == 1
     assert "codex failed: no such option" in result.stderr
+
+
+def test_json_says_what_was_changed_and_never_asks(run: Run) -> None:
+    refused = run("init", "cursor", "--json")
+    assert (refused.exit_code, "pass --yes" in refused.stderr) == (2, True)
+    first, second = (json.loads(run("init", "cursor", "--json", "--yes").stdout) for _ in range(2))
+    assert (first["host"], first["changed"], second["changed"]) == ("cursor", True, False)
+    assert "vllm-image" in Path(first["file"]).read_text("utf-8")

@@ -1,10 +1,11 @@
 """Read a text file line by line, with limits on length, in UTF-8 or as its byte order mark says."""
 
-import codecs
 import io
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
+
+from vllm_image_core.text import marked_encoding
 
 NOT_UTF8: Final = "It is not UTF-8 text. Save the file as UTF-8 (in Excel: CSV UTF-8)."
 _NOT_UTF16: Final = "It is not valid UTF-16 text. Save the file as UTF-8 (in Excel: CSV UTF-8)."
@@ -17,13 +18,6 @@ _LONGEST_PROMPT: Final = 20_000
 _HEAD: Final = 4_096
 """Number of bytes that are checked to decide whether the file is text."""
 
-_MARKS: Final = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: this mark begins with that of UTF-16
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _KINDS: Final = (
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook"),
@@ -77,11 +71,11 @@ class TextLines:
 
     def __init__(self, file: BinaryIO) -> None:
         head = file.read(_HEAD)
-        encoding = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+        encoding = marked_encoding(head)
         if encoding is None:
             _check_is_text(head)
-        self._is_wide = encoding not in {None, "utf-8"}
-        encoding = encoding if encoding and self._is_wide else "utf-8-sig"
+        encoding = encoding or "utf-8-sig"
+        self._is_wide = encoding != "utf-8-sig"
         errors = "replace" if self._is_wide else "surrogateescape"
         self._text = io.TextIOWrapper(
             io.BufferedReader(_Rejoined(head, file)), encoding=encoding, errors=errors, newline=None

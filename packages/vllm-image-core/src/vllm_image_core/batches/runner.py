@@ -278,7 +278,7 @@ class BatchRun:
     async def _generate_queued(self) -> None:
         async with (
             aclosing(self._queue.items()) as items,
-            run_items(self._work, items, at_once=self._window(), expected=()) as pool,
+            run_items(self._work, items, at_once=self._window()) as pool,
         ):
             async for _ in pool:
                 pool.resize(self._window())

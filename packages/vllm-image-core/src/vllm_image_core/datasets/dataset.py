@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, Unpack, get_args
 
-from vllm_image_core.batches.worker_pool import Done, run_items
+from vllm_image_core.batches.worker_pool import run_items
 from vllm_image_core.blocking.loop_thread import LoopThread
 from vllm_image_core.checks import invalid_value
 from vllm_image_core.datasets.image_generator import GeneratorSettings, GeneratorSpec, ImageGenerator
@@ -70,7 +70,7 @@ def generate_dataset(
 ) -> DatasetRun:
     """Generate an image for each row of a source, in this process or on a cluster; blocks until it is done.
 
-    Images go to ``out/images``, under the id of their request, and a Parquet row about each to ``out/rows``;
+    Images go to ``out/images``, under the id of their request, and a Parquet row for each to ``out/rows``;
     rows that failed are in ``out/failures``. A run that was interrupted is continued by calling this again,
     with any engine: what is finished is not generated again, and what failed is tried again.
 
@@ -155,11 +155,11 @@ async def _run_here(source: RowSource, generator: ImageGenerator, recorder: _Rec
     async with (
         generator,
         aclosing(_pages(source)) as rows,
-        run_items(generator.generate, rows, at_once=at_once, expected=()) as pool,
+        run_items(generator.generate, rows, at_once=at_once) as pool,
     ):
         try:
-            async for outcome in pool:
-                await recorder.add([outcome.value] if isinstance(outcome, Done) else [])
+            async for done in pool:
+                await recorder.add([done.value])
         finally:
             await asyncio.shield(recorder.flush())
 

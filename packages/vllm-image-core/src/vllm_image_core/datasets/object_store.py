@@ -41,7 +41,7 @@ class ObjectStore:
         self._obstore = _import_obstore()
         scheme, found, _ = str(address).partition("://")
         self._folder = None if found else Path(address).expanduser().absolute()
-        self.address = str(self._folder or str(address).rstrip("/"))
+        self.address: str = str(self._folder or str(address).rstrip("/"))
         if self._folder is not None:
             self._store = self._open_folder(self._folder)
         elif scheme in _PREFIXES:

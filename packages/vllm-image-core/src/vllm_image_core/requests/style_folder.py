@@ -16,7 +16,7 @@ from vllm_image_core.errors import CannotSave, InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.style import Style
 from vllm_image_core.requests.styling import read_style
-from vllm_image_core.text import LONGEST_PATH, brief, one_line
+from vllm_image_core.text import LONGEST_PATH, brief, decode_text, one_line
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 _RESERVED: Final = re.compile(r"con|prn|aux|nul|(?:com|lpt)[0-9]")  # Windows has devices of these names
@@ -190,7 +190,7 @@ def _read(file: Path) -> Style:
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise _unusable(file, f"it is larger than {_MOST_BYTES:,} bytes")
-        table = tomllib.loads(file.read_text("utf-8-sig"))
+        table = tomllib.loads(decode_text(file.read_bytes()))
     except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
         raise _unusable(file, one_line(str(error))) from error
     return read_style(file.stem, table)

@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.text import LONGEST_PATH, one_line
+from vllm_image_core.text import LONGEST_PATH, decode_text, one_line
 
 _FILE: Final = re.compile(r"__([^\W_][\w-]*(?:/[^\W_][\w-]*)*?)__")
 """Folders are allowed in a name, but no dots, so that it cannot lead out of the folder."""
@@ -97,7 +97,7 @@ class Wildcards:
         try:
             if file is None or file.stat().st_size > _MOST_FILE_BYTES:
                 raise self._unusable(name, "the file does not exist, or is larger than 4 MiB")
-            text = file.read_text("utf-8-sig")
+            text = decode_text(file.read_bytes())
         except (OSError, UnicodeError) as error:
             why = "the file does not exist" if isinstance(error, FileNotFoundError) else one_line(str(error))
             raise self._unusable(name, why) from error

@@ -42,7 +42,7 @@ def match_expression(text: str) -> str:
 
 
 def plain_words(text: str) -> tuple[str, ...]:
-    """Return the same words, to be searched for one by one without FTS5."""
+    """Return the same words for a search without FTS5, which looks for them one by one."""
     return tuple(_words(text[:MAX_CHARACTERS])[:MAX_WORDS])
 
 

@@ -255,7 +255,7 @@ def _shows_something(known: Capabilities) -> bool:
 
 
 def check_metrics(facts: ServerFacts) -> Finding:
-    """Whether the server reports how many requests run and wait, which estimates use."""
+    """Whether the server reports its running and waiting requests, which estimates need."""
     match facts.metrics:
         case OmniError() as error:
             return _finding(

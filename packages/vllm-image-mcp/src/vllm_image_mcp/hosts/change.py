@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
+from vllm_image_core.text import decode_text
 from vllm_omni_client.imaging import retry_while_held
 
 from vllm_image_mcp.hosts import jsonc
@@ -157,7 +158,7 @@ def plan_file(host: Host, name: str, launch: Launch, folders: UserFolders) -> Fi
     """Return the change of a host's file; raises CannotConfigure if that cannot be read."""
     file = Path(os.path.realpath(host.file(folders)))
     try:
-        before = file.read_bytes().decode() if file.exists() else None
+        before = decode_text(file.read_bytes()) if file.exists() else None
         after = _set(host, before or "", name, launch, folders)
     except OSError as error:
         raise CannotConfigure(f"{file} cannot be read: {error.strerror or error}.") from error

@@ -14,6 +14,7 @@ from vllm_image_mcp.openai_api.routes import add_openai_routes
 from vllm_image_mcp.preloading import modules_needed
 from vllm_image_mcp.server_key import server_key
 from vllm_image_mcp.shutdown import DRAIN_SECONDS
+from vllm_image_mcp.state import State
 from vllm_image_mcp.telemetry.metrics import Metrics
 from vllm_image_mcp.transport.http import MCP_PATH, Binding, Shared, UnsafeBinding, http_app
 from vllm_image_mcp.transport.image_links import ImageLinks
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
 
     from vllm_image_mcp.settings import Settings
-    from vllm_image_mcp.state import State
 
 
 def serve_http(settings: Settings, build: Callable[[State], MCPServer[State]]) -> None:
@@ -54,8 +54,9 @@ def serve_http(settings: Settings, build: Callable[[State], MCPServer[State]]) -
     for module in modules_needed(demo=settings.demo):
         importlib.import_module(module)
     metrics = Metrics()
-    states = UserStates(settings, users, metrics)
-    links = ImageLinks(server_key(states.root).derive("links"), states.folders, settings.public_url)
+    key = server_key(State(settings).folder.path)
+    states = UserStates(settings, users, metrics, key)
+    links = ImageLinks(key.derive("links"), states.folders, settings.public_url)
     servers = {user: build(states.of(user)) for user in users}
     for user, server in servers.items():
         add_openai_routes(server, states.of(user), link=partial(links.link, user.name))

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Final, cast
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from vllm_image_core.batches.limits import Limits
-from vllm_image_core.text import brief
+from vllm_image_core.text import brief, decode_text
 
 from vllm_image_mcp.setting_values import clean_key, read_key
 from vllm_image_mcp.users.user import User, Users, digest_of
@@ -83,7 +83,7 @@ def read_users(file: Path) -> Users:
     """
     shown = brief(str(file))
     try:
-        values = tomllib.loads(file.expanduser().read_text("utf-8"))
+        values = tomllib.loads(decode_text(file.expanduser().read_bytes()))
     except OSError as error:
         raise ValueError(f"{shown} cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # TOML and UTF-8; the text of the error may quote a token
