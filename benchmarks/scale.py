@@ -15,13 +15,13 @@ import sys
 import time
 from dataclasses import dataclass
 
-from vllm_image_core.batches.worker_pool import Done, run_items
+from vllm_image_core.batches.worker_pool import run_items
 from vllm_image_core.fleet.backend import ServerRequest
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run
 from vllm_omni_client.errors import OmniError
-from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
+from vllm_omni_client.models import ImageGenerationRequest
 
 SECONDS = 2.0
 """GPU time of an image: 1024x1024 on one GPU, at 8 to 20 steps."""
@@ -76,12 +76,16 @@ def simulate(servers: int, images: int, cell: int, seed: int) -> Result:
     async def one_cell(own: list[VirtualServer]) -> None:
         fleet = Fleet(own, parallel=1, ceiling=2)
 
-        async def one(request: ImageGenerationRequest) -> ImageGenerationReply:
-            return await fleet.generate_image(request, low_priority=True)
+        async def one(request: ImageGenerationRequest) -> str:
+            try:
+                await fleet.generate_image(request, low_priority=True)
+            except OmniError:
+                return "failed"
+            return "done"
 
-        async with run_items(one, requests, at_once=2 * len(own), expected=(OmniError,)) as pool:
+        async with run_items(one, requests, at_once=2 * len(own)) as pool:
             async for outcome in pool:
-                counts["done" if isinstance(outcome, Done) else "failed"] += 1
+                counts[outcome.value] += 1
         await fleet.aclose()
 
     async def generate() -> float:

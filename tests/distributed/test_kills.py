@@ -21,12 +21,12 @@ from vllm_image_core import DatasetProgress, ImageRow, generate_dataset
 pa: Any = pytest.importorskip("pyarrow")
 pq: Any = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("daft")
-pytest.importorskip("ray")
+ray: Any = pytest.importorskip("ray")
 
 Finished = Callable[[Path], list[ImageRow]]
 
 KILLS = int(os.environ.get("KILLS", "3"))
-ROWS = 60 * KILLS
+ROWS = max(300, 60 * KILLS)
 WINDOW = 8
 DEADLINE_SECONDS = 240
 DRIVER = """
@@ -93,22 +93,36 @@ def test_the_driver_of_a_run_on_ray_is_killed(
     assert servers.generated <= ROWS + WINDOW
 
 
-@pytest.mark.parametrize("name", ["_NodeGenerator", "MapWorker"])
+def node_generators() -> list[int]:
+    """The processes that talk to the servers, one on each node of Ray."""
+    names = ray.util.list_named_actors()
+    actors = [ray.get_actor(name) for name in names if name.startswith("vllm-image-")]
+
+    def own(_: object) -> int:
+        return os.getpid()
+
+    return ray.get([actor.__ray_call__.remote(own) for actor in actors], timeout=60)
+
+
+def workers() -> list[int]:
+    """The processes of Ray Data that pass batches on."""
+    processes = psutil.Process().children(recursive=True)
+    return [each.pid for each in processes if any("MapWorker" in part for part in each.cmdline())]
+
+
+@pytest.mark.parametrize("find", [node_generators, workers])
 def test_a_process_of_ray_is_killed(
-    name: str, source: Path, servers: ServerPair, finished: Finished, ray_address: str
+    find: Callable[[], list[int]], source: Path, servers: ServerPair, finished: Finished, ray_address: str
 ) -> None:
     assert ray_address
     out = source.parent / "out"
     killed: list[int] = []
 
     def kill(progress: DatasetProgress) -> None:
-        if killed or not progress.ended_count:
-            return
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if process.cmdline() and name in process.cmdline()[0]:
-                    killed.append(process.pid)
-                    process.kill()
+        if progress.ended_count and not killed:
+            killed.extend(find())
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
 
     generate_dataset(source, out, servers=servers.urls, engine="ray", max_in_flight=WINDOW, on_progress=kill)
 
