@@ -39,6 +39,9 @@ PAGES: Final = {
 }
 """Files of the repository, each with its page."""
 
+FOR_DEVELOPERS: Final = ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")
+"""Pages that a search lists after the others."""
+
 REFERENCE: Final = {
     "vllm_omni_client": ("vllm_omni_client",),
     "vllm_omni_client.simulator": ("vllm_omni_client.simulator",),
@@ -55,6 +58,9 @@ DIAGRAMS: Final = "assets/javascripts/mermaid.js"
 """Where the site serves the program that draws its diagrams."""
 
 
+_RANKED_LOWER: Final = "---\nsearch:\n  boost: 0.5\n---\n\n"
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Load the diagrams' program from the site: the theme would load it from another host."""
     config.extra_javascript.append(DIAGRAMS)
@@ -66,10 +72,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     files.append(File.generated(config, DIAGRAMS, abs_src_path=str(_diagram_program())))
     for source, page in PAGES.items():
         if (ROOT / source).exists():
-            files.append(File.generated(config, page, content=_markdown(ROOT / source)))
+            rank = _RANKED_LOWER if source in FOR_DEVELOPERS else ""
+            files.append(File.generated(config, page, content=rank + _markdown(ROOT / source)))
     for page, names in REFERENCE.items():
         described = "\n\n".join(f"::: {name}" for name in names)
-        content = f"---\nsearch:\n  boost: 0.5\n---\n\n# {page}\n\n{described}\n"
+        content = f"{_RANKED_LOWER}# {page}\n\n{described}\n"
         files.append(File.generated(config, f"reference/{page}.md", content=content))
     return files
 

@@ -81,23 +81,17 @@ def test_a_bad_value_is_a_usage_error_that_names_the_option(option: str, value: 
     assert "Value error" not in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("variable", "option"),
-    [("URL", "--vllm-url"), ("VLLM_URL", "--vllm-url"), ("TIMEOUT", "--timeout"), ("DEMO", "--demo")],
-)
-def test_a_bad_value_in_the_environment_is_named_by_its_option_too(variable: str, option: str) -> None:
+@pytest.mark.parametrize("variable", ["URL", "VLLM_URL", "TIMEOUT", "DEMO"])
+def test_a_bad_value_in_the_environment_is_named_by_its_variable(variable: str) -> None:
     result = run(env={f"VLLM_IMAGE_{variable}": "nonsense"})
     assert result.exit_code == 2
-    assert f"Error: {option}: " in result.stderr
+    assert f"Error: VLLM_IMAGE_{variable}: " in result.stderr
 
 
 def test_a_bad_value_is_traced_to_where_it_is_written(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text("timeout = -1", "utf-8")
-    assert (
-        "--timeout: must be greater than 0 (from VLLM_IMAGE_TIMEOUT)"
-        in run(env={"VLLM_IMAGE_TIMEOUT": "0"}).stderr
-    )
+    assert "VLLM_IMAGE_TIMEOUT: must be greater than 0" in run(env={"VLLM_IMAGE_TIMEOUT": "0"}).stderr
     assert f"--timeout: must be greater than 0 (from {file})" in run("--config", str(file)).stderr
     file.write_text("time_limit = -1", "utf-8")
     assert f"Error: {file}: 'time_limit' is not a setting." in run("--config", str(file)).stderr

@@ -37,13 +37,17 @@ class SettingProblem:
         option: Its option; "" if no single setting is at fault.
         reason: What is wrong, and what is allowed.
         source: Where the value was written, if that is not the option; "" otherwise.
+        is_variable: Whether that is an environment variable.
     """
 
     option: str
     reason: str
     source: str = ""
+    is_variable: bool = False
 
     def __str__(self) -> str:
+        if self.source and self.is_variable:
+            return f"{self.source}: {self.reason}"
         named = f"{self.option}: {self.reason}" if self.option else self.reason
         return f"{named} (from {self.source})" if self.source else named
 
@@ -98,7 +102,7 @@ class GroupedOptions(Command):
         groups: dict[str, list[tuple[str, str]]] = {"Options": []}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is not None:
+            if record is not None and not isinstance(param, click.Argument):
                 groups.setdefault(getattr(param, "group", "Options"), []).append(record)
         for title, records in groups.items():
             with formatter.section(title):
@@ -217,7 +221,8 @@ def _problem(*where: int | str, message: str, sources: Mapping[str, GivenValue])
         return SettingProblem("", _in_words(message))
     flag, given = option_of(str(where[0])), sources.get(str(where[0]))
     written = "" if given is None or given.source == flag else given.source
-    return SettingProblem(flag, _in_words(message), written)
+    is_variable = given is not None and bool(written) and not given.in_file
+    return SettingProblem(flag, _in_words(message), written, is_variable)
 
 
 def _in_words(message: str) -> str:

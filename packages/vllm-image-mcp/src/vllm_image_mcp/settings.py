@@ -18,7 +18,7 @@ _TABLE = SettingTable.table()
 class Settings(SettingTable, BaseModel):
     """The checked settings of a process; see `SettingTable`.
 
-    Nothing else reads the environment. An argument overrides it, and it overrides the file.
+    Nothing else reads the environment. An argument overrides the environment, which overrides the file.
 
     Raises:
         pydantic.ValidationError: A value has the wrong type or is out of range, or the file cannot be used.

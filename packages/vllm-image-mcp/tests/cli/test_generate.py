@@ -160,3 +160,17 @@ def test_open_shows_the_image_in_the_systems_viewer(run: Run, monkeypatch: pytes
     monkeypatch.setattr("click.launch", shown.append)
     result = run("generate", "--demo", "a red fox", *SMALL, "-q", "--open")
     assert shown == result.stdout.splitlines()
+
+
+def test_several_images_have_different_seeds_and_quiet_prints_their_paths(run: Run, tmp_path: Path) -> None:
+    result = run("generate", "--demo", "-q", "-n", "3", "--width", "64", "--height", "64", "a fox")
+    paths = [Path(line) for line in result.stdout.splitlines()]
+    assert (result.exit_code, len({path.read_bytes() for path in paths}), result.stderr) == (0, 3, "")
+    assert {path.parent for path in paths} == {tmp_path / "generated_images"}
+
+
+def test_the_first_of_several_is_opened(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("click.launch", opened.append)
+    result = run("generate", "--demo", "-q", "-n", "2", "--open", "--width", "64", "--height", "64", "a fox")
+    assert opened == result.stdout.splitlines()[:1]

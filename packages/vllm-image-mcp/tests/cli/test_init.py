@@ -279,3 +279,11 @@ def test_what_a_hosts_command_says_is_reported_if_it_fails(
     result = run("init", "codex", "--yes")
     assert result.exit_code == 1
     assert "codex failed: no such option" in result.stderr
+
+
+def test_json_says_what_was_changed_and_never_asks(run: Run) -> None:
+    refused = run("init", "cursor", "--json")
+    assert (refused.exit_code, "pass --yes" in refused.stderr) == (2, True)
+    first, second = (json.loads(run("init", "cursor", "--json", "--yes").stdout) for _ in range(2))
+    assert (first["host"], first["changed"], second["changed"]) == ("cursor", True, False)
+    assert "vllm-image" in Path(first["file"]).read_text("utf-8")

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
+from vllm_image_mcp.cli import main
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -69,3 +70,10 @@ def test_the_help_names_every_command_and_option(run: Run, flag: str) -> None:
     words = ("generate", "batch", "models", "health", "--vllm-url", "--output-dir", "--max-concurrent")
     more = ("--timeout", "--api-key", "--demo", "--log-level", "--version", "--gpu-name", "--gpu-vram-gb")
     assert [word for word in (*words, *more) if word not in text] == []
+
+
+def test_colours_are_for_terminals_and_no_color_removes_them(run: Run) -> None:
+    words = ("models", "klein")
+    assert "\033" not in run(*words).stdout
+    assert CliRunner().invoke(main, words, color=True).stdout.startswith("\033[1mMODEL")
+    assert "\033" not in CliRunner().invoke(main, words, color=True, env={"NO_COLOR": "1"}).stdout

@@ -23,7 +23,7 @@ _COMMANDS: Final = {
     "estimate": "Estimate the time and GPU memory of N images, without generating any.",
     "find": "Find earlier images in the output folder, newest first.",
     "gallery": "Write the images of DIR as one page for the browser, and print its path.",
-    "generate": "Generate one image.",
+    "generate": "Generate one image, or several with -n.",
     "health": "Check whether the server can generate images.",
     "init": "Add this server to the configuration of an MCP host.",
     "models": "List the known models, or show one with its sources.",
@@ -47,7 +47,9 @@ class _Commands(GroupedOptions, Group):
         """Run the command line, or answer a shell that asks for completions."""
         if "_VLLM_IMAGE_MCP_COMPLETE" in os.environ:
             self._load("completion")  # defines how PowerShell asks
-        return super().main(*args, **kwargs)
+        # click removes colours where there is no terminal, but does not know https://no-color.org.
+        colours = {"color": False} if os.environ.get("NO_COLOR") else {}
+        return super().main(*args, **{**colours, **kwargs})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the names of all commands."""

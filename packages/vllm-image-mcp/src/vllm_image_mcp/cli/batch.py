@@ -50,6 +50,7 @@ _MOST_REASONS = 1_000
 )
 @shared_options.variation_options
 @shared_options.fresh
+@shared_options.quiet
 @shared_options.as_json
 @with_state
 async def batch(
@@ -59,6 +60,7 @@ async def batch(
     kind: str | None,
     dry_run: bool,
     fresh: bool,
+    quiet: bool,
     as_json: bool,
     **options: Any,  # noqa: ANN401 - click's options, by name
 ) -> int:
@@ -96,7 +98,7 @@ async def batch(
             yield request
 
     handle = state.studio.batch(all_requests(), fresh=fresh, recorded_first=True)
-    status = await BatchProgress(state, handle, as_json=as_json, lines=source.lines).show()
+    status = await BatchProgress(state, handle, as_json=as_json, quiet=quiet, lines=source.lines).show()
     return status or (1 if source.refused else 0)
 
 

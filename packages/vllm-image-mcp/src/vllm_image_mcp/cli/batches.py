@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 _FIELDS = ("id", "state", "prompt", "total", "waiting", "running", "done", "failed", "cancelled", "reused")
 """The attributes of a summary that ``--json`` prints as they are."""
 
+_COLOURS = {
+    "done": "green",
+    "failed": "red",
+    "partial": "yellow",
+    "interrupted": "yellow",
+    "stopped": "yellow",
+}
+"""The colours of states on a terminal."""
+
 
 @click.command(cls=GroupedOptions)
 @click.option(
@@ -55,4 +64,5 @@ def _line(each: BatchSummary) -> str:
     counts = f"{each.done}/{each.total if each.total is not None else '?'}"
     failed = f", {each.failed} failed" if each.failed else ""
     prompt = one_line(each.prompt or "", limit=40)
-    return f"{each.id}  {each.created:%Y-%m-%d %H:%M}  {each.state:<11} {counts}{failed}  {prompt}"
+    state = click.style(f"{each.state:<11}", fg=_COLOURS.get(each.state))
+    return f"{each.id}  {each.created:%Y-%m-%d %H:%M}  {state} {counts}{failed}  {prompt}"

@@ -9,6 +9,7 @@ import click
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
+from vllm_image_mcp.cli.output_file import take_output_file
 from vllm_image_mcp.command_line import matching_paths
 from vllm_image_mcp.options import GroupedOptions
 
@@ -33,6 +34,8 @@ def _matching(_: click.Context, __: click.Parameter, given: tuple[Path | str, ..
     type=shared_options.ImagePath(),
     callback=_matching,
 )
+@shared_options.count
+@shared_options.output_file
 @shared_options.request_options("edit")
 @shared_options.fresh
 @shared_options.quiet
@@ -43,6 +46,7 @@ async def edit(
     state: State,
     prompt: str,
     *,
+    count: int,
     fresh: bool,
     quiet: bool,
     open_image: bool,
@@ -55,7 +59,9 @@ async def edit(
     """
     from vllm_image_core.requests.edit_request import EditRequest  # noqa: PLC0415 - slow to import
 
-    from vllm_image_mcp.cli.single_image import ImageOutput, run_single_image  # noqa: PLC0415 - slow to import
+    from vllm_image_mcp.cli.single_image import ImageOutput, run_images  # noqa: PLC0415 - likewise
 
-    output = ImageOutput(quiet=quiet, as_json=as_json, opens=open_image)
-    return await run_single_image(state, EditRequest(prompt=prompt, **parameters), fresh=fresh, output=output)
+    file = take_output_file(parameters, count=count)
+    output = ImageOutput(quiet=quiet, as_json=as_json, opens=open_image, file=file)
+    request = EditRequest(prompt=prompt, **parameters)
+    return await run_images(state, request, count=count, fresh=fresh, output=output)

@@ -10,6 +10,7 @@ from vllm_image_core.text import one_line, path_text
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.cli.progress_bar import ProgressBar
 from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.dates import end_of, start_of
 from vllm_image_mcp.options import GroupedOptions, with_settings
@@ -17,7 +18,7 @@ from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from vllm_image_core.storage.record import Record
 
@@ -78,7 +79,7 @@ def find(
     from vllm_image_core.storage.query import Query  # noqa: PLC0415 - slow to import
     from vllm_image_core.storage.search import Search  # noqa: PLC0415 - likewise
 
-    with report_errors():
+    with report_errors(), ProgressBar("Reading new images") as bar:
         folder = State(settings, at_shell=True).folder
         folder.check()
         page = Search(folder.path).find(
@@ -92,7 +93,7 @@ def find(
             kept=kept,
             stars=stars,
             rejected=rejected,
-            on_progress=_show_progress,
+            on_progress=_reporter(bar),
         )
         if requests:
             _print_requests(page.pictures)
@@ -122,9 +123,14 @@ def _print_requests(records: Sequence[Record]) -> None:
         echo(json_line({name: value for name, value in values.items() if value is not None}))
 
 
-def _show_progress(done: int, total: int) -> None:
-    if done % _SHOWN_EVERY == 0 or done == total:
-        echo(f"Read {done} of {total} new images.", err=True)
+def _reporter(bar: ProgressBar) -> Callable[[int, int], None]:
+    """Return what reports progress: a bar on a terminal, and otherwise a line from time to time."""
+
+    def report(done: int, total: int) -> None:
+        if done % _SHOWN_EVERY == 0 or done == total:
+            echo(f"Read {done} of {total} new images.", err=True)
+
+    return bar.update if bar.is_shown else report
 
 
 def _object(each: Record) -> dict[str, object]:

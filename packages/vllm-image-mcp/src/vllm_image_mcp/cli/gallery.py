@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from vllm_image_core.text import path_text
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.cli.progress_bar import ProgressBar
 from vllm_image_mcp.command_line import PathArgument, echo
 from vllm_image_mcp.options import GroupedOptions, with_settings
 from vllm_image_mcp.startup import report_errors
@@ -49,14 +49,9 @@ def gallery(
 def _write(folder: Path, *, opens: bool, as_json: bool) -> None:
     from vllm_image_core.gallery.page import write_gallery  # noqa: PLC0415 - slow to import
 
-    with click.progressbar(length=1, label="Thumbnails", file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
+    with ProgressBar("Thumbnails") as bar:
         try:
-            page = write_gallery(folder, on_progress=show)
+            page = write_gallery(folder, on_progress=bar.update)
         except OSError as error:
             raise click.ClickException(f"The page cannot be written: {error.strerror or error}.") from error
     echo(json_line({"path": path_text(page)}) if as_json else path_text(page))

@@ -35,7 +35,7 @@ async def health(state: State, *, as_json: bool) -> int:
         return 0 if report.status == "healthy" else 1
     seconds = report.latency_seconds
     echo(f"server   {report.server_url}")
-    echo(f"status   {report.status}")
+    echo(f"status   {click.style(report.status, fg='green' if report.status == 'healthy' else 'red')}")
     echo(f"model    {report.model or 'none'}")
     echo(f"answer   {'none' if seconds is None else f'in {seconds * 1000:.0f} ms'}")
     echo(f"version  {report.version or 'unknown'}")

@@ -7,7 +7,10 @@ import sys
 from functools import partial
 
 import click
+from vllm_image_core.text import path_text
 
+from vllm_image_mcp.cli import shared_options
+from vllm_image_mcp.cli.json_line import json_line
 from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.hosts.change import CannotConfigure, entry_text, plan
 from vllm_image_mcp.hosts.host import HOSTS, Host, UserFolders
@@ -23,9 +26,17 @@ from vllm_image_mcp.options import GivenOptions, GroupedOptions, with_options
 )
 @click.option("--print", "print_only", is_flag=True, help="Print the configuration; change nothing.")
 @click.option("--yes", is_flag=True, help="Make the change without asking.")
+@shared_options.as_json
 @partial(with_options, serves_mcp=True)
 def init(
-    given: GivenOptions, mcp_host: str, *, name: str, source: str | None, print_only: bool, yes: bool
+    given: GivenOptions,
+    mcp_host: str,
+    *,
+    name: str,
+    source: str | None,
+    print_only: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Add this server to the configuration of an MCP host.
 
@@ -40,6 +51,14 @@ def init(
             echo(launch.without_secrets(entry_text(chosen, name, launch, folders)))
             return
         change = plan(chosen, name, launch, folders)
+        if as_json:
+            if change.is_needed and not yes:
+                raise click.UsageError("--json cannot ask; pass --yes, too.")
+            if change.is_needed:
+                change.make()
+            values = {"host": mcp_host, "name": name, "file": path_text(chosen.file(folders))}
+            echo(json_line({**values, "changed": change.is_needed}))
+            return
         if not change.is_needed:
             echo(f"{chosen.title} has this configuration already.")
             return

@@ -55,8 +55,10 @@ def models(settings: Settings, name: str | None, file: Path | None, *, as_json: 
         elif name is not None and len(found) == 1:
             echo(model_card.full(found[0]))
         else:
-            for line in model_card.table(found):
-                echo(line)
+            header, *rows = model_card.table(found)
+            echo(click.style(header, bold=True))
+            for row in rows:
+                echo(row)
 
 
 def _matches(profile: Profile, part: str | None) -> bool:

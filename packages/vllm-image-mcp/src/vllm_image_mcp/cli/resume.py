@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 @click.command(cls=GroupedOptions)
 @click.argument("batch_id", metavar="ID")
+@shared_options.quiet
 @shared_options.as_json
 @with_state
-async def resume(state: State, batch_id: str, *, as_json: bool) -> int:
+async def resume(state: State, batch_id: str, *, quiet: bool, as_json: bool) -> int:
     """Generate the missing images of an interrupted batch."""
     from vllm_image_mcp.cli.batch_progress import BatchProgress  # noqa: PLC0415 - slow to import
 
     state.check_folder()
     resumed = state.studio.resume(batch_id, max_concurrent=state.settings.max_concurrent)
-    return await BatchProgress(state, resumed, as_json=as_json).show()
+    return await BatchProgress(state, resumed, as_json=as_json, quiet=quiet).show()

@@ -72,7 +72,7 @@ def request_options(command: Surface) -> Option:
 def variation_options(function: CommandT) -> CommandT:
     """Give a command the options that vary its prompts; they arrive as a `Variations`, and `dry_run`."""
     options = (
-        click.option("--count", type=int, metavar="N", help="Images per prompt, with different seeds."),
+        click.option("-n", "--count", type=int, metavar="N", help="Images per prompt, with different seeds."),
         click.option(
             "--sweep",
             multiple=True,
@@ -147,6 +147,21 @@ def _option(field: RequestField) -> Option:
     )
 
 
+count: Option = click.option(
+    "-n",
+    "--count",
+    type=click.IntRange(1, MOST_IMAGES),
+    default=1,
+    metavar="N",
+    help="Images to generate, with different seeds.",
+)
+output_file: Option = click.option(
+    "-o",
+    "output_file",
+    metavar="FILE",
+    type=PathArgument(),
+    help="Also save the image as this file, in the format of its extension; several are numbered.",
+)
 fresh: Option = click.option(
     "--fresh", is_flag=True, help="Generate again, even if an image with this seed already exists."
 )
@@ -155,6 +170,6 @@ as_json: Option = click.option(
 )
 quiet: Option = click.option("-q", "--quiet", is_flag=True, help="Print only the paths of images.")
 open_image: Option = click.option(
-    "--open", "open_image", is_flag=True, help="Open the image in the system's viewer."
+    "--open", "open_image", is_flag=True, help="Open the image, or the first of several, in the viewer."
 )
 open_page: Option = click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")

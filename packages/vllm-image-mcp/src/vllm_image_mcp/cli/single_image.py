@@ -1,4 +1,4 @@
-"""Run one image as a batch of one, so that `resume` can finish it later, and print the result."""
+"""Run one or several images as a batch, so that `resume` can finish it later, and print the results."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from vllm_image_core.text import path_text
 from vllm_image_mcp.cli.command import INTERRUPTED
 from vllm_image_mcp.cli.interrupts import interruptible
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.cli.progress_bar import ProgressBar
+from vllm_image_mcp.cli.terminal_image import show_in_terminal
 from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.options import how_to_resume
 
@@ -23,10 +25,14 @@ if TYPE_CHECKING:
     from vllm_image_core.requests.generated_image import GeneratedImage
     from vllm_image_core.requests.image_request import ImageRequest
 
+    from vllm_image_mcp.cli.output_file import OutputFile
     from vllm_image_mcp.state import State
 
 PROGRESS_SECONDS: Final = 5.0
 """Time between two lines of progress on stderr."""
+
+BAR_SECONDS: Final = 0.25
+"""Time between two updates of the bar on a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +42,31 @@ class ImageOutput:
     Attributes:
         quiet: Print only the path, and no progress.
         as_json: Print one JSON object instead, with the keys of the tools' results.
-        opens: Also open the image in the system's viewer.
+        opens: Also open the image, or the first of several, in the system's viewer.
+        file: Where else to put the image.
     """
 
     quiet: bool = False
     as_json: bool = False
     opens: bool = False
+    file: OutputFile | None = None
+
+
+async def run_images(
+    state: State, request: ImageRequest, *, count: int, fresh: bool, output: ImageOutput
+) -> int:
+    """Generate one or several images with different seeds, print them, and return the exit status."""
+    if count == 1:
+        return await run_single_image(state, request, fresh=fresh, output=output)
+    from vllm_image_mcp.cli.batch_progress import BatchProgress  # noqa: PLC0415 - one image needs none
+
+    state.check_folder()
+    batch = state.studio.batch([request], count=count, fresh=fresh)
+    progress = BatchProgress(state, batch, as_json=output.as_json, quiet=output.quiet, file=output.file)
+    status = await progress.show()
+    if output.opens and progress.paths:
+        click.launch(str(progress.paths[0]))
+    return status
 
 
 async def run_single_image(state: State, request: ImageRequest, *, fresh: bool, output: ImageOutput) -> int:
@@ -80,16 +105,27 @@ async def run_single_image(state: State, request: ImageRequest, *, fresh: bool, 
 
 async def _first_of(batch: ImageBatch, paused: asyncio.Event, *, quiet: bool) -> ImageOutcome | None:
     """Wait for the outcome; return None if there is none, or if the batch pauses for an outage."""
+    with ProgressBar("Generating", timed=True, quiet=quiet) as bar:
+        return await _wait_for_first(batch, paused, bar, quiet=quiet)
+
+
+async def _wait_for_first(
+    batch: ImageBatch, paused: asyncio.Event, bar: ProgressBar, *, quiet: bool
+) -> ImageOutcome | None:
+    tick = BAR_SECONDS if bar.is_shown else PROGRESS_SECONDS
     outcome = asyncio.ensure_future(anext(aiter(batch), None))
     pause = asyncio.ensure_future(paused.wait())
     try:
         while not (outcome.done() or pause.done()):
-            await asyncio.wait(
-                {outcome, pause}, timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not (quiet or outcome.done() or pause.done()):
-                left = "" if batch.eta.seconds is None else f", {batch.eta}"
-                echo(f"{batch.id}: in progress{left}", err=True)
+            await asyncio.wait({outcome, pause}, timeout=tick, return_when=asyncio.FIRST_COMPLETED)
+            if quiet or outcome.done() or pause.done():
+                continue
+            left, seconds = batch.eta.seconds, batch.seconds
+            if bar.is_shown:
+                total = None if left is None else seconds + left
+                bar.update(seconds, total, f"{seconds:.0f} s" if left is None else str(batch.eta))
+            else:
+                echo(f"{batch.id}: in progress{'' if left is None else f', {batch.eta}'}", err=True)
         return outcome.result() if outcome.done() else None
     finally:
         for each in (outcome, pause):
@@ -99,16 +135,19 @@ async def _first_of(batch: ImageBatch, paused: asyncio.Event, *, quiet: bool) ->
 
 def _show_image(image: GeneratedImage, batch_id: str, state: State, output: ImageOutput) -> None:
     """Print the path of a saved image, its main settings, the notes, and the paths of its layers."""
+    path = image.path if output.file is None else output.file.place(image.path)
     if output.opens:
-        click.launch(str(image.path))
+        click.launch(str(path))
     if output.as_json:
         from vllm_image_mcp.results.image_results import image_result  # noqa: PLC0415 - slow to import
 
         result = image_result(image, batch_id=batch_id, notes=state.notes, folder=state.studio.output_dir)
-        echo(json_line(result.model_dump(mode="json", exclude_none=True)))
+        copied = {} if output.file is None else {"output_file": path_text(path)}
+        echo(json_line({**result.model_dump(mode="json", exclude_none=True), **copied}))
         return
-    echo(path_text(image.path))
+    echo(path_text(path))
     if not output.quiet:
+        show_in_terminal(path)
         echo(f"  size   {image.request.size}")
         echo(f"  seed   {image.seed}")
         echo(f"  model  {image.model}")

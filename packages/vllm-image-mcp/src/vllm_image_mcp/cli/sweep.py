@@ -36,6 +36,7 @@ def _check_jpeg(_: click.Context, __: click.Parameter, given: Path | None) -> Pa
     help="Draw the images in a labelled grid, and save it as this JPEG file.",
 )
 @shared_options.fresh
+@shared_options.quiet
 @shared_options.as_json
 @with_state
 async def sweep(
@@ -45,6 +46,7 @@ async def sweep(
     dry_run: bool,
     grid: Path | None,
     fresh: bool,
+    quiet: bool,
     as_json: bool,
     **options: Any,  # noqa: ANN401 - click's options, by name
 ) -> int:
@@ -66,7 +68,7 @@ async def sweep(
         show_forecast(await batch.forecast(), as_json=as_json)
         return 0
     state.check_folder()
-    status = await BatchProgress(state, batch, as_json=as_json).show()
+    status = await BatchProgress(state, batch, as_json=as_json, quiet=quiet).show()
     if grid is not None:
         drawn = await state.studio.draw_grid(batch)
         await asyncio.to_thread(grid.write_bytes, drawn.picture.bytes)

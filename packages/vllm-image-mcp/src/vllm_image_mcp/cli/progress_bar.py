@@ -1,0 +1,81 @@
+"""Show on stderr how far a command is: a bar by tqdm on a terminal, nothing anywhere else."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from vllm_image_mcp.command_line import echo
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_COUNTED: Final = "{desc}{percentage:3.0f}% |{bar:30}| {n_fmt}/{total_fmt}{postfix}"
+_TIMED: Final = "{desc}{percentage:3.0f}% |{bar:30}|{postfix}"
+
+
+class ProgressBar:
+    """A bar that is drawn at its first update and removed at the end.
+
+    Args:
+        label: What it stands for, in front of the bar.
+        timed: Whether it counts seconds, which are not shown, instead of things.
+        quiet: Whether to show nothing, even on a terminal.
+
+    Attributes:
+        is_shown: Whether there is a terminal that shows it.
+    """
+
+    def __init__(self, label: str = "", *, timed: bool = False, quiet: bool = False) -> None:
+        self.is_shown: bool = not quiet and sys.stderr.isatty()
+        self._label = f"{label} " if label else ""
+        self._format = _TIMED if timed else _COUNTED
+        self._bar: Any = None  # tqdm has no types
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def update(self, done: float, total: float | None, note: str = "") -> None:
+        """Show how much is done; the total may change, or be unknown.
+
+        Args:
+            done: How much is done.
+            total: How much there is; None if nobody knows.
+            note: What is shown after the bar.
+        """
+        if not self.is_shown:
+            return
+        if self._bar is None:
+            tqdm = import_module("tqdm").tqdm
+            tqdm.monitor_interval = 0  # no thread: whoever updates it does so often enough
+            self._bar = tqdm(
+                file=sys.stderr, desc=self._label, leave=False, dynamic_ncols=True, bar_format=self._format
+            )
+        self._bar.total = total
+        self._bar.n = done if total is None else min(done, total)
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.refresh()
+
+    def echo(self, text: str, *, err: bool = False) -> None:
+        """Print a line above the bar; see `command_line.echo`."""
+        self.clear()
+        echo(text, err=err)
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def clear(self) -> None:
+        """Remove the bar until its next update."""
+        if self._bar is not None:
+            self._bar.clear()
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

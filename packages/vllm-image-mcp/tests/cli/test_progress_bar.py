@@ -1,0 +1,54 @@
+"""The progress bar: where it is shown, and what it leaves behind."""
+
+import io
+from contextlib import redirect_stderr
+
+import pytest
+from vllm_image_mcp.cli.progress_bar import ProgressBar
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_how_much_is_done_and_how_long_it_takes() -> None:
+    with redirect_stderr(Terminal()) as terminal, ProgressBar("Images") as bar:
+        bar.update(1, 4, "about 40 s left")
+        bar.update(2, 4)
+    assert " 25% |" in terminal.getvalue()
+    assert "1/4, about 40 s left" in terminal.getvalue()
+    assert "2/4" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r")  # the line is empty again
+
+
+def test_seconds_that_were_estimated_too_low_are_not_more_than_all() -> None:
+    with redirect_stderr(Terminal()) as terminal, ProgressBar(timed=True) as bar:
+        bar.update(9, 6, "1 s")
+    assert "100% |" in terminal.getvalue()
+    assert "9/6" not in terminal.getvalue()
+
+
+def test_an_unknown_total_shows_the_note() -> None:
+    with redirect_stderr(Terminal()) as terminal, ProgressBar(timed=True) as bar:
+        bar.update(3, None, "3 s")
+    assert ", 3 s" in terminal.getvalue()
+
+
+def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    with redirect_stderr(Terminal()) as terminal, ProgressBar() as bar:
+        bar.update(1, 4)
+        bar.echo("fox.png")
+        assert capsys.readouterr().out == "fox.png\n"
+        assert terminal.getvalue().count("1/4") == 2
+
+
+def test_nothing_is_shown_without_a_terminal_or_if_a_command_is_quiet(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with ProgressBar() as bar:
+        bar.update(1, 4)
+    assert (bar.is_shown, capsys.readouterr().err) == (False, "")
+    with redirect_stderr(Terminal()) as terminal, ProgressBar(quiet=True) as bar:
+        bar.update(1, 4)
+    assert (bar.is_shown, terminal.getvalue()) == (False, "")
