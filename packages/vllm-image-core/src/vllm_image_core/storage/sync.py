@@ -6,10 +6,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
 from typing import Final
+
+from vllm_omni_client.imaging import is_held
 
 from vllm_image_core.storage import full_text, index_tables
 from vllm_image_core.storage.database import writing
@@ -213,17 +215,25 @@ class IndexSync:
             root=self._root,
             records=[record for record in found.values() if record],
             others=[name for name, _ in others],
-            final=[(name, *state) for name, state in others if now - state[1] > _GROWING_NS],
+            final=[
+                (name, *state)
+                for name, state in others
+                if now - state[1] > _GROWING_NS and name not in reader.held
+            ],
         )
 
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads the records of some files of a folder, and reports how many it has read."""
+    """Reads the records of some files of a folder, and reports how many it has read.
+
+    `held` are the names of files that another program has open, so that they are read again.
+    """
 
     folder: Folder
     total: int
     on_progress: OnProgress | None = None
+    held: set[str] = field(default_factory=set[str])
     _done: int = 0
 
     def read(self, name: str) -> Record | None:
@@ -233,7 +243,9 @@ class _Reader:
             self.on_progress(self._done, self.total)
         try:
             return read_record(self.folder, name)
-        except OSError:
+        except OSError as error:
+            if is_held(error):
+                self.held.add(name)
             return None
 
 

@@ -18,6 +18,7 @@ _COMMANDS: Final = {
     "batches": "List the batches in the output folder, newest first.",
     "cancel": "Cancel a batch; finished images are kept.",
     "completion": "Print the script that completes commands and options in SHELL.",
+    "dataset": "Generate an image for each row of large files, here or on a cluster.",
     "doctor": "Check everything that an image needs, and show how to fix what is wrong.",
     "edit": "Edit an image, or combine up to 4, as PROMPT says.",
     "estimate": "Estimate the time and GPU memory of N images, without generating any.",
