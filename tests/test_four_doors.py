@@ -4,6 +4,7 @@ What a server receives is compared through a listener in front of it, a simulate
 """
 
 import asyncio
+import base64
 import inspect
 import io
 import json
@@ -17,6 +18,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 from mcp import Client
+from mcp.types import BlobResourceContents
 from PIL import Image
 from vllm_image_core import InvalidRequest, Studio, Style, Styles
 from vllm_image_core.batch_file.reader import rows
@@ -355,6 +357,82 @@ async def test_a_batch_is_resumed_with_the_style_it_was_given(
         await studio.resume(batch.id).wait()
     assert first < len(listener.requests)
     assert {request["prompt"] for request in listener.requests} == {STYLED}
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        generate_with_studio,
+        generate_with_tool,
+        generate_with_shell,
+        generate_with_batch_file,
+        edit_with_studio,
+        edit_with_tool,
+        edit_with_shell,
+        batch_with_tool,
+    ],
+)
+async def test_an_image_is_saved_in_a_subfolder_and_found_there(
+    simulator_url: str, tmp_path: Path, door: Door
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    await door(simulator_url, folder, {"filename": "hero\\left.webp"})
+    path = folder / "hero" / "left.webp"
+    assert path.is_file()
+    async with Studio(simulator_url, output_dir=folder) as studio:
+        [record] = (await studio.find("left")).pictures
+        recalled = await studio.recall(path)
+        [batch] = await studio.batches() or [None]
+        items = (await studio.find_batch(batch.id)).items if batch else ()
+        request = await asyncio.to_thread(record.as_request)
+        [kept] = await studio.rate([record], verdict="keep")
+        [rejected] = await studio.rate(["hero/left.webp"], verdict="reject")
+        assert (await studio.find("left")).pictures == ()
+    assert (record.path, kept, rejected) == (path, path, folder / "rejected" / "hero" / "left.webp")
+    assert [item.path for item in items] == ([path] if batch else [])
+    assert recalled.request.prompt == "a fox"
+    assert (request is None) == (door is edit_with_studio)  # its input image is in no folder
+
+
+async def test_an_image_in_a_subfolder_is_an_input_a_resource_and_a_place_in_the_gallery(
+    simulator_url: str, tmp_path: Path
+) -> None:
+    settings = Settings.from_arguments(vllm_url=simulator_url, output_dir=tmp_path)
+    values = {"prompt": "a fox", **SMALL, "filename": "hero/left"}
+    async with Client(build_server(settings)) as client:
+        result = await client.call_tool("generate_image", values)
+        made: dict[str, Any] = result.structured_content or {}
+        assert made["uri"] == "image://hero%2Fleft.png"
+        [contents] = (await client.read_resource(made["uri"])).contents
+        assert isinstance(contents, BlobResourceContents)
+        listed = [str(each.uri) for each in (await client.list_resources()).resources]
+        for name in ("hero/left.png", "hero/left", made["uri"]):
+            edit = {"prompt": "night", "images": [name], **SMALL, "seed": len(name)}
+            result = await client.call_tool("edit_image", edit)
+            assert not result.is_error, result.content
+    assert base64.b64decode(contents.blob) == (tmp_path / "hero" / "left.png").read_bytes()
+    assert made["uri"] in listed
+    await run(simulator_url, tmp_path, "gallery", str(tmp_path))
+    assert '"hero/left.png"' in (tmp_path / "gallery.html").read_text("utf-8")
+
+
+async def test_a_batch_in_subfolders_is_complete_for_another_process(
+    simulator_url: str, tmp_path: Path
+) -> None:
+    prompts = [{"prompt": "a fox", "seed": seed, "filename": f"set/{seed}"} for seed in range(3)]
+    async with Studio(simulator_url, output_dir=tmp_path / "out") as studio:
+        batch = studio.batch(prompts, width=64, height=64)
+        await batch.wait()
+    (tmp_path / "out").rename(tmp_path / "moved")
+    (tmp_path / "moved" / "set" / "1.png").unlink()
+    async with Studio(simulator_url, output_dir=tmp_path / "moved") as studio:
+        again = studio.resume(batch.id)
+        await again.wait()
+        found = await studio.find_batch(batch.id)
+    names = [item.path and item.path.relative_to(tmp_path / "moved").as_posix() for item in found.items]
+    assert names == ["set/0.png", "set/1.png", "set/2.png"]
+    assert (tmp_path / "moved" / "set" / "1.png").is_file()
 
 
 @pytest.mark.parametrize("door", [generate_with_studio, generate_with_tool, generate_with_shell])

@@ -18,7 +18,7 @@ BATCH: dict[str, object] = {"prompts": ["a red fox"]}
 
 PARAMETERS = (
     "prompt, negative_prompt, width, height, aspect_ratio, num_inference_steps, guidance_scale, seed, "
-    "filename, quality, output_format, lora, extra_params, max_wait"
+    "filename, quality, style, output_format, lora, extra_params, max_wait"
 )
 
 
@@ -102,11 +102,11 @@ async def refused(client: Client, tool: str, arguments: dict[str, object]) -> st
         ({"prompt": None}, "prompt: None is not a string"),
         ({"negative_prompt": ["blurry"]}, "negative_prompt: a list is not a string"),
         ({"negative_prompt": "x" * 100_000}, "The negative_prompt has 100000 characters"),
-        ({"filename": "../fox"}, "The filename '../fox' has a character that is not allowed in filenames."),
+        ({"filename": "../fox"}, "The filename '../fox' leads out of the output folder."),
         ({"filename": ".."}, "The filename '..' begins or ends with a character that is not allowed there."),
         (
             {"filename": "/etc/passwd"},
-            "The filename '/etc/passwd' has a character that is not allowed in filenames.",
+            "The filename '/etc/passwd' is an absolute path.",
         ),
         ({"filename": "C:\\fox.png"}, "has a character that is not allowed in filenames."),
         ({"filename": "fox\x00.png"}, "has a control character"),

@@ -98,7 +98,7 @@ def test_further_folders_are_read_only_when_the_user_allowed_them(out: Path, tmp
     [
         *("../outside.png", "../private/secret.png", "sub/../../outside.png", "..", "../out/fox.png"),
         *("image://../outside.png", "image://..%2Foutside.png", "image://%2e%2e/outside.png"),
-        *("..\\outside.png", "sub\\..\\..\\outside.png", "image://sub%2Fowl.png", "image:///etc/passwd"),
+        *("..\\outside.png", "sub\\..\\..\\outside.png", "image:///etc/passwd"),
         *("\N{FULLWIDTH FULL STOP}\N{FULLWIDTH FULL STOP}/outside.png", ".../outside.png", "~/outside.png"),
         *("/etc/passwd", "/proc/self/environ", "//etc/passwd", "C:\\outside.png", "\\\\server\\share\\a.png"),
         *(

@@ -376,6 +376,24 @@ def test_the_times_of_folders_on_fat_are_not_trusted(
     assert sorted(names(indexed.find(Query()))) == ["1.png", "2.png"]
 
 
+def test_an_image_that_a_backup_has_open_is_read_again(
+    root: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(root / "1.png")
+    os.utime(root / "1.png", (1, 1))
+
+    def held(folder: Folder, name: str) -> object:
+        error = PermissionError(errno.EACCES, "it is being used by another process", name)
+        error.winerror = 32  # type: ignore[attr-defined]  # emulated: only Windows has it
+        raise error
+
+    indexed = Index(root, clock_ns=later)
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "reading", held)
+        assert names(indexed.find(Query())) == []
+    assert names(indexed.find(Query())) == ["1.png"]
+
+
 def test_a_file_that_is_still_being_copied_is_read_again(root: Path, put: Put) -> None:
     whole = put(root / "1.png", prompt="a red fox").read_bytes()
     (root / "1.png").write_bytes(whole[:20])

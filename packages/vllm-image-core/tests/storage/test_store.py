@@ -24,6 +24,7 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.storage.filename import fold_name
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.subfolders import Subfolders
 from vllm_image_core.storage.temporary_names import temporary_name
 
 NOON = datetime(2026, 2, 18, 14, 30, 22)  # noqa: DTZ001 - file names carry local time
@@ -44,6 +45,7 @@ from pathlib import Path
 from vllm_image_core.errors import CannotSave
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.subfolders import Subfolders
 {before}
 root, sample, times = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 noon = datetime(2026, 2, 18, 14, 30, 22)
@@ -70,6 +72,7 @@ from pathlib import Path
 from vllm_image_core.storage import folder
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.subfolders import Subfolders
 root, sample, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 make, rename = os.open, os.rename
 
@@ -383,7 +386,7 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path, picture: Picture) -> No
 
 
 @pytest.mark.parametrize(
-    "filename", ["../fox", "/etc/fox", "C:\\fox", "a/b", "x\0", "nul.png", "x" * 300, ""]
+    "filename", ["../fox", "/etc/fox", "C:\\fox", "a/../../b", "x\0", "nul.png", "x" * 300, ""]
 )
 def test_a_name_that_leads_elsewhere_is_refused_and_nothing_is_written(
     store: Store, picture: Picture, tmp_path: Path, filename: str
@@ -752,8 +755,9 @@ def test_f03_of_500_hostile_names_none_leads_out_of_the_folder(
         except InvalidRequest as error:
             assert error.message.isprintable()  # noqa: PT017 - both ends are right
     assert 0 < len(saved) < 500
-    assert files_below(tmp_path) == {"outside/fox.png", *(f"pictures/{path.name}" for path in saved)}
-    assert all(path.parent == store.root and path.read_bytes() == small_picture.bytes for path in saved)
+    found = files_below(tmp_path) - {"pictures/.vllm-image/subfolders.txt"}
+    assert found == {"outside/fox.png", *(path.relative_to(tmp_path).as_posix() for path in saved)}
+    assert all(path.read_bytes() == small_picture.bytes for path in saved)
     assert (outside / "fox.png").read_text() == "theirs"
 
 
@@ -898,3 +902,33 @@ def test_f13_a_picture_is_on_the_disk_before_it_has_its_name_and_its_name_before
         monkeypatch.setattr(os, name, logged)
     Store(tmp_path).save(small_picture, prompt=PROMPT, now=NOON)
     assert steps == ["write", "fsync", "link", "fsync"]
+
+
+def test_a_picture_is_saved_in_a_folder_that_is_made_for_it(store: Store, picture: Picture) -> None:
+    paths = [
+        store.save(picture, prompt=PROMPT, now=NOON, filename=name)
+        for name in ("hero/left.webp", "hero\\left", "hero/Left", "hero/a/b")
+    ]
+    there = [path.relative_to(store.root).as_posix() for path in paths]
+    assert there == ["hero/left.png", "hero/left_2.png", "hero/Left_3.png", "hero/a/b.png"]
+    assert Subfolders(store.root).names() == ("hero", "hero/a")
+
+
+def test_a_folder_that_is_a_link_or_a_file_is_refused_before_anything_is_generated(
+    store: Store, picture: Picture, tmp_path: Path
+) -> None:
+    store.check_writable()
+    (tmp_path / "outside").mkdir()
+    (store.root / "link").symlink_to(tmp_path / "outside", target_is_directory=True)
+    (store.root / "file").touch()
+    for name, why in (
+        ("link/fox", "is a link"),
+        ("link/a/fox", "is a link"),
+        ("file/fox", "is not a folder"),
+    ):
+        with pytest.raises(InvalidRequest, match=why):
+            store.check_subfolder(name)
+        with pytest.raises(PictureNotSaved):
+            store.save(picture, prompt=PROMPT, now=NOON, filename=name)
+    store.check_subfolder("new/fox")
+    assert contents(tmp_path / "outside") == []

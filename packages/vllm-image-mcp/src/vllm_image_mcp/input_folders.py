@@ -179,7 +179,7 @@ class InputFolders:
         path = Path(name)
         if ".." in re.split(r"[/\\]", name):
             raise self._refusal(given, parameter, "it contains '..', which could leave the folder")
-        if given.startswith(_OURS) and len(path.parts) != 1:
+        if given.startswith(_OURS) and (path.is_absolute() or not path.parts):
             raise self._refusal(given, parameter, "it is not the id of an image")
         return path
 
@@ -211,8 +211,9 @@ class InputFolders:
         if not path.is_absolute():
             if not path.anchor and path.parts:
                 yield from ((folder, path.parts) for folder in self._folders)
-            if len(path.parts) == 1 and not path.name.lower().endswith(PICTURE_EXTENSIONS):
-                yield from ((self._folders[0], (f"{path.name}{end}",)) for end in PICTURE_EXTENSIONS)
+            if path.parts and not path.anchor and not path.name.lower().endswith(PICTURE_EXTENSIONS):
+                names = [f"{path.name}{end}" for end in PICTURE_EXTENSIONS]
+                yield from ((self._folders[0], (*path.parts[:-1], name)) for name in names)
             return
         for folder in self._folders:
             roots = dict.fromkeys((folder, Path(os.path.realpath(folder))))

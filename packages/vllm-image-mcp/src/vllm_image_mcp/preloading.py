@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _NEEDED: Final = (
+    "vllm_image_mcp.tools.registration",
+    "vllm_image_mcp.tools.arguments",
     "vllm_image_core.studio",
     "vllm_omni_client",
     "vllm_image_core.imaging.preview",

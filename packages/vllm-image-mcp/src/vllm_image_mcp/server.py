@@ -5,21 +5,18 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.server.mcpserver.tools import Tool as RegisteredTool
-from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp.server.request_state import RequestStateSecurity
-from mcp.types import CallToolResult, InputRequiredResult, Tool, ToolAnnotations
+from mcp.types import CallToolResult, InputRequiredResult, Tool
 from pydantic import ValidationError
 from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_image_core.text import one_line
@@ -39,9 +36,8 @@ from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.shutdown import Shutdown, handle_signals
 from vllm_image_mcp.startup import check_output_folder, check_profiles, start_logging
 from vllm_image_mcp.state import State
-from vllm_image_mcp.tools.arguments import Signature, fit
-from vllm_image_mcp.tools.registration import TOOLS
 from vllm_image_mcp.tools.schemas import short_input, short_output
+from vllm_image_mcp.tools.tool_manager import ImageToolManager
 from vllm_image_mcp.transport.stdio import StdioHost, host_on_stdio
 
 if TYPE_CHECKING:
@@ -73,8 +69,7 @@ class ImageServer(PromptServer, ResourceServer):
     loading: Preloader | None = None
     """The imports for the first call, while they are in progress; None afterwards."""
 
-    _signatures: Mapping[str, Signature] = MappingProxyType({})
-    """The parameters of each tool by its name, filled at the first call."""
+    _tool_manager: ImageToolManager
 
     drain_limit_seconds: float = _AT_THE_END_SECONDS
     """How long images in progress may take once no host is connected any longer."""
@@ -94,19 +89,18 @@ class ImageServer(PromptServer, ResourceServer):
         if self.loading is not None:
             await self.loading.wait()
             self.loading = None
-        signatures = await self._all_signatures()
+        signatures = self._tool_manager.signatures
         if name not in signatures:
             raise ToolError(f"Unknown tool: {one_line(name)}. Use one of: {', '.join(signatures)}.")
         with nullcontext() if self.observer is None else self.observer.call(name):
-            return await self._call(name, arguments, signatures, context)
+            return await self._call(name, arguments, context)
 
     async def _call(
-        self,
-        name: str,
-        arguments: dict[str, Any],
-        signatures: Mapping[str, Signature],
-        context: Context[State, Any] | None,
+        self, name: str, arguments: dict[str, Any], context: Context[State, Any] | None
     ) -> CallToolResult | InputRequiredResult:
+        from vllm_image_mcp.tools.arguments import fit  # noqa: PLC0415 - the first call needs it
+
+        signatures = self._tool_manager.signatures
         fitted = fit(name, arguments, signatures)
         known = list(signatures[name].parameters)
         try:
@@ -138,6 +132,10 @@ class ImageServer(PromptServer, ResourceServer):
             for tool in await super().list_tools()
         ]
 
+    def use_tools(self, tools: ImageToolManager) -> None:
+        """Offer these tools, which other servers may have as well."""
+        self._tool_manager = tools
+
     def add_subscriptions(self, subscriptions: Subscriptions) -> None:
         """Notify hosts of changes to resources."""
         subscriptions.serve_on(self._lowlevel_server)
@@ -154,12 +152,6 @@ class ImageServer(PromptServer, ResourceServer):
         passed = self._host.seconds_since_end_of_input if self._host else 0.0
         return max(0.0, self.drain_limit_seconds - passed)
 
-    async def _all_signatures(self) -> Mapping[str, Signature]:
-        if not self._signatures:
-            listed = await super().list_tools()
-            self._signatures = {tool.name: Signature.of(tool.input_schema) for tool in listed}
-        return self._signatures
-
 
 def build_server(
     settings: Settings, *, wired: bool = False, observer: "Observer | None" = None
@@ -174,7 +166,7 @@ def build_server(
     return _server_of(state)
 
 
-def _server_of(state: State, tools: Sequence[RegisteredTool] = ()) -> ImageServer:
+def _server_of(state: State, tools: ImageToolManager | None = None) -> ImageServer:
     """Build the server of a state; the servers of several users can share their tools."""
     settings, subscriptions = state.settings, Subscriptions()
     state.listener = subscriptions.notify
@@ -188,8 +180,8 @@ def _server_of(state: State, tools: Sequence[RegisteredTool] = ()) -> ImageServe
         extensions=[gallery()],
         request_state_security=RequestStateSecurity(keys=[key]) if (key := state.question_key) else None,
         subscriptions=subscriptions.bus,
-        tools=[*(tools or _tools(settings))],
     )
+    server.use_tools(tools or _tools(settings))
     server.observer = state.observer
     server.add_subscriptions(subscriptions)
     add_resources(server, state)
@@ -198,32 +190,8 @@ def _server_of(state: State, tools: Sequence[RegisteredTool] = ()) -> ImageServe
     return server
 
 
-def _tools(settings: Settings) -> Sequence[RegisteredTool]:
-    return [_tool(*tool, settings) for tool in TOOLS]
-
-
-class _TakenAsFitted(FuncMetadata):
-    """Tool metadata that does not parse the arguments, as `arguments.fit` has already done so.
-
-    The SDK would parse strings as JSON again, and turn a negative prompt such as ``["blur"]`` into a list.
-    """
-
-    def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments unchanged."""
-        return data
-
-
-def _tool(
-    function: Callable[..., Awaitable[object]], title: str, annotations: ToolAnnotations, settings: Settings
-) -> RegisteredTool:
-    tool = RegisteredTool.from_function(
-        function,
-        title=title,
-        annotations=annotations,
-        meta=tool_meta(function.__name__),
-        structured_output=None if settings.structured_content else False,
-    )
-    return tool.model_copy(update={"fn_metadata": _TakenAsFitted(**dict(tool.fn_metadata))})
+def _tools(settings: Settings) -> ImageToolManager:
+    return ImageToolManager(structured=settings.structured_content, meta=tool_meta)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -16,6 +16,7 @@ Connect = Callable[..., Client]
 IMAGE = ResourceTemplateReference(uri="image://{id}{?width,format}")
 BATCH = ResourceTemplateReference(uri="batch://{id}")
 PROFILE = ResourceTemplateReference(uri="profile://{+model}")
+STYLE = ResourceTemplateReference(uri="style://{name}")
 WRITE = PromptReference(name="write_image_prompt")
 COMPARE = PromptReference(name="compare_settings")
 
@@ -30,7 +31,12 @@ async def test_the_addresses_are_those_that_are_listed(connect: Connect) -> None
     async with connect() as client:
         templates = (await client.list_resource_templates()).resource_templates
 
-    assert {template.uri_template for template in templates} == {IMAGE.uri, BATCH.uri, PROFILE.uri}
+    assert {template.uri_template for template in templates} == {
+        IMAGE.uri,
+        BATCH.uri,
+        PROFILE.uri,
+        STYLE.uri,
+    }
 
 
 async def test_ratios_are_those_of_the_loaded_model(connect: Connect, omni: "OmniServer") -> None:
@@ -93,3 +99,8 @@ async def test_other_arguments_have_their_values_or_none(
 
     assert found[:1] == expected[:1]
     assert set(expected) <= set(found)
+
+
+async def test_styles_are_completed_by_their_names(connect: Connect) -> None:
+    async with connect() as client:
+        assert await completed(client, STYLE, "name", "wat") == ["watercolor"]

@@ -121,7 +121,7 @@ class BatchQueue:
             _logger.warning("%s", error.message)
             return {}
         return {
-            position: stored_record(record)
+            position: stored_record(record, self._library.root)
             for position, record in records.items()
-            if is_valid_image(self._library.root / record.path.name)
+            if is_valid_image(record.path)
         }

@@ -17,6 +17,7 @@ from vllm_image_core.requests.style import Style
 from vllm_image_core.requests.styling import read_style
 from vllm_image_core.storage.input_store import inputs_as_json, recorded_inputs
 from vllm_image_core.storage.record import Record
+from vllm_image_core.storage.subfolders import name_in
 from vllm_image_core.storage.verdicts import current_path
 from vllm_image_core.text import message_of
 
@@ -140,10 +141,10 @@ def stored_image(image: GeneratedImage, root: Path) -> StoredOutcome:
     return {name: value for name, value in stored.items() if value not in (None, False, [])}
 
 
-def stored_record(record: Record) -> StoredOutcome:
+def stored_record(record: Record, root: Path) -> StoredOutcome:
     """What the journal stores for an image that was found in the folder but not in the journal."""
     stored = {
-        "file": record.path.name,
+        "file": _file(record.path, root),
         "bytes": record.bytes,
         "seconds": record.seconds,
         "model": record.model,
@@ -191,4 +192,4 @@ def is_complete(outcome: StoredOutcome, root: Path) -> bool:
 
 def _file(path: Path, root: Path) -> str:
     """The file name, so that the folder can be moved; the full path of an image elsewhere."""
-    return path.name if path.parent == root else str(path)
+    return name_in(root, path) if path.is_relative_to(root) else str(path)

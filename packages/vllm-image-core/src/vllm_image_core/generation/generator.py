@@ -31,7 +31,6 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.limits import check_tag
 from vllm_image_core.requests.receipt import Receipt
 from vllm_image_core.requests.resolver import ResolvedRequest
-from vllm_image_core.storage.filename import check_filename
 from vllm_image_core.storage.library import Existing, Library, Saved
 
 _MOST_PIXELS_OVER = 1.1
@@ -94,7 +93,7 @@ class Generator:
             InvalidRequest: It does not fit the model.
             OmniError: The server does not say which model it serves.
         """
-        check_filename(request.filename)
+        self._library.check_subfolder(request.filename)
         check_tag(request.tag)
         reuse = not (fresh or request.seed is None or request.seed_drawn)
         return await self._loaded.resolve(Job(request=request, reuse=reuse))

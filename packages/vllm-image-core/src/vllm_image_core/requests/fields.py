@@ -286,7 +286,7 @@ REQUEST_FIELDS: Final = (
         wire="seed", allowed="a signed 64-bit integer, preferably from 0 to 4294967295",
         shown_in=_EVERYWHERE - {"batch"}, indexed=True,
         aliases="seeds random_seed rng_seed noise_seed manual_seed seed_value"),
-    RequestField("filename", str, "A plain name, no folders. Default: time and hash.",
+    RequestField("filename", str, "Name or folder/name. Default: time and hash.",
         "File name. Default: the time and a hash.", metavar="NAME", swept=False,
         aliases="file file_name output output_file output_filename output_name output_path save_path save_as "
         "file_path image_name out"),

@@ -33,7 +33,7 @@ class ImageRequest(PlainFields):
         guidance_scale: 0 to 20, under this name for every model, whatever field its pipeline reads.
         seed: A signed 64-bit integer; drawn if None. Seeds from 0 to 4294967295 mean the same on every
             device.
-        filename: The file's name in the output folder; the store checks it.
+        filename: The file's name, or its path below the output folder; the store checks it.
         quality: "draft", "standard" or "best": the profile's settings for it fill in what the request
             does not set.
         style: A `Style`, or the name of one, which a studio looks up.

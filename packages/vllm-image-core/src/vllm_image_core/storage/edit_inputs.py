@@ -6,6 +6,7 @@ from vllm_image_core.errors import InvalidRequest, NotRecalled
 from vllm_image_core.provenance.recall import RecalledInput, recall
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputPicture, read_input_file
+from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.input_store import StoredInput
 
@@ -52,5 +53,6 @@ def recall_edit(path: Path) -> ImageRequest | None:
         recalled = recall(path)
     except NotRecalled:
         return None
-    request = find_inputs(path.parent, recalled.request, recalled.inputs)
+    root = next((each for each in path.parents if (each / FOLDER).is_dir()), path.parent)
+    request = find_inputs(root, recalled.request, recalled.inputs)
     return request if request.inputs_by_role else None

@@ -7,6 +7,7 @@ system.
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 from datetime import datetime
 
 from vllm_image_core.errors import InvalidRequest
@@ -16,11 +17,18 @@ from vllm_image_core.text import one_line
 MAX_BYTES = 120
 """The longest name, in UTF-8 bytes; with a suffix and an extension, well under the usual limit of 255."""
 
+MOST_FOLDERS = 8
+"""How deep below the output folder an image may be saved."""
+
 ALLOWED = (
-    f"a plain name of 1 to {MAX_BYTES} bytes, without folders, control characters or any of "
-    '< > : " / \\ | ? *, that does not begin with . - ~ or end with a dot, and is not reserved by Windows'
+    f"a plain name of 1 to {MAX_BYTES} bytes, after folders of the output folder if you like (hero/left), "
+    'without control characters or any of < > : " | ? *; no part may begin with . - ~, end with a dot, or be '
+    "reserved by Windows"
 )
 """The rule, in words."""
+
+OWN_FOLDERS = frozenset(("rejected", "wildcards", "styles"))
+"""Folders in the output folder that have a meaning of their own."""
 
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 """The extensions of image files, in lower case."""
@@ -31,6 +39,7 @@ _AUTOMATIC = re.compile(
     _AUTOMATIC_STEM.format(time=r"\d{8}_\d{6}", digest="[0-9a-f]{6}") + r"(_\d+)?", re.IGNORECASE | re.ASCII
 )
 FORBIDDEN = frozenset('<>:"/\\|?*')
+_SEPARATOR = re.compile(r"[/\\]")
 _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _PORTS = frozenset(f"{port}{digit}" for port in ("COM", "LPT") for digit in range(10))
 RESERVED = _PORTS | {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"}
@@ -53,8 +62,10 @@ def check_filename(filename: str | None) -> str | None:
     "fox", "fox.png" and "fox.jpg" name the same file, and "fox.exe" becomes "fox.exe.png". A name that looks
     automatic is put in lower case, so that it cannot differ from an automatic name only by case.
 
+    The name may be a path below the output folder, with the separators of any system: "hero/left.webp".
+
     Returns:
-        The stem; None for None, which means an automatic name.
+        The stem, with slashes between it and its folders; None for None, which means an automatic name.
 
     Raises:
         InvalidRequest: The name is not ALLOWED.
@@ -63,14 +74,24 @@ def check_filename(filename: str | None) -> str | None:
         return None
     if not isinstance(filename, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- a caller's value, unchecked
         raise _refusal(filename, "is not a string")
-    name = _normalise(filename)
+    *folders, name = _parts(filename)
     stem = _without_picture_extension(name)
-    for text in (name, stem):
+    if fault := _folder_fault(folders):
+        raise _refusal(filename, fault)
+    for text in (*folders, name, stem):
         if fault := _fault(text):
             raise _refusal(filename, fault)
-    if not is_encodable(stem):
+    stem = stem.lower() if _AUTOMATIC.fullmatch(stem) else stem
+    whole = "/".join((*folders, stem))
+    if not is_encodable(whole):
         raise _refusal(filename, "has a character that filenames on this system cannot have")
-    return stem.lower() if _AUTOMATIC.fullmatch(stem) else stem
+    return whole
+
+
+def is_subfolder(path: str) -> bool:
+    """Return whether images may be saved in this folder below the output folder, such as "hero/left"."""
+    folders = path.split("/")
+    return _folder_fault(folders) is None and not any(map(_fault, folders))
 
 
 def normal_form(name: str) -> str:
@@ -83,11 +104,25 @@ def fold_name(name: str) -> str:
     return normal_form(normal_form(name).casefold())
 
 
-def _normalise(filename: str) -> str:
-    """Return the Unicode normal form (NFKC) of a name; U+FF0F becomes a plain slash."""
-    if len(filename) > MAX_BYTES:
+def _parts(filename: str) -> list[str]:
+    """Return the folders and the name, each in Unicode normal form (NFKC)."""
+    parts = _SEPARATOR.split(filename)
+    if len(filename) > MAX_BYTES * (1 if len(parts) == 1 else 2):
         raise _refusal(filename, f"has {len(filename)} characters")
-    return normal_form(filename)
+    return [normal_form(part) for part in parts]
+
+
+def _folder_fault(folders: Sequence[str]) -> str | None:
+    """Say why images are not saved in these folders; None if they may be."""
+    if ".." in folders:
+        return "leads out of the output folder"
+    if folders and not folders[0]:
+        return "is an absolute path"
+    if len(folders) > MOST_FOLDERS:
+        return f"is in {len(folders)} folders; at most {MOST_FOLDERS} are allowed"
+    if folders and fold_name(folders[0]) in OWN_FOLDERS:
+        return f"is in the folder {folders[0]}, which has another use"
+    return None
 
 
 def _without_picture_extension(name: str) -> str:
@@ -120,5 +155,5 @@ def _refusal(filename: object, fault: str) -> InvalidRequest:
         parameter="filename",
         value=filename,
         allowed=ALLOWED,
-        next_step="Give a plain name such as 'fox', or omit filename for an automatic name.",
+        next_step="Give a name such as 'fox' or 'hero/fox', or omit filename for an automatic name.",
     )

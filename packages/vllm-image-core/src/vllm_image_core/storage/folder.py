@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,11 +26,12 @@ _JUNCTION: Final = 0xA0000003
 _ABANDONED_SECONDS: Final = 24 * 3600
 """A save takes seconds, so no machine will ever finish a temporary file that is a day old."""
 
-_RELATIVE: Final = {os.open, os.link, os.rename, os.stat, os.unlink} <= os.supports_dir_fd
+_RELATIVE: Final = {os.open, os.link, os.mkdir, os.rename, os.stat, os.unlink} <= os.supports_dir_fd
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 _NO_LINKS: Final[int] = getattr(os, "O_NOFOLLOW", 0)
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY | _NO_LINKS
 _READING: Final = os.O_RDONLY | _BINARY | _NO_LINKS | getattr(os, "O_NONBLOCK", 0)
+_LOOKING: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 _MODE: Final = 0o666
 """As for files created by `open`: the user's umask applies."""
 
@@ -68,9 +69,38 @@ class Folder:
             path.stat()  # a missing folder is an error at once, as it is for the others
             yield cls(path, None)
             return
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        descriptor = os.open(path, _LOOKING)
         try:
             yield cls(path, descriptor)
+        finally:
+            os.close(descriptor)
+
+    @classmethod
+    @contextmanager
+    def within(cls, root: Path, parts: Sequence[str], *, create: bool = True) -> "Generator[Folder]":
+        """Open a folder below another one, part by part; a link on the way is refused with an OSError."""
+        with ExitStack() as opened:
+            folder = opened.enter_context(cls.open(root) if create else cls.existing(root))
+            for part in parts:
+                folder = opened.enter_context(folder.below(part, create=create))
+            yield folder
+
+    @contextmanager
+    def below(self, name: str, *, create: bool) -> "Generator[Folder]":
+        """Open a folder in this one, and create it if it is missing and that is asked for."""
+        path = self.path / name
+        if create:
+            with suppress(FileExistsError):
+                os.mkdir(self._at(name), dir_fd=self.descriptor)
+                self.sync()
+        if self.descriptor is None:
+            if is_link(path) or not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+            yield Folder(path, None)
+            return
+        descriptor = os.open(name, _LOOKING | _NO_LINKS, dir_fd=self.descriptor)
+        try:
+            yield Folder(path, descriptor)
         finally:
             os.close(descriptor)
 

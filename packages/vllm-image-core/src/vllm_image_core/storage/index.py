@@ -29,6 +29,7 @@ from vllm_image_core.storage.index_tables import INDEX
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Record
+from vllm_image_core.storage.subfolders import name_in
 from vllm_image_core.storage.sync import IndexSync, OnProgress, changing, looks_like_picture
 from vllm_image_core.text import one_line
 
@@ -121,7 +122,7 @@ class Index:
     def _enter(self, records: Sequence[Record]) -> None:
         def enter(connection: sqlite3.Connection) -> None:
             with changing(connection) as fts:
-                index_tables.enter(connection, records, fts=fts)
+                index_tables.enter(connection, self._root, records, fts=fts)
 
         self._run_with_repair(enter)
 
@@ -187,7 +188,9 @@ class Index:
         if self._database.exists():
             return False
         try:
-            return not any(map(looks_like_picture, os.listdir(self._root)))  # noqa: PTH208 - names only
+            if any(map(looks_like_picture, os.listdir(self._root))):  # noqa: PTH208 - names only
+                return False
+            return not self._sync.has_subfolders()
         except FileNotFoundError:  # there is no such folder
             return True
         except OSError as error:
@@ -207,7 +210,7 @@ class Index:
         self._update(connection, on_progress)
         for _ in range(_MOST_UPDATES):
             page = self._page(connection, query)
-            changed = [record.path.name for record in page.pictures if not _is_there(record)]
+            changed = [name_in(self._root, each.path) for each in page.pictures if not _is_there(each)]
             if not changed:
                 return page
             self._sync.update_files(connection, changed)

@@ -14,6 +14,7 @@ from vllm_image_core.requests.fields import PLAIN_FIELDS
 from vllm_image_core.storage import full_text
 from vllm_image_core.storage.database import DamagedDatabase, ImpossibleRow, Schema
 from vllm_image_core.storage.record import EPOCH, Record
+from vllm_image_core.storage.subfolders import name_in
 
 T = TypeVar("T")
 
@@ -67,11 +68,11 @@ _STATES_BETWEEN: Final = (
 )
 
 
-def enter(connection: sqlite3.Connection, records: Sequence[Record], *, fts: bool) -> None:
+def enter(connection: sqlite3.Connection, root: Path, records: Sequence[Record], *, fts: bool) -> None:
     """Enter some images, the last of each name, replacing any entries; must run within a transaction."""
-    latest = {record.path.name: record for record in records}
+    latest = {name_in(root, record.path): record for record in records}
     forget(connection, [*latest], fts=fts)
-    connection.executemany(_INSERT, map(_row, latest.values()))
+    connection.executemany(_INSERT, [_row(name, record) for name, record in latest.items()])
 
 
 def enter_no_pictures(connection: sqlite3.Connection, files: Iterable[tuple[str, int, int]]) -> None:
@@ -88,9 +89,9 @@ def forget(connection: sqlite3.Connection, names: Sequence[str], *, fts: bool) -
         connection.execute(f"DELETE FROM picture WHERE name IN ({marks})", some)  # noqa: S608 - marks only
 
 
-def _row(record: Record) -> tuple[object, ...]:
+def _row(name: str, record: Record) -> tuple[object, ...]:
     return (
-        record.path.name,
+        name,
         record.bytes,
         record.modified_ns,
         (record.created - EPOCH) // timedelta(seconds=1),
@@ -134,8 +135,8 @@ def _is_possible(column: str, value: object) -> bool:
 
 
 def _is_plain(name: str) -> bool:
-    """Return whether a name is that of a file in the folder itself."""
-    return bool(name) and "/" not in name and "\0" not in name and name not in {".", ".."}
+    """Return whether a name is that of a file in the folder or in a subfolder."""
+    return "\0" not in name and {"", ".", ".."}.isdisjoint(name.split("/"))
 
 
 def read_states(connection: sqlite3.Connection) -> dict[str, State]:

@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 from itertools import filterfalse
 from typing import Final
 
-_NO_NAME: Final = "/"
+_NO_NAME: Final = "\0"
 """Not allowed in names on any system. Reading all names as one string is much faster than row by row."""
-_NAMES: Final = f"SELECT group_concat(name, '{_NO_NAME}') FROM picture"  # noqa: S608 - our own separator
+_NAMES: Final = "SELECT group_concat(name, char(0)) FROM picture"
 _NEWER: Final = f"{_NAMES} WHERE id > ?"
 # As separate subqueries: a combined query would read every row.
 _LAST: Final = "SELECT (SELECT count(*) FROM picture), (SELECT coalesce(max(id), 0) FROM picture)"
@@ -69,7 +69,7 @@ class KnownNames:
 
 
 def listing_of(names: Sequence[str]) -> str:
-    """Return a listing as one string, with a slash before and after each name."""
+    """Return a listing as one string, with a null byte before and after each name."""
     return f"{_NO_NAME}{_NO_NAME.join(names)}{_NO_NAME}"
 
 

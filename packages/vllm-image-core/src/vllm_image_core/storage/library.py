@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from vllm_image_core.errors import (
@@ -28,6 +28,7 @@ from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Facts, Record, facts_in, record
 from vllm_image_core.storage.search import Search
 from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.subfolders import name_in
 from vllm_image_core.storage.sync import OnProgress
 from vllm_image_core.text import LONGEST_PATH, one_line
 
@@ -101,6 +102,10 @@ class Library:
         self.check_space(pixels=pixels)
         self._store.check_writable()
 
+    def check_subfolder(self, filename: str | None) -> None:
+        """Refuse a filename in a folder that is a link or a file; see `Store.check_subfolder`."""
+        self._store.check_subfolder(filename)
+
     def sweep(self) -> None:
         """Remove what killed processes left in the folder, unless that was done before."""
         self._store.sweep()
@@ -151,7 +156,7 @@ class Library:
             facts: How it was made, for the index.
             prompt: Used for the automatic name if no filename is given.
             now: The local time, used in the same way.
-            filename: A plain name.
+            filename: A name, or a path below the folder.
             spill: Whether the image goes to the spill folder if it cannot be written to this one.
             self_describing: Whether the file itself holds all facts: if the process dies before the image is
                 in the index, they are read from there.
@@ -188,7 +193,8 @@ class Library:
 
     def place_existing(self, existing: Existing, *, filename: str, now: datetime) -> Saved:
         """Provide an existing image under a requested name: copy it, unless it already has that name."""
-        if check_filename(filename) == normal_form(existing.record.path.stem):
+        there = PurePosixPath(name_in(self.root, existing.record.path))
+        if check_filename(filename) == normal_form(str(there.with_suffix(""))):
             return Saved(path=existing.record.path)
         facts = facts_in(existing.picture.bytes)
         return self.save(
@@ -276,7 +282,11 @@ class Library:
 
     def _read_complete(self, candidate: Record) -> Existing | None:
         try:
-            with Folder.existing(self.root) as folder, folder.reading(candidate.path.name) as file:
+            *folders, name = name_in(self.root, candidate.path).split("/")
+            with (
+                Folder.within(self.root, folders, create=False) as folder,
+                folder.reading(name) as file,
+            ):
                 data = None if file is None else file.read(_MOST_BYTES)
             picture = None if data is None else Picture.check(data)
         except (OSError, BadPicture):

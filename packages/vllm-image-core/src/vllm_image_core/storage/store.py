@@ -2,19 +2,20 @@
 
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from vllm_image_core.errors import CannotSave, PictureNotSaved
+from vllm_image_core.errors import CannotSave, InvalidRequest, PictureNotSaved
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.disk_space import check_space
 from vllm_image_core.storage.filename import automatic_stem, check_filename, fold_name
-from vllm_image_core.storage.folder import Folder
+from vllm_image_core.storage.folder import Folder, is_link
 from vllm_image_core.storage.folder_paths import check_drive, check_folder_path
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
+from vllm_image_core.storage.subfolders import Subfolders
 from vllm_image_core.text import one_line
 
 _Taken = Callable[[str], bool]
@@ -56,6 +57,7 @@ class Store:
             raise _cannot_save(error, Path(root)) from error
         self._swept = False
         self._naming = threading.Lock()
+        self._subfolders = Subfolders(self.root)
 
     def check_writable(self) -> None:
         """Create the folder and write a test file there, before GPU time is spent on an image.
@@ -98,7 +100,8 @@ class Store:
             picture: The image; its format determines the extension.
             prompt: Used for the automatic name if no filename is given.
             now: The local time, used in the same way.
-            filename: A plain name; see `filename.check_filename`, which callers use before generating.
+            filename: A name, or a path below the folder, whose folders are created; see
+                `filename.check_filename` and `check_subfolder`, which callers use before generating.
 
         Raises:
             InvalidRequest: The filename is not allowed; nothing was written.
@@ -108,41 +111,82 @@ class Store:
         given = check_filename(filename)
         try:
             if given is None:
-                return self.root / self._write(picture, automatic_stem(prompt, now), _write)
+                return self.root / self._write(picture, automatic_stem(prompt, now), _write, ())
+            *folders, stem = given.split("/")
             with self._naming:
-                return self.root / self._write(picture, given, _write_without_equal_name)
+                name = self._write(picture, stem, _write_without_equal_name, folders)
+                return self.root.joinpath(*folders, name)
         except (OSError, UnicodeError) as error:
             refused = _cannot_save(error, self.root)
             raise PictureNotSaved(refused.message, picture=picture, next_step=refused.next_step) from error
 
-    def _write(self, picture: Picture, stem: str, write: Callable[[Path, Picture, str], str]) -> str:
+    def check_subfolder(self, filename: str | None) -> None:
+        """Refuse a filename in a folder that is a link or a file, before GPU time is spent on an image.
+
+        Raises:
+            InvalidRequest: The filename is not allowed, or leads through such a folder.
+            CannotSave: Windows would refuse the path.
+        """
+        given = check_filename(filename)
+        folders = [] if given is None else given.split("/")[:-1]
+        path = self.root
+        for part in folders:
+            path /= part
+            if is_link(path) or (os.path.lexists(path) and not os.path.isdir(path)):  # noqa: PTH112 - as above
+                what = "a link" if is_link(path) else "not a folder"
+                raise InvalidRequest(
+                    f"filename: {part} in the output folder is {what}.",
+                    parameter="filename",
+                    value=filename,
+                    allowed="a path through ordinary folders",
+                    next_step="Choose another name.",
+                )
+        if folders:
+            check_folder_path(path)
+
+    def _write(
+        self,
+        picture: Picture,
+        stem: str,
+        write: Callable[[AbstractContextManager[Folder], Picture, str], str],
+        folders: Sequence[str],
+    ) -> str:
+        if folders:
+            self._subfolders.remember("/".join(folders))
         try:
-            return write(self.root, picture, stem)
+            return write(Folder.within(self.root, folders), picture, stem)
         except FileNotFoundError:  # the folder was removed in the meantime
-            return write(self.root, picture, stem)
+            return write(Folder.within(self.root, folders), picture, stem)
 
 
 def _sweep_below(root: Path) -> None:
-    """Sweep the hidden folder without finishing files: an empty file there may be valid."""
+    """Sweep the subfolders, and the hidden one without finishing files: an empty file there may be valid."""
     with suppress(OSError), Folder.existing(root / FOLDER) as folder, folder.temporary(b"") as probe:
         folder.sweep(like=probe)
+    for name in Subfolders(root).names():
+        with (
+            suppress(OSError),
+            Folder.within(root, name.split("/"), create=False) as folder,
+            folder.temporary(b"") as probe,
+        ):
+            folder.sweep(like=probe, finish=True)
 
 
-def _write(root: Path, picture: Picture, stem: str) -> str:
-    with Folder.open(root) as folder:
+def _write(opening: AbstractContextManager[Folder], picture: Picture, stem: str) -> str:
+    with opening as folder:
         with folder.temporary(*picture.parts) as temporary:
             name = _place(folder, temporary, stem, picture.extension, folder.has)
         folder.sync()
         return name
 
 
-def _write_without_equal_name(root: Path, picture: Picture, stem: str) -> str:
+def _write_without_equal_name(opening: AbstractContextManager[Folder], picture: Picture, stem: str) -> str:
     """Write an image under a name that differs from every other in more than case or Unicode form.
 
     Two processes may write such equal names at the same moment. Each checks again after writing, so at least
     one sees the other's file, and moves on to the next name before returning its own.
     """
-    with Folder.open(root) as folder:
+    with opening as folder:
         with folder.temporary(*picture.parts) as temporary:
             name = _place(folder, temporary, stem, picture.extension, _with_equal_names(folder))
         for _ in range(_MOST_MOVES):

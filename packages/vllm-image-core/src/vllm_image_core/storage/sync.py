@@ -1,13 +1,17 @@
 """Update the index from the files in its folder, reading only new and changed files."""
 
+import hashlib
+import os
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
 from typing import Final
+
+from vllm_omni_client.imaging import is_held
 
 from vllm_image_core.storage import full_text, index_tables
 from vllm_image_core.storage.database import writing
@@ -16,6 +20,7 @@ from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.index_tables import State
 from vllm_image_core.storage.known_names import KnownNames
 from vllm_image_core.storage.record import Record, read_record
+from vllm_image_core.storage.subfolders import Subfolders
 
 _SEEN: Final = "SELECT value FROM state WHERE name = 'folder_modified_ns'"
 """Modification time of the folder when its names were last compared: no row before the first comparison;
@@ -55,6 +60,7 @@ class _Contents:
     enough ago.
     """
 
+    root: Path
     records: Sequence[Record]
     others: Sequence[str]
     final: Sequence[tuple[str, int, int]]
@@ -67,7 +73,7 @@ class _Contents:
     def enter(self, connection: sqlite3.Connection, *, fts: bool) -> None:
         """Enter what was found, replacing any entries for these files; must run within a transaction."""
         index_tables.forget(connection, self.others, fts=fts)
-        index_tables.enter(connection, self.records, fts=fts)
+        index_tables.enter(connection, self.root, self.records, fts=fts)
         index_tables.enter_no_pictures(connection, self.final)
 
 
@@ -81,6 +87,11 @@ class IndexSync:
         self._root = root
         self._clock_ns = clock_ns
         self._names = KnownNames()
+        self._subfolders = Subfolders(root)
+
+    def has_subfolders(self) -> bool:
+        """Return whether images were saved in subfolders."""
+        return bool(self._subfolders.names())
 
     def is_complete(self, connection: sqlite3.Connection) -> bool:
         """Return whether all files of the folder have been entered; False while the index is being built."""
@@ -89,7 +100,7 @@ class IndexSync:
     def is_current(self, connection: sqlite3.Connection) -> bool:
         """Return whether the index is complete, and no name was added to or removed from the folder since."""
         seen = connection.execute(_SEEN).fetchone()
-        return seen is not None and seen[0] == self._root.stat().st_mtime_ns
+        return seen is not None and seen[0] == _seen_state(self._times(self._root.stat().st_mtime_ns))
 
     def follow(
         self, connection: sqlite3.Connection, *, every_file: bool, on_progress: OnProgress | None = None
@@ -100,9 +111,9 @@ class IndexSync:
         Progress is reported only if there are more than 500 files to read.
         """
         with Folder.existing(self._root) as folder:
-            modified_ns = folder.modified_ns()
-            settled = self._is_settled(modified_ns)
-            names = folder.names()
+            times = self._times(folder.modified_ns())
+            settled = self._are_settled(times)
+            names = self._listing(folder)
             compared = self._with_states if every_file else self._with_names
             changed, gone = compared(connection, folder, names)
             complete, are_many = True, len(changed) > _LOOKED_AT_ONCE
@@ -112,8 +123,8 @@ class IndexSync:
                 changed = changed[_AT_ONCE:]
             contents = self._contents(reader, changed)
             if are_many and not settled:  # reading them takes longer than a folder needs to settle
-                settled = self._is_settled(modified_ns) and set(folder.names()) == set(names)
-        seen = modified_ns if settled and complete and contents.complete else None
+                settled = self._are_settled(times) and set(self._listing(folder)) == set(names)
+        seen = _seen_state(times) if settled and complete and contents.complete else None
         unnamed = _count_unnameable(names)
         is_news = (
             connection.execute(_SEEN).fetchone() != (seen,) or self.unnameable_count(connection) != unnamed
@@ -169,8 +180,25 @@ class IndexSync:
         self._names.discard(gone)
         return sorted(_states(folder, new).items(), key=_when_written), gone
 
-    def _is_settled(self, modified_ns: int) -> bool:
-        return bool(modified_ns % _COARSE_NS) and self._clock_ns() - modified_ns > _SETTLED_NS
+    def _times(self, modified_ns: int) -> dict[str, int]:
+        """Return when a name was last added to or removed from the folder and each of its subfolders."""
+        times = {"": modified_ns}
+        for name in self._subfolders.names():
+            with suppress(OSError):  # removed in the meantime
+                times[name] = (self._root / name).stat().st_mtime_ns
+        return times
+
+    def _listing(self, folder: Folder) -> list[str]:
+        """Return the names of everything in the folder and its subfolders."""
+        names = folder.names()
+        for subfolder in self._subfolders.names():
+            with suppress(OSError):  # removed in the meantime
+                names += [f"{subfolder}/{name}" for name in os.listdir(folder.path / subfolder)]  # noqa: PTH208 - names only
+        return names
+
+    def _are_settled(self, times: Mapping[str, int]) -> bool:
+        now = self._clock_ns()
+        return all(time % _COARSE_NS and now - time > _SETTLED_NS for time in times.values())
 
     def _enter(self, connection: sqlite3.Connection, reader: "_Reader", files: Sequence[_File]) -> bool:
         """Read some files and enter them; return False if one may still be growing."""
@@ -184,19 +212,28 @@ class IndexSync:
         now = self._clock_ns()
         others = [(name, state) for name, state in files if found[name] is None]
         return _Contents(
+            root=self._root,
             records=[record for record in found.values() if record],
             others=[name for name, _ in others],
-            final=[(name, *state) for name, state in others if now - state[1] > _GROWING_NS],
+            final=[
+                (name, *state)
+                for name, state in others
+                if now - state[1] > _GROWING_NS and name not in reader.held
+            ],
         )
 
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads the records of some files of a folder, and reports how many it has read."""
+    """Reads the records of some files of a folder, and reports how many it has read.
+
+    `held` are the names of files that another program has open, so that they are read again.
+    """
 
     folder: Folder
     total: int
     on_progress: OnProgress | None = None
+    held: set[str] = field(default_factory=set[str])
     _done: int = 0
 
     def read(self, name: str) -> Record | None:
@@ -206,7 +243,9 @@ class _Reader:
             self.on_progress(self._done, self.total)
         try:
             return read_record(self.folder, name)
-        except OSError:
+        except OSError as error:
+            if is_held(error):
+                self.held.add(name)
             return None
 
 
@@ -220,6 +259,14 @@ def changing(connection: sqlite3.Connection) -> Generator[bool]:
             full_text.enter(connection)
 
 
+def _seen_state(times: Mapping[str, int]) -> int:
+    """Return one number for the times of the folder and its subfolders: the time itself if there are none."""
+    if len(times) == 1:
+        return next(iter(times.values()))
+    digest = hashlib.blake2b(repr(sorted(times.items())).encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(digest.digest(), signed=True)
+
+
 def is_picture_name(name: str) -> bool:
     """Return whether a file with this name may be an image that can be entered."""
     return looks_like_picture(name) and _is_text(name)
@@ -227,7 +274,8 @@ def is_picture_name(name: str) -> bool:
 
 def looks_like_picture(name: str) -> bool:
     """Return whether a file with this name may be an image."""
-    return not name.startswith(".") and name.lower().endswith(PICTURE_EXTENSIONS)
+    hidden = name.startswith(".") or "/." in name
+    return not hidden and name.lower().endswith(PICTURE_EXTENSIONS)
 
 
 def _is_text(name: str) -> bool:

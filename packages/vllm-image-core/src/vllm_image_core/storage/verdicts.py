@@ -14,6 +14,7 @@ from vllm_image_core import checks
 from vllm_image_core.errors import CannotSave, InvalidRequest, VerdictsUnavailable
 from vllm_image_core.storage.database import DamagedDatabase, Database, Schema, writing
 from vllm_image_core.storage.os_errors import reason_of
+from vllm_image_core.storage.subfolders import Subfolders
 from vllm_image_core.text import brief, one_line
 
 Verdict = Literal["keep", "reject", "clear"]
@@ -140,6 +141,8 @@ class Verdicts:
             return new
         try:
             new.parent.mkdir(parents=True, exist_ok=True)
+            if "/" in name:  # so that the bin is searched there, too
+                Subfolders(self._root / BIN).remember(name.rpartition("/")[0])
             if not retry_while_held(lambda: rename_if_free(old, new)):
                 if new.exists():
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))

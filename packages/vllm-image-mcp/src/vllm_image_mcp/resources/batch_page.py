@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vllm_image_core.batches.summary import FoundBatch, ItemReport
 from vllm_image_core.storage.record import Record
+from vllm_image_core.storage.subfolders import name_in
 from vllm_image_core.text import one_line, path_text
 
 from vllm_image_mcp.error_messages import with_program_names
@@ -15,7 +16,8 @@ from vllm_image_mcp.results.parameters_used import parameters_of_record
 
 def batch_page(found: FoundBatch, *, folder: Path) -> Mapping[str, object]:
     """A batch as a JSON object. It reads the metadata of image files, so call it in a thread."""
-    names = [item.path.name for item in found.items if item.path and item.path.parent == folder]
+    paths = [item.path for item in found.items if item.path and item.path.is_relative_to(folder)]
+    names = [name_in(folder, path) for path in paths]
     records = {record.path: record for record in stored_images.records(folder, names)}
     return {
         "batch_id": found.id,

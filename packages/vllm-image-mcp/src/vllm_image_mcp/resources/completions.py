@@ -87,6 +87,8 @@ class Completions:
         return await asyncio.to_thread(self._state.styles.names)
 
     async def _images(self) -> Iterable[str]:
+        from vllm_image_core.storage.subfolders import name_in  # noqa: PLC0415 - likewise
+
         from vllm_image_mcp.resources import stored_images  # noqa: PLC0415 - likewise
 
         try:
@@ -95,7 +97,7 @@ class Completions:
             )
         except OSError:
             return ()
-        return [record.path.name for record in found]
+        return [name_in(self._state.folder.path, record.path) for record in found]
 
     async def _batches(self) -> Iterable[str]:
         from vllm_image_core.errors import ImageError  # noqa: PLC0415 - likewise

@@ -6,6 +6,7 @@ The folder is read as it is: nothing is written, no index is needed, and links a
 import errno
 import heapq
 import io
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Literal
@@ -18,6 +19,7 @@ from vllm_image_core.imaging.thumbnail import thumbnail
 from vllm_image_core.storage.filename import PICTURE_EXTENSIONS
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.record import Record, read_record
+from vllm_image_core.storage.subfolders import Subfolders
 
 SentFormat = Literal["png", "webp", "jpeg"]
 
@@ -27,8 +29,8 @@ MAX_SENT_BYTES: Final = 7_000_000
 _MOST_READ_BYTES: Final = 2**27
 _LEAST_SIDE: Final = 16
 _MOST_SIDE: Final = 4096
-_NO_SUCH_NAME: Final = frozenset((errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL))
-_NO_PART_OF_A_NAME: Final = frozenset("/\\:\0")
+_NO_SUCH_NAME: Final = frozenset((errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENOTDIR))
+_NO_PART_OF_A_NAME: Final = frozenset("\\:\0")
 
 
 def read(root: Path, name: str) -> Picture | None:
@@ -36,7 +38,8 @@ def read(root: Path, name: str) -> Picture | None:
 
     Args:
         root: The output folder.
-        name: The file name, untrusted: whatever it is, only a file in that folder is opened.
+        name: The file name, or its path below the folder, untrusted: whatever it is, only a file in that
+            folder or in a real subfolder is opened.
 
     Raises:
         BadPicture: The file is not an intact image, or is larger than 128 MiB.
@@ -45,7 +48,13 @@ def read(root: Path, name: str) -> Picture | None:
     if not _is_picture_name(name):
         return None
     try:
-        with Folder.existing(root) as folder, folder.reading(name) as file:
+        *folders, leaf = name.split("/")
+        if folders and "/".join(folders) not in Subfolders(root).names():
+            return None
+        with (
+            Folder.within(root, folders, create=False) as folder,
+            folder.reading(leaf) as file,
+        ):
             data = None if file is None else file.read(_MOST_READ_BYTES + 1)
     except (FileNotFoundError, ValueError):  # no such file, or a name that the system does not allow
         return None
@@ -123,7 +132,12 @@ def records(root: Path, names: Iterable[str]) -> tuple[Record, ...]:
 
 def _written_at(folder: Folder) -> Iterator[tuple[int, str]]:
     """When each file was written, in nanoseconds since 1970, with its name."""
-    for name in folder.names():
+    nested = (
+        f"{subfolder}/{name}"
+        for subfolder in Subfolders(folder.path).names()
+        for name in os.listdir(folder.path / subfolder)  # noqa: PTH208 - names only
+    )
+    for name in (*folder.names(), *nested):
         if _is_picture_name(name):
             try:
                 yield folder.status(name).st_mtime_ns, name
@@ -143,7 +157,7 @@ def _records(folder: Folder, names: Iterable[str]) -> Iterator[Record]:
 
 def _is_picture_name(name: str) -> bool:
     return (
-        not name.startswith(".")
+        not any(part.startswith(".") or not part for part in name.split("/"))
         and name.lower().endswith(PICTURE_EXTENSIONS)
         and _NO_PART_OF_A_NAME.isdisjoint(name)
         and name.isprintable()

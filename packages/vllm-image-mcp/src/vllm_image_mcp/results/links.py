@@ -5,17 +5,20 @@ from typing import Final
 from urllib.parse import quote
 
 from mcp.types import ResourceLink
+from vllm_image_core.storage.subfolders import name_in
 from vllm_image_core.text import path_text
 
 _MIME_TYPES: Final = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
 def picture_uri(path: Path, *, folder: Path) -> str:
-    """The address of an image: ``image://`` and its file name, percent-encoded.
+    """The address of an image: ``image://`` and its name, percent-encoded, with its subfolder if it has one.
 
     An image saved elsewhere, because the folder could not be written, has a ``file:`` address.
     """
-    return f"image://{quote(path.name, safe='')}" if path.parent == folder else path.as_uri()
+    if not path.is_relative_to(folder):
+        return path.as_uri()
+    return f"image://{quote(name_in(folder, path), safe='')}"
 
 
 def mime_type_of(path: Path) -> str | None:

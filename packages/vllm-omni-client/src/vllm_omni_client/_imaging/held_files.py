@@ -44,7 +44,7 @@ def retry_while_held(operation: Callable[[], _ResultT]) -> _ResultT:
             if not _may_be_held(error):
                 raise
             if time.monotonic() >= until:
-                if not _is_held(error):
+                if not is_held(error):
                     raise
                 raise FileHeld(error.errno, "another program has the file open", error.filename) from error
         time.sleep(wait)
@@ -53,10 +53,10 @@ def retry_while_held(operation: Callable[[], _ResultT]) -> _ResultT:
 
 def _may_be_held(error: OSError) -> bool:
     """Return whether the system may have refused an operation because another program has the file open."""
-    return _is_held(error) or error.errno == errno.EACCES
+    return is_held(error) or error.errno == errno.EACCES
 
 
-def _is_held(error: OSError) -> bool:
+def is_held(error: OSError) -> bool:
     """Return whether an open file is the reason; on Windows, a missing permission looks the same.
 
     Who was allowed to create the file is allowed to rename it, so that an open file is by far more likely.
