@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "doctor": "Check everything that an image needs, and show how to fix what is wrong.",
     "edit": "Edit an image, or combine up to 4, as PROMPT says.",
     "estimate": "Estimate the time and GPU memory of N images, without generating any.",
+    "export": "Copy images into another folder, in the format asked for.",
     "find": "Find earlier images in the output folder, newest first.",
     "gallery": "Write the images of DIR as one page for the browser, and print its path.",
     "generate": "Generate one image, or several with -n.",
