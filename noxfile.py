@@ -279,7 +279,7 @@ def bench(session: nox.Session) -> None:
     names = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
     if not session.posargs or session.posargs[0] not in names:
         session.error(f"Name a benchmark: {', '.join(names)}")
-    sync(session, "bench")
+    sync(session, "distributed" if session.posargs[0] == "distributed" else "bench")
     name, *rest = session.posargs
     environment = {"PYTHONPATH": str(ROOT / "packages/vllm-image-core/tests/doubles")}
     if name in {"client", "studio"}:

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from server_pair import ServerPair, server_pair
@@ -16,6 +18,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("default"))
+
+
+_STARTS = 4
+"""A node of Ray that is not up after 30 seconds gives up, which a busy machine may need more than once."""
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """The address of a Ray cluster on this machine, for all tests."""
+    ray: Any = pytest.importorskip("ray")
+    for start in range(_STARTS):
+        try:
+            ray.init(
+                num_cpus=2,
+                object_store_memory=100 * 2**20,
+                include_dashboard=False,
+                log_to_driver=False,
+            )
+            break
+        except Exception:  # Ray has no class for it
+            ray.shutdown()
+            if start == _STARTS - 1:
+                raise
+    import_module("ray.data").DataContext.get_current().enable_progress_bars = False
+    yield str(ray.get_runtime_context().gcs_address)
+    ray.shutdown()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Each engine generates each row once, and continues what another one began."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,6 @@ def rows(count: int) -> list[dict[str, object]]:
     return [{"prompt": f"fox {number}", "width": 64, "height": 64} for number in range(count)]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """Ray on this machine, for all tests of this file."""
-    memory = 100 * 2**20
-    ray.init(num_cpus=2, object_store_memory=memory, include_dashboard=False, log_to_driver=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    yield
-    ray.shutdown()
-
-
 def test_daft_generates_each_row_once(servers: ServerPair, finished: Finished, tmp_path: Path) -> None:
     bad = {"prompt": "fox", "width": 7, "height": 64}
 
@@ -48,7 +38,7 @@ def test_the_rows_may_be_in_files(
     servers: ServerPair,
     finished: Finished,
     tmp_path: Path,
-    cluster: None,
+    ray_address: str,
 ) -> None:
     (tmp_path / "rows").mkdir()
     for part in range(2):
@@ -61,7 +51,7 @@ def test_the_rows_may_be_in_files(
 
 
 def test_a_run_is_begun_locally_continued_on_daft_and_finished_on_ray(
-    servers: ServerPair, finished: Finished, tmp_path: Path, cluster: None
+    servers: ServerPair, finished: Finished, tmp_path: Path, ray_address: str
 ) -> None:
     shares: list[tuple[int, Engine]] = [(50, "local"), (75, "daft"), (100, "ray")]
 
@@ -79,7 +69,7 @@ def test_a_run_is_begun_locally_continued_on_daft_and_finished_on_ray(
 def test_servers_that_stay_away_stop_the_run(
     engine: Any,  # noqa: ANN401 - a parameter
     tmp_path: Path,
-    cluster: None,
+    ray_address: str,
 ) -> None:
     nobody = "http://127.0.0.1:9"
 
@@ -88,7 +78,7 @@ def test_servers_that_stay_away_stop_the_run(
 
 
 def test_frames_of_the_engines_are_sources(
-    servers: ServerPair, finished: Finished, tmp_path: Path, cluster: None
+    servers: ServerPair, finished: Finished, tmp_path: Path, ray_address: str
 ) -> None:
     frame, dataset = daft.from_pylist(rows(10)), ray.data.from_items(rows(20))
 

@@ -23,7 +23,8 @@ names of this package:
 - Know the server and its model: `Health`, `ServerReport`, `ServedModel`, `Profile`, `Registry`, `Gpu`,
   `GpuReport`, `Estimate`. Use another kind of server: `Backend`.
 - Generate datasets, on a cluster if you like: `generate_dataset`, `DatasetRun`, `DatasetProgress`,
-  `ImageGenerator`, `ImageRow`.
+  `ImageGenerator`, `ImageRow`. Pack them for training: `write_shards`, `ShardSet`, `SampleFilter`,
+  `TrainingSample`.
 - Handle errors: all errors of this package are an `ImageError`; those of the server are a
   `vllm_omni_client.OmniError`.
 """
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from vllm_image_core.datasets.image_generator import ImageGenerator
     from vllm_image_core.datasets.image_row import ImageRow
     from vllm_image_core.datasets.progress import DatasetProgress
+    from vllm_image_core.datasets.shards import ShardSet, write_shards
+    from vllm_image_core.datasets.training_sample import SampleFilter, TrainingSample
     from vllm_image_core.errors import (
         BadPicture,
         BadProfile,
@@ -182,20 +185,24 @@ __all__ = [
     "ResolvedRequest",
     "Results",
     "RunStopped",
+    "SampleFilter",
     "Score",
     "ServedModel",
     "ServerReport",
     "ServerStatus",
+    "ShardSet",
     "Size",
     "Studio",
     "Style",
     "Styles",
+    "TrainingSample",
     "UnknownBatch",
     "Variations",
     "VerdictsUnavailable",
     "generate_dataset",
     "recall",
     "resolve",
+    "write_shards",
 ]
 
 _NAMES: Final = {
@@ -215,6 +222,8 @@ _NAMES: Final = {
     "datasets.image_generator": ("ImageGenerator",),
     "datasets.image_row": ("ImageRow",),
     "datasets.progress": ("DatasetProgress",),
+    "datasets.shards": ("ShardSet", "write_shards"),
+    "datasets.training_sample": ("SampleFilter", "TrainingSample"),
     "estimation.backlog": ("Eta",),
     "estimation.estimator": ("Estimate",),
     "estimation.gpu": ("Gpu", "GpuReport"),

@@ -17,17 +17,20 @@ from vllm_image_core.display.card import Card
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging.contact_sheet import MAX_PICTURES
 from vllm_image_core.provenance.recall import RecalledRequest, recall
+from vllm_image_core.requests import limits
+from vllm_image_core.requests.fields import OutputFormat
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.requests.sweep import MOST_IMAGES
 from vllm_image_core.storage.edit_inputs import find_inputs
+from vllm_image_core.storage.export import export_images
 from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.query import MAX_LIMIT, Query
 from vllm_image_core.storage.record import Record
 from vllm_image_core.storage.search import requests_like
-from vllm_image_core.storage.verdicts import BIN, Verdict, Verdicts
+from vllm_image_core.storage.verdicts import BIN, Verdict, Verdicts, current_path
 from vllm_image_core.studio_views import ImageGrid, StudioViews
 from vllm_image_core.text import brief, folder_text
 
@@ -199,6 +202,47 @@ class ImageFolder(StudioViews):
         if best := [each.image for each in ranked[: keep or 0]]:
             await self.rate(best, verdict="keep")
         return ranked
+
+    async def export(
+        self,
+        images: Sequence[ImageFile],
+        folder: Path | str,
+        *,
+        output_format: OutputFormat | None = None,
+        overwrite: bool = False,
+    ) -> tuple[Path, ...]:
+        """Copy images into another folder, such as that of a project, and return the new files.
+
+        They keep their names, without subfolders, and what their files say about how they were made.
+
+        Args:
+            images: Images of this folder: generated or found ones, paths or file names.
+            folder: Where to; created if it is missing.
+            output_format: "png", "jpeg" or "webp" to convert them; None copies them byte for byte.
+            overwrite: Whether files of the same names are replaced.
+
+        Raises:
+            InvalidRequest: An image is not in this folder, or a file is in the way; nothing was written.
+            CannotSave: A file cannot be written.
+        """
+        chosen = None if output_format is None else limits.output_format(output_format)
+        paths = [self._file_of(each) for each in images]
+        target = folder_path("folder", folder)
+        return await asyncio.to_thread(
+            export_images, paths, target, output_format=chosen, overwrite=overwrite
+        )
+
+    def _file_of(self, image: ImageFile) -> Path:
+        name = _name_in(self.output_dir, image)
+        path = current_path(self.output_dir, name)
+        if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
+            raise InvalidRequest(
+                f"{brief(name)} is not an image in {folder_text(self.output_dir)}.",
+                parameter="images",
+                value=name,
+                allowed="images of the output folder",
+            )
+        return path
 
     async def keep_best(
         self, batch: ImageBatch, score: Score, *, most: int, reject_others: bool = False

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from vllm_image_core.batches.limits import NO_LIMITS, Limits
+from vllm_image_core.datasets.image_generator import GeneratorSettings
 from vllm_image_core.estimation.gpu import Gpu
+from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import choose_model
@@ -82,6 +84,27 @@ def create_fleet(settings: Settings, registry: Registry) -> Fleet:
         ceiling=settings.max_concurrent,
         choose=lambda models: choose_model(models, registry, settings.model),
     )
+
+
+def dataset_servers(settings: Settings) -> list[str | Backend]:
+    """Return the servers of a dataset: their URLs, or the demo's own server."""
+    return [_simulated(settings)] if settings.demo else list(settings.vllm_urls)
+
+
+def dataset_settings(settings: Settings, registry: Registry) -> GeneratorSettings:
+    """Return what a dataset takes from the settings besides its servers."""
+    return {
+        "model": settings.model,
+        "registry": registry,
+        "metadata": _METADATA[settings.metadata],
+        "connection": {
+            "api_key": settings.key,
+            "headers": dict(settings.header or ()),
+            "verify": settings.ca_file or True,
+            "proxy": settings.chosen_proxy,
+            "timeout": settings.timeout,
+        },
+    }
 
 
 def gpu_of(settings: Settings) -> Gpu:

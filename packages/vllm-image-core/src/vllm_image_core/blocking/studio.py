@@ -97,6 +97,10 @@ class BlockingStudio(Blocking[Studio]):
     def rate(self) -> None:
         """As in ``Studio``."""
 
+    @waiting(Studio.export)
+    def export(self) -> None:
+        """As in ``Studio``."""
+
     @waiting(Studio.more_like)
     def more_like(self) -> None:
         """As in ``Studio``."""

@@ -1,6 +1,7 @@
 """Ray engine: generate the images of a source's rows with Ray Data, through one client on each node."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any, Final
@@ -16,6 +17,12 @@ _MOST_CALLS: Final = 10_000
 
 _ROWS: Final = (8, 256)
 """Fewest and most rows of a batch. Ray keeps four batches of a worker in progress."""
+
+_BLOCK_ROWS: Final = 128
+"""Fewest rows that a worker takes together: after each such block, its rows are recorded."""
+
+_OWN_ERROR: Final = re.compile(r"vllm_image_core\.errors\.\w+: (.+)")
+_COLOUR: Final = re.compile(r"\x1b\[\d+m")
 
 _OBJECT_STORE_BYTES: Final = 256 * 2**20
 """Memory for rows if Ray is started here: they hold no images."""
@@ -45,22 +52,22 @@ def run_on_ray(
         nodes = max(1, sum(bool(node["Alive"]) for node in ray.nodes()))
         share = spec.share(nodes)
         rows = min(max(_ROWS[0], math.ceil(share.max_in_flight / 2)), _ROWS[1])
-        found = _dataset(ray, source).map_batches(
+        # A worker hands on the rows of a block when all of them are done, so blocks are small.
+        blocks = _dataset(ray, source).repartition(target_num_rows_per_block=max(_BLOCK_ROWS, 4 * rows))
+        found = blocks.map_batches(
             _NodeWorker,
             fn_constructor_kwargs={"spec": share, "run": ray.get_runtime_context().get_job_id()},
             batch_size=rows,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=nodes),
             num_cpus=0.25,
-            scheduling_strategy="SPREAD",
         )
         for table in found.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield rows_of_table(table)
     except ImageError:
         raise
     except Exception as error:  # a boundary: Ray passes errors of its workers on in its own classes
-        cause = _cause(error)
-        raise cause or RunStopped(f"Ray has stopped: {one_line(str(error))}") from error
+        raise RunStopped(_reason(str(error))) from error
     finally:
         if started_here:
             ray.shutdown()
@@ -132,11 +139,7 @@ def _dataset(ray: Any, source: RowSource) -> Any:  # noqa: ANN401 - Ray's
     return ray.data.from_arrow([pyarrow().table(each) for each in source.tables()])
 
 
-def _cause(error: BaseException | None) -> ImageError | None:
-    """Return the error of this package inside one of Ray's."""
-    while error is not None:
-        inner = getattr(error, "cause", None)
-        if isinstance(inner, ImageError):
-            return inner
-        error = error.__cause__
-    return None
+def _reason(text: str) -> str:
+    """Return the message of this package's error inside one of Ray's, which has it in a traceback."""
+    found = _OWN_ERROR.findall(text)
+    return found[-1] if found else f"Ray has stopped: {one_line(_COLOUR.sub('', text))}"

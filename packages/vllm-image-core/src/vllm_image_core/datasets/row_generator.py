@@ -31,7 +31,7 @@ from vllm_image_core.generation.operations import send
 from vllm_image_core.imaging.picture import Picture, read_text
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import choose_model
-from vllm_image_core.provenance.facts import as_object
+from vllm_image_core.provenance.facts import json_object
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recipe import collect_facts, find_recipe, write_recipe
 from vllm_image_core.requests.limits import draw_seed
@@ -195,7 +195,7 @@ class RowGenerator:
                 picture = Picture.check(data)
             except BadPicture:
                 continue  # cut off when the machine lost power: its row was never written
-            facts = as_object(find_recipe(read_text(data)))
+            facts = json_object(find_recipe(read_text(data)) or "{}")
             server, seconds = facts.get("server"), facts.get("seconds")
             return _Image(
                 picture,

@@ -1,0 +1,52 @@
+"""The `export` command: copy images of the output folder into another folder, in the format asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from vllm_image_core.text import path_text
+
+from vllm_image_mcp.cli import shared_options
+from vllm_image_mcp.cli.command import with_state
+from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.command_line import PathArgument, echo
+from vllm_image_mcp.options import GroupedOptions
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.fields import OutputFormat
+
+    from vllm_image_mcp.state import State
+
+
+@click.command(cls=GroupedOptions)
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--to", "folder", type=PathArgument(), required=True, metavar="DIR", help="Where to.")
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["png", "jpeg", "webp"]),
+    help="Convert the images. Default: copies, byte for byte.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files of the same names.")
+@shared_options.as_json
+@with_state
+async def export(
+    state: State,
+    images: tuple[str, ...],
+    *,
+    folder: Path,
+    output_format: OutputFormat | None,
+    overwrite: bool,
+    as_json: bool,
+) -> int:
+    """Copy images of the output folder into another folder, and print where they are.
+
+    The images keep their names, and what their files say about how they were made.
+    """
+    state.check_folder()
+    paths = await state.studio.export(images, folder, output_format=output_format, overwrite=overwrite)
+    for path in paths:
+        echo(json_line({"path": path_text(path)}) if as_json else path_text(path))
+    return 0
