@@ -12,14 +12,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
 GOAL_MILLISECONDS = 2.0
 """CPU per row beyond that of the engine "local"."""
-SIDE = 64
+_SAMPLE_SECONDS = 0.5
 SERVER = """
 from vllm_omni_client.simulator import Simulation, SimulatorSettings
 from vllm_omni_client.simulator.http.serving import serve_simulation
@@ -60,17 +62,32 @@ def server() -> Generator[str]:
         process.kill()
 
 
-def cpu_seconds(process: psutil.Process) -> float:
-    """Return the CPU time of a process and of all below it, including those that have ended."""
-    total = 0.0
-    for each in (process, *process.children(recursive=True)):
-        try:
-            times = each.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    ended = process.cpu_times()
-    return total + ended.children_user + ended.children_system
+class CpuMeter:
+    """Adds up the CPU time of a process and of all below it, also of those that end, but for their last moment.
+
+    Args:
+        process: The process.
+    """
+
+    def __init__(self, process: psutil.Process) -> None:
+        self._process = process
+        self._seconds: dict[tuple[int, float], float] = {}
+
+    def read(self) -> float:
+        """Return the CPU time so far, in seconds."""
+        for each in (self._process, *self._process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                times = each.cpu_times()
+                self._seconds[each.pid, each.create_time()] = times.user + times.system
+        return sum(self._seconds.values())
+
+    def read_until_line(self, lines: IO[str]) -> str:
+        """Read the CPU time every half second until a line comes; return the line."""
+        with ThreadPoolExecutor(1) as pool:
+            line = pool.submit(lines.readline)
+            while wait([line], timeout=_SAMPLE_SECONDS).not_done:
+                self.read()
+            return line.result().strip()
 
 
 def measure(engine: str, rows: int) -> tuple[float, float, float]:
@@ -83,12 +100,13 @@ def measure(engine: str, rows: int) -> tuple[float, float, float]:
             assert run.stdin
             assert run.stdout
             process = psutil.Process(run.pid)
-            assert run.stdout.readline().strip() == "1"
-            start = cpu_seconds(process)
+            meter = CpuMeter(process)
+            assert meter.read_until_line(run.stdout) == "1"
+            start = meter.read()
             run.stdin.write("\n")
             run.stdin.flush()
-            assert run.stdout.readline().strip() == str(rows)
-            each = 1000 * (cpu_seconds(process) - start) / (rows - 1)
+            assert meter.read_until_line(run.stdout) == str(rows)
+            each = 1000 * (meter.read() - start) / (rows - 1)
             memory = process.memory_info().rss / 2**20
             run.stdin.write("\n")
             run.stdin.close()

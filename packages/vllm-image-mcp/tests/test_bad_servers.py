@@ -81,7 +81,7 @@ async def test_a_server_that_is_down_is_told_in_the_plans_words_by_every_tool(
 
 async def test_the_tools_are_listed_while_no_server_is_up(connect: Connect, nobody: str) -> None:
     async with connect(vllm_url=nobody) as client:
-        assert len((await client.list_tools()).tools) == 12
+        assert len((await client.list_tools()).tools) == 13
 
 
 async def test_nothing_is_invented_about_the_gpu_of_a_server_that_is_down(

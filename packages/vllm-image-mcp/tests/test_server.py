@@ -108,7 +108,7 @@ async def test_a_server_that_was_never_asked_closes_nothing(
 
     monkeypatch.setattr(Studio, "aclose", closing)
     async with connect() as client:
-        assert len((await client.list_tools()).tools) == 12
+        assert len((await client.list_tools()).tools) == 13
 
 
 async def test_servers_of_one_folder_know_each_others_batches(connect: Connect, omni: "OmniServer") -> None:

@@ -45,7 +45,9 @@ def test_the_server_starts_with_nothing_of_core_and_client_but_the_table_of_fiel
         "vllm_image_core.models.quality",
         "vllm_image_core.requests",
         "vllm_image_core.requests.fields",
+        "vllm_image_core.requests.style",
         "vllm_image_core.text",
+        "vllm_omni_client._statuses",
         "vllm_omni_client._text",
         "vllm_omni_client.errors",
     }

@@ -99,6 +99,7 @@ BATCH_CALLS: list[tuple[str, dict[str, object]]] = [
     ("get_batch", {"wait": False}),
     ("get_batch", {"resume": True}),
     ("cancel_batch", {}),
+    ("rate_images", {"indexes": [0], "verdict": "reject"}),
 ]
 
 
@@ -254,7 +255,7 @@ async def test_the_matrix_has_every_tool(server: HttpServer) -> None:
         }
     named = set(re.findall(r'"([a-z_]+)"', source))
     assert tools <= crossed | named
-    assert {template.partition(":")[0] for template in templates} == {"image", "batch", "profile"}
+    assert {template.partition(":")[0] for template in templates} == {"image", "batch", "profile", "style"}
 
 
 async def test_a_running_batch_of_somebody_else_cannot_be_stopped(server: HttpServer) -> None:

@@ -21,9 +21,14 @@ def drawn(*, progressive: bool = False, mode: str = "RGB") -> bytes:
 
 
 WHOLE = drawn()
+KINDS = pytest.mark.parametrize(
+    "data",
+    [WHOLE, drawn(progressive=True), drawn(mode="L"), drawn(mode="CMYK")],
+    ids=["baseline", "progressive", "grey", "CMYK"],
+)
 
 
-@pytest.mark.parametrize("data", [WHOLE, drawn(progressive=True), drawn(mode="L"), drawn(mode="CMYK")])
+@KINDS
 def test_what_pillow_writes_is_whole_and_has_its_size(data: bytes) -> None:
     assert picture_size(data) == Size(48, 32)
     assert jpeg.check(data) == len(data)
@@ -82,7 +87,7 @@ def with_exif(**tags: int) -> bytes:
 TEXTS = {"parameters": "a fox\nSteps: 4", "XML:com.adobe.xmp": "<x:xmpmeta/>"}
 
 
-@pytest.mark.parametrize("data", [WHOLE, drawn(progressive=True), drawn(mode="L"), drawn(mode="CMYK")])
+@KINDS
 def test_texts_stand_after_the_jfif_header_and_every_other_byte_stays(data: bytes) -> None:
     described = jpeg.write_texts(data, TEXTS)
     after = jpeg._after_jfif(data)

@@ -32,6 +32,7 @@ WHOLE = drawn()
         (drawn(exif=b"Exif\0\0II*\0\x08\0\0\0\0\0"), b"VP8X"),
         (drawn(frames=3), b"VP8X"),
     ],
+    ids=["lossy", "lossless", "with EXIF", "animated"],
 )
 def test_what_pillow_writes_is_whole_and_has_its_size(data: bytes, first: bytes) -> None:
     assert data[12:16] == first
@@ -98,6 +99,7 @@ def see_through(*, lossless: bool) -> bytes:
         (drawn(frames=3), 0x0E),
         (drawn(exif=b"Exif\0\0II*\0\x08\0\0\0\0\0"), 0x0C),
     ],
+    ids=["lossy", "lossless", "lossless with alpha", "lossy with alpha", "animated", "with EXIF"],
 )
 def test_texts_stand_after_the_pixels_and_the_canvas_says_so(data: bytes, flags: int) -> None:
     described = webp.write_texts(data, TEXTS)

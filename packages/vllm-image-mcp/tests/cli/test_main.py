@@ -1,5 +1,7 @@
 """The commands for a person at a shell: what they print, and with which status they end."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,3 +79,21 @@ def test_colours_are_for_terminals_and_no_color_removes_them(run: Run) -> None:
     assert "\033" not in run(*words).stdout
     assert CliRunner().invoke(main, words, color=True).stdout.startswith("\033[1mMODEL")
     assert "\033" not in CliRunner().invoke(main, words, color=True, env={"NO_COLOR": "1"}).stdout
+
+
+@pytest.mark.parametrize("words", [("find",), ("batches",), ("rate", "--help")])
+def test_commands_that_only_read_import_neither_models_nor_what_expands_prompts(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "vllm_image_mcp", *words]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+    modules = {line.rpartition("|")[2].strip() for line in told.splitlines()}
+    assert "vllm_image_mcp.cli.shared_options" in modules
+    slow = {
+        "vllm_image_core.models.profile",
+        "vllm_image_core.requests.expansion",
+        "tqdm",
+        "starlette",
+        "mcp",
+    }
+    assert not slow & modules

@@ -8,13 +8,17 @@ import uuid
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import openai
 import pytest
 from http_process import DEADLINE_SECONDS, HttpServer, connected, content_of, write_users
 from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = pytest.importorskip("openai", reason="the openai SDK is in the dependency group `contract`")
 
 TOKENS = {"anna": "anna-3d1f6a0c9b7e", "bert": "bert-51ce28d7f0a4"}
 AS_ANNA = {"authorization": f"Bearer {TOKENS['anna']}"}

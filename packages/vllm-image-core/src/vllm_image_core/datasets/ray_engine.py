@@ -18,6 +18,9 @@ _MOST_CALLS: Final = 10_000
 _ROWS: Final = (8, 256)
 """Fewest and most rows of a batch. Ray keeps four batches of a worker in progress."""
 
+_BLOCK_ROWS: Final = 128
+"""Fewest rows that a worker takes together: after each such block, its rows are recorded."""
+
 _OWN_ERROR: Final = re.compile(r"vllm_image_core\.errors\.\w+: (.+)")
 _COLOUR: Final = re.compile(r"\x1b\[\d+m")
 
@@ -49,7 +52,9 @@ def run_on_ray(
         nodes = max(1, sum(bool(node["Alive"]) for node in ray.nodes()))
         share = spec.share(nodes)
         rows = min(max(_ROWS[0], math.ceil(share.max_in_flight / 2)), _ROWS[1])
-        found = _dataset(ray, source).map_batches(
+        # A worker hands on the rows of a block when all of them are done, so blocks are small.
+        blocks = _dataset(ray, source).repartition(target_num_rows_per_block=max(_BLOCK_ROWS, 4 * rows))
+        found = blocks.map_batches(
             _NodeWorker,
             fn_constructor_kwargs={"spec": share, "run": ray.get_runtime_context().get_job_id()},
             batch_size=rows,

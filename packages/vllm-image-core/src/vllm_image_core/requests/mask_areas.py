@@ -1,18 +1,22 @@
 """Read the boxes and polygons that say where an edit may change an image, and draw them as a mask."""
 
+from __future__ import annotations
+
 import json
 import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from vllm_image_core.checks import invalid_value
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.imaging.mask import Point, draw_mask
-from vllm_image_core.imaging.size import Size
-from vllm_image_core.requests.input_picture import InputPicture
+
+if TYPE_CHECKING:
+    from vllm_image_core.imaging.mask import Point
+    from vllm_image_core.imaging.size import Size
+    from vllm_image_core.requests.input_picture import InputPicture
 
 Areas = tuple[tuple[float, ...], ...]
 """Boxes, each with left, top, right and bottom; or polygons, each with x and y of its corners in turn."""
@@ -80,6 +84,9 @@ class MaskAreas:
 
     def draw(self, size: Size) -> InputPicture:
         """Draw the mask for an image of this size."""
+        from vllm_image_core.imaging.mask import draw_mask  # noqa: PLC0415 - the index reads limits without Pillow
+        from vllm_image_core.requests.input_picture import InputPicture  # noqa: PLC0415 - likewise
+
         boxes = ((*corners[0], *corners[1]) for corners in self._all(self.boxes, size))
         mask = draw_mask(size, boxes=boxes, polygons=self._all(self.polygons, size), feather=self.feather)
         return InputPicture.of(mask)

@@ -1,17 +1,21 @@
 """Apply a style to a request, and check the values of one that was read from a file."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.models.profile import Profile
 from vllm_image_core.requests import limits
 from vllm_image_core.requests.fields import RequestValues
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.note import Note
 from vllm_image_core.requests.style import TEXTS, Style
 from vllm_image_core.text import brief
+
+if TYPE_CHECKING:
+    from vllm_image_core.models.profile import Profile
 
 _NOT_OF_A_STYLE: Final = (
     *("style", "negative_prompt", "seed", "filename", "quality", "tag"),

@@ -1,25 +1,21 @@
 """Define the options that several commands share, with one help text for each."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import click
-from vllm_image_core.requests.expansion import Variations
-from vllm_image_core.requests.fields import (
-    RANDOM_SEED,
-    REQUEST_FIELDS,
-    SHORT_NAMES,
-    RequestField,
-    Surface,
-    fields_shown_in,
-)
-from vllm_image_core.requests.sweep import MOST_IMAGES
 
 from vllm_image_mcp.command_line import PathArgument
+
+if TYPE_CHECKING:
+    from vllm_image_core.requests.expansion import Variations
+    from vllm_image_core.requests.fields import RequestField, Surface
 
 _RANGE: Final = re.compile(r"(-?\d+)\.\.(-?\d+)", re.ASCII)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
@@ -55,11 +51,14 @@ class Option(Protocol):
 
 def none_if_random(_: click.Context, __: click.Parameter, given: int | None) -> int | None:
     """Return None, which draws a random seed, for `RANDOM_SEED`."""
+    from vllm_image_core.requests.fields import RANDOM_SEED  # noqa: PLC0415 - commands that only read need none
+
     return None if given == RANDOM_SEED else given
 
 
 def request_options(command: Surface) -> Option:
     """Return a decorator that gives a command an option for each request field that it has."""
+    from vllm_image_core.requests.fields import fields_shown_in  # noqa: PLC0415 - likewise
 
     def add_options(function: CommandT) -> CommandT:
         for each in reversed(fields_shown_in(command)):
@@ -92,11 +91,15 @@ def variation_options(function: CommandT) -> CommandT:
 
 def take_variations(options: dict[str, Any]) -> Variations:
     """Remove the options of `variation_options` from a command's other options, and return them."""
+    from vllm_image_core.requests.expansion import Variations  # noqa: PLC0415 - likewise
+
     return Variations(**{each.name: options.pop(each.name) for each in fields(Variations)})
 
 
 def _sweep(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, list[object]] | None:
     """Read the values of each --sweep; None if there is none."""
+    from vllm_image_core.requests.fields import REQUEST_FIELDS, SHORT_NAMES  # noqa: PLC0415 - likewise
+
     found: dict[str, list[object]] = {}
     for each in given:
         name, separator, text = each.partition("=")
@@ -116,6 +119,8 @@ def _values(text: str) -> list[object]:
             raise click.BadParameter(f"{text!r} is not a JSON list: {error}.") from error
         return cast("list[object]", listed)
     if numbers := _RANGE.fullmatch(text):
+        from vllm_image_core.requests.sweep import MOST_IMAGES  # noqa: PLC0415 - likewise
+
         first, last = int(numbers[1]), int(numbers[2])
         return list(range(first, min(last, first + MOST_IMAGES) + 1))
     return [value.strip() for value in text.split(",")]
@@ -150,7 +155,7 @@ def _option(field: RequestField) -> Option:
 count: Option = click.option(
     "-n",
     "--count",
-    type=click.IntRange(1, MOST_IMAGES),
+    type=click.IntRange(1),
     default=1,
     metavar="N",
     help="Images to generate, with different seeds.",
