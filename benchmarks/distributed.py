@@ -63,7 +63,7 @@ def server() -> Generator[str]:
 
 
 class CpuMeter:
-    """Adds up the CPU time of a process and of all below it, also of those that end, up to their last moment.
+    """CPU time of a process and all below it, including those that end, but for their last moment.
 
     Args:
         process: The process.

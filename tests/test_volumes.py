@@ -45,6 +45,9 @@ def test_an_image_is_saved_whole_under_a_free_name_twice_and_nothing_else_is_lef
     store.check_writable()
     paths = [store.save(picture, prompt="a fox", now=now, filename=name) for _ in range(3)]
     assert len(set(paths)) == 3
+    stems = [unicodedata.normalize("NFC", path.stem) for path in paths]
+    assert stems[1:] == [f"{stems[0]}_2", f"{stems[0]}_3"]
+    assert name is None or stems[0] == name
     assert [path.read_bytes() for path in paths] == [picture.bytes] * 3
     assert len(list(root.iterdir())) == 3
 
@@ -86,4 +89,5 @@ async def test_the_tools_work_on_such_a_volume_and_nothing_is_generated_twice(ro
         assert len({image["file_path"] for image in found["images"]}) == 5, found["images"]
         for image in found["images"]:
             assert Path(image["file_path"]).is_file()
+        assert made["file_path"] in [image["file_path"] for image in found["images"]]
     assert len(list(root.glob("*.png"))) == 5

@@ -92,7 +92,11 @@ def test_spaces_and_zero_bytes_after_the_end_are_no_part_of_the_picture(tail: by
     assert png.check(WHOLE + tail) == len(WHOLE)
 
 
-@pytest.mark.parametrize("tail", [b"x", b"<script>alert(1)</script>", b"\0\0PK\x03\x04", WHOLE])
+@pytest.mark.parametrize(
+    "tail",
+    [b"x", b"<script>alert(1)</script>", b"\0\0PK\x03\x04", WHOLE],
+    ids=["a letter", "a script", "an archive", "another PNG"],
+)
 def test_anything_else_after_the_end_is_refused(tail: bytes) -> None:
     with pytest.raises(BadPicture, match="Extra bytes follow the PNG's end"):
         png.check(WHOLE + tail)

@@ -840,6 +840,7 @@ def test_another_writer_without_end_does_not_keep_the_image_from_being_saved(
     write_twins(monkeypatch, "FOX.png", *(f"FOX_{number}.png" for number in range(2, 1_000)))
     path = store.save(small_picture, prompt=PROMPT, now=NOON, filename="fox")
     assert path.read_bytes() == small_picture.bytes
+    assert len(contents(store.root)) < 200
 
 
 @pytest.mark.parametrize("form", ["NFD", "NFC"])
