@@ -35,6 +35,8 @@ from vllm_image_mcp.settings import Settings
 from vllm_omni_client import AsyncOmniClient, LoraNotLoaded
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.models import ImageGenerationRequest
+from vllm_omni_client.simulator import SimulatorSettings
+from vllm_omni_client.simulator.http.serving import serve_in_thread
 
 if TYPE_CHECKING:
     from conftest import Listener
@@ -415,6 +417,33 @@ async def test_an_image_in_a_subfolder_is_an_input_a_resource_and_a_place_in_the
     assert made["uri"] in listed
     await run(simulator_url, tmp_path, "gallery", str(tmp_path))
     assert '"hero/left.png"' in (tmp_path / "gallery.html").read_text("utf-8")
+
+
+async def test_images_are_exported_from_python_and_at_a_shell(simulator_url: str, tmp_path: Path) -> None:
+    folder, sites = tmp_path / "out", (tmp_path / "python", tmp_path / "shell")
+    folder.mkdir()
+    await generate_with_studio(simulator_url, folder, {"filename": "hero/left"})
+    async with Studio(simulator_url, output_dir=folder) as studio:
+        await studio.export(["hero/left.png"], sites[0], output_format="webp")
+    await run(simulator_url, folder, "export", "hero/left.png", "--to", str(sites[1]), "--format", "webp")
+    first, second = ((site / "left.webp").read_bytes() for site in sites)
+    assert first == second
+
+
+@pytest.mark.parametrize("door", [edit_with_studio, edit_with_tool, edit_with_shell])
+async def test_a_layered_model_gives_as_many_layers_as_are_asked_for(tmp_path: Path, door: Door) -> None:
+    with serve_in_thread(SimulatorSettings(model="Qwen/Qwen-Image-Layered")) as url:
+        folder = tmp_path / "out"
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delitem(SMALL, "width")  # type: ignore[arg-type]  # the size follows from the image
+            patch.delitem(SMALL, "height")  # type: ignore[arg-type]
+            await door(url, folder, {"layers": 3, "filename": "fox"})
+    assert sorted(path.name for path in folder.glob("fox*")) == [
+        "fox.png",
+        "fox_layer2.png",
+        "fox_layer3.png",
+    ]
 
 
 async def test_a_batch_in_subfolders_is_complete_for_another_process(
