@@ -15,12 +15,13 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 import psutil
@@ -33,11 +34,12 @@ MOST_GROWTH = 1.10
 MOST_FILES = 20
 """Open files at the end in addition to those after the warm-up."""
 
-WARM_UP_SECONDS = 15.0
+MOST_WARM_UP_SECONDS = 120.0
+WARM_UP_IMAGES = 2
 CALL_SECONDS = 120.0
 IMAGES = 8
 SIZES = (256, 384)
-START_SECONDS = 120.0
+MOST_SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,7 @@ async def _measure(
 ) -> int:
     load = Load(url)
     tasks = [asyncio.create_task(load.keep_busy(person, number)) for person in people for number in range(2)]
-    await asyncio.sleep(WARM_UP_SECONDS)
+    await _warm_up(people, url, watcher)
     before, memory, files = await _gpu_seconds(url, watcher), process.memory_info().rss, process.num_fds()
     began = time.monotonic()
     while time.monotonic() - began < seconds:
@@ -173,14 +175,28 @@ async def _measure(
     return int(bool(failed))
 
 
+async def _warm_up(people: Sequence[Person], url: str, token: str) -> None:
+    """Wait until everybody has some images, so that all connections are open and the speed is known."""
+    async with asyncio.timeout(MOST_WARM_UP_SECONDS):
+        while True:
+            images = await _samples(url, token, "vllm_image_images_total")
+            if all(images.get(person.name, 0) >= WARM_UP_IMAGES for person in people):
+                return
+            await asyncio.sleep(1)
+
+
 async def _gpu_seconds(url: str, token: str) -> Mapping[str, float]:
+    return await _samples(url, token, "vllm_image_gpu_seconds_total")
+
+
+async def _samples(url: str, token: str, name: str) -> Mapping[str, float]:
     async with httpx2.AsyncClient(timeout=CALL_SECONDS) as http:
         answer = await http.get(url.replace("/mcp", "/metrics"), headers={"authorization": f"Bearer {token}"})
     return {
         sample.labels["user"]: sample.value
         for family in text_string_to_metric_families(answer.text)
         for sample in family.samples
-        if sample.name == "vllm_image_gpu_seconds_total"
+        if sample.name == name
     }
 
 
@@ -214,12 +230,22 @@ def _server(omni: str, users: Path, folder: Path) -> Generator[tuple[psutil.Proc
     try:
         line = process.stderr.readline()
         assert "Serving MCP at" in line, line
+        log = threading.Thread(target=_show, args=(process.stderr,))  # a full pipe would stop the server
+        log.start()
         yield psutil.Process(process.pid), line.split()[3].rstrip(".")
     finally:
         process.kill()
-        errors = process.communicate()[1]
-        if errors:
-            print(errors[:2_000])
+        process.wait()
+
+
+def _show(log: IO[str]) -> None:
+    """Print the first lines of the server's log, and how long it is."""
+    lines = 0
+    with log:
+        for lines, line in enumerate(log, 1):
+            if lines <= MOST_SHOWN:
+                print(line.rstrip())
+    print(f"{lines} lines in the server's log")
 
 
 def _options() -> argparse.Namespace:

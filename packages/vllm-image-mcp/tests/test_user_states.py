@@ -314,3 +314,17 @@ def test_the_only_user_has_the_output_folder_itself(tmp_path: Path) -> None:
     )
     [user] = users
     assert states.of(user).studio.output_dir == tmp_path
+
+
+async def test_what_was_learned_about_the_servers_is_known_to_all_users(tmp_path: Path) -> None:
+    users = Users(User(name=name, digest=digest_of(token)) for name, token in TOKENS.items())
+    settings = Settings.from_arguments(demo=True, output_dir=tmp_path)
+    states = UserStates(settings, users, Metrics(), ServerKey(b"secret"))
+    anna, bert, _ = (states.of(user) for user in users)
+    before = await bert.studio.estimate()
+    await anna.studio.generate("a fox", width=64, height=64)
+    after = await bert.studio.estimate()
+    for state in states:
+        await state.aclose()
+    await states.aclose()
+    assert before.basis != after.basis

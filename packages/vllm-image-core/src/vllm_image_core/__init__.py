@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from vllm_image_core.estimation.backlog import Eta
     from vllm_image_core.estimation.estimator import Estimate
     from vllm_image_core.estimation.gpu import Gpu, GpuReport
+    from vllm_image_core.estimation.service_times import ServiceTimes
     from vllm_image_core.fleet.backend import Backend, ImageBackend
     from vllm_image_core.fleet.health import Health, ServerStatus
     from vllm_image_core.fleet.server import ServerReport
@@ -190,6 +191,7 @@ __all__ = [
     "ServedModel",
     "ServerReport",
     "ServerStatus",
+    "ServiceTimes",
     "ShardSet",
     "Size",
     "Studio",
@@ -227,6 +229,7 @@ _NAMES: Final = {
     "estimation.backlog": ("Eta",),
     "estimation.estimator": ("Estimate",),
     "estimation.gpu": ("Gpu", "GpuReport"),
+    "estimation.service_times": ("ServiceTimes",),
     "fleet.backend": ("Backend", "ImageBackend"),
     "fleet.health": ("Health", "ServerStatus"),
     "fleet.server": ("ServerReport",),

@@ -28,10 +28,8 @@ from vllm_image_core.batches.ranking import Score
 from vllm_image_core.batches.summary import FoundBatch
 from vllm_image_core.connection import connect
 from vllm_image_core.display.card import Card
-from vllm_image_core.estimation.calibration import Calibration
 from vllm_image_core.estimation.estimator import Estimate
 from vllm_image_core.estimation.gpu import Gpu, GpuReport
-from vllm_image_core.estimation.measurements import Measurements
 from vllm_image_core.estimation.service_times import ServiceTimes
 from vllm_image_core.estimation.work import Work
 from vllm_image_core.fleet.backend import Backend
@@ -103,6 +101,8 @@ class Studio(ImageFolder):
         timer: Returns seconds on a clock that never goes back.
         outage_timeout: Seconds that a batch waits for an unavailable server or folder before it stops.
         limits: How many images may be requested in batches, and how much may be in progress at once.
+        service_times: What was learned about the servers' speed, shared with other studios; None to learn
+            from the images in ``output_dir``. See ``ServiceTimes.of_folder``.
 
     Use it as ``async with Studio(url) as studio``, or call ``aclose()`` at the end.
 
@@ -135,6 +135,7 @@ class Studio(ImageFolder):
         timer: Callable[[], float] = time.perf_counter,
         outage_timeout: float = OUTAGE_SECONDS,
         limits: Limits = NO_LIMITS,
+        service_times: ServiceTimes | None = None,
     ) -> None:
         # No frame and no attribute shows a secret from here on: error reporters write their reprs.
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
@@ -162,7 +163,7 @@ class Studio(ImageFolder):
         self._timer = timer
         profiles = registry or Registry.builtin()
         profiles = profiles.assuming_edits() if assume_edits else profiles
-        speeds = ServiceTimes(Calibration(Measurements(self._library.root), group_seconds=GROUP_SECONDS))
+        speeds = service_times or ServiceTimes.of_folder(self._library.root, group_seconds=GROUP_SECONDS)
         self._backend = (
             server
             if isinstance(server, Fleet)

@@ -164,3 +164,16 @@ async def test_a_studio_that_is_closed_begins_no_batch_and_fails_no_request(
             with pytest.raises(InvalidRequest, match=r"^This studio is closed\."):
                 await late
         assert [each.state for each in await studio.batches()] == ["done"]
+
+
+async def test_images_that_were_forgotten_are_read_from_their_files(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with batch_server.studio(tmp_path) as studio:
+        batch = await studio.batch(requests(3))
+        await batch.wait()
+        before = {index: image.picture.bytes for index, image in batch.images.items()}
+        batch.forget_images()
+        assert batch._started is not None
+        assert batch._started.states.recent(0) is None
+        assert {index: image.picture.bytes for index, image in batch.images.items()} == before

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from vllm_image_core.batches.events import Event
     from vllm_image_core.batches.limits import Limits
-    from vllm_image_core.fleet.fleet import Fleet
     from vllm_image_core.models.registry import Registry
     from vllm_image_core.requests.style_folder import Styles
     from vllm_image_core.studio import Studio
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from vllm_image_mcp.jobs.batch_tracker import BatchTracker
     from vllm_image_mcp.output_folder import OutputFolder
     from vllm_image_mcp.settings import Settings
+    from vllm_image_mcp.studio_factory import SharedServers
     from vllm_image_mcp.telemetry.observer import Observer
 
 _SIMULATED = "Demo mode: images are simulated; a program draws them, not a model."
@@ -38,7 +38,7 @@ class State:
             never replaced.
         in_background: Whether it was started without a terminal, as hosts do. Its working folder means
             nothing then, so images go to the user's Pictures folder unless another one is named.
-        fleet: The servers, if this is the state of one of several users; None to connect to them.
+        shared: The servers, if this is the state of one of several users; None to connect to them.
         registry: The model profiles, if they are read already.
         limits: How much may be requested; None for no limits.
 
@@ -60,12 +60,12 @@ class State:
         wired: bool = False,
         at_shell: bool = False,
         in_background: bool = False,
-        fleet: Fleet | None = None,
+        shared: SharedServers | None = None,
         registry: Registry | None = None,
         limits: Limits | None = None,
     ) -> None:
         self.settings = settings
-        self._fleet = fleet
+        self._shared = shared
         self._registry = registry
         self._limits = limits
         self._in_background = in_background
@@ -115,7 +115,7 @@ class State:
         from vllm_image_mcp.studio_factory import create_studio  # noqa: PLC0415 - not needed at startup
 
         return create_studio(
-            self.settings, self.folder.path, self.registry, fleet=self._fleet, limits=self._limits
+            self.settings, self.folder.path, self.registry, shared=self._shared, limits=self._limits
         )
 
     @cached_property

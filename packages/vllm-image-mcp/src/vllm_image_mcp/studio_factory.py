@@ -1,12 +1,13 @@
 """Create the studio from the settings: for real servers, or for the simulator in this process."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from vllm_image_core.batches.limits import NO_LIMITS, Limits
 from vllm_image_core.datasets.image_generator import GeneratorSettings
 from vllm_image_core.estimation.gpu import Gpu
+from vllm_image_core.estimation.service_times import ServiceTimes
 from vllm_image_core.fleet.backend import Backend
 from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.models.registry import Registry
@@ -27,8 +28,21 @@ _METADATA: Final = {
 
 _QUESTION_SECONDS: Final = 10.0
 _CONNECT_SECONDS: Final = 4.0
+_GROUP_SECONDS: Final = 0.25
 _RETRIES: Final = 2
 """Retries on the only server; several take over from each other instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedServers:
+    """The servers that the studios of several users share, and what is known about their speed."""
+
+    fleet: Fleet
+    service_times: ServiceTimes
+
+    def of_user(self, name: str, *, share: float) -> "SharedServers":
+        """Return the same for one user, whose calls wait for their fair turn."""
+        return replace(self, fleet=self.fleet.shared_by(name, share=share))
 
 
 def create_studio(
@@ -36,16 +50,16 @@ def create_studio(
     folder: Path,
     registry: Registry,
     *,
-    fleet: Fleet | None = None,
+    shared: SharedServers | None = None,
     limits: Limits | None = None,
 ) -> Studio:
     """Create a studio that saves images in a folder, on servers of its own or on a fleet that exists."""
     limits = limits or NO_LIMITS
     if settings.demo:
-        return _demo(settings, folder, registry, fleet, limits)
+        return _demo(settings, folder, registry, shared, limits)
     [first, *others] = settings.vllm_urls
     return Studio(
-        fleet or ([first, *others] if others else first),
+        shared.fleet if shared else [first, *others] if others else first,
         output_dir=folder,
         styles_dir=settings.styles_folder,
         api_key=settings.key,
@@ -60,13 +74,15 @@ def create_studio(
         registry=registry,
         metadata=_METADATA[settings.metadata],
         limits=limits,
+        service_times=shared and shared.service_times,
     )
 
 
-def create_fleet(settings: Settings, registry: Registry) -> Fleet:
-    """Create the fleet that the studios of several users share."""
+def create_shared_servers(settings: Settings, folder: Path, registry: Registry) -> SharedServers:
+    """Create the servers that the studios of several users share; their speed is stored in a folder."""
+    service_times = ServiceTimes.of_folder(folder, group_seconds=_GROUP_SECONDS)
     urls = settings.vllm_urls
-    return Fleet(
+    fleet = Fleet(
         [_simulated(settings)]
         if settings.demo
         else [
@@ -81,9 +97,11 @@ def create_fleet(settings: Settings, registry: Registry) -> Fleet:
             )
             for url in urls
         ],
+        learned=service_times.seconds_per_cost,
         ceiling=settings.max_concurrent,
         choose=lambda models: choose_model(models, registry, settings.model),
     )
+    return SharedServers(fleet=fleet, service_times=service_times)
 
 
 def dataset_servers(settings: Settings) -> list[str | Backend]:
@@ -143,12 +161,12 @@ def _simulated(settings: Settings) -> AsyncOmniClient:
 
 
 def _demo(
-    settings: Settings, folder: Path, registry: Registry, fleet: Fleet | None, limits: Limits
+    settings: Settings, folder: Path, registry: Registry, shared: SharedServers | None, limits: Limits
 ) -> Studio:
     from vllm_omni_client.simulator import SimulatorSettings  # noqa: PLC0415 - likewise
 
     return Studio(
-        fleet or _simulated(settings),
+        shared.fleet if shared else _simulated(settings),
         output_dir=folder,
         styles_dir=settings.styles_folder,
         max_concurrent=settings.max_concurrent,
@@ -160,4 +178,5 @@ def _demo(
             source="the simulator; there is no real GPU",
         ),
         limits=limits,
+        service_times=shared and shared.service_times,
     )

@@ -44,17 +44,18 @@ class UserStates:
         if len(users) == 1 and not next(iter(users)).name:
             self._add("", State(settings, wired=True))
             return
-        from vllm_image_mcp.studio_factory import create_fleet  # noqa: PLC0415 - stdio needs no fleet of several users
+        from vllm_image_mcp.studio_factory import create_shared_servers  # noqa: PLC0415 - stdio needs no fleet of several users
 
-        shared = State(settings)
-        self._fleet = create_fleet(settings, shared.registry)
+        base = State(settings)
+        servers = create_shared_servers(settings, base.folder.path, base.registry)
+        self._fleet = servers.fleet
         metrics.watch(self._fleet.queue)
         for user in users:
             state = State(
-                settings.model_copy(update={"output_dir": shared.folder.path / _FOLDER / user.name}),
+                settings.model_copy(update={"output_dir": base.folder.path / _FOLDER / user.name}),
                 wired=True,
-                fleet=self._fleet.shared_by(user.name, share=user.share),
-                registry=shared.registry,
+                shared=servers.of_user(user.name, share=user.share),
+                registry=base.registry,
                 limits=user.limits,
             )
             self._add(user.name, state)

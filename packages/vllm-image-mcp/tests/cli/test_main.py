@@ -74,6 +74,23 @@ def test_the_help_names_every_command_and_option(run: Run, flag: str) -> None:
     assert [word for word in (*words, *more) if word not in text] == []
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_the_log_level_counts_before_and_after_the_command(tmp_path: Path, *, before: bool) -> None:
+    level, command = (
+        ["--log-level", "DEBUG"],
+        ["generate", "a fox", "--demo", "--width", "64", "--height", "64"],
+    )
+    words = [*level, *command] if before else [*command, *level]
+    done = subprocess.run(
+        [sys.executable, "-m", "vllm_image_mcp", *words, "--output-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "DEBUG vllm_image_core" in done.stderr
+
+
 def test_colours_are_for_terminals_and_no_color_removes_them(run: Run) -> None:
     words = ("models", "klein")
     assert "\033" not in run(*words).stdout

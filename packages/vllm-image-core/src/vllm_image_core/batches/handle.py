@@ -200,6 +200,14 @@ class ImageBatch(Displayed):
             return self._starting is None or self._starting.done()
         return self.over
 
+    def forget_images(self) -> None:
+        """Drop the images that are still in memory, so that many ended batches take little of it.
+
+        Whoever reads them again gets them from their files.
+        """
+        if self._started is not None:
+            self._started.states.forget_images()
+
     @property
     def cancelled(self) -> bool:
         """Whether it was cancelled before it was done."""

@@ -121,6 +121,10 @@ class ItemStates:
         """An outcome that is still in memory, with its image or original error; otherwise None."""
         return self._recent.get(position) or self._errors.get(position)
 
+    def forget_images(self) -> None:
+        """Drop the images that are in memory; whoever reads them again gets them from their files."""
+        self._recent.clear()
+
     def mark_written(self, positions: Iterable[int]) -> None:
         """Mark the outcomes of some requests as written to the journal."""
         for position in positions:

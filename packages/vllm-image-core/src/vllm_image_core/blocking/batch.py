@@ -102,6 +102,10 @@ class BlockingBatch(Blocking[ImageBatch]):
     def listen(self) -> None:
         """As in ``ImageBatch``."""
 
+    @forwarded(ImageBatch.forget_images)
+    def forget_images(self) -> None:
+        """As in ``ImageBatch``."""
+
     output_dir: Attribute[ImageBatch, Path] = _read("output_dir", lambda batch: batch.output_dir)
     refused: Attribute[ImageBatch, Sequence[RefusedRow]] = _read("refused", lambda batch: batch.refused)
     requests: Attribute[ImageBatch, Sequence[ImageRequest]] = _read("requests", lambda batch: batch.requests)

@@ -145,6 +145,10 @@ class BlockingStudio(Blocking[Studio]):
     def estimate_edit(self) -> None:
         """As in ``Studio``."""
 
+    @waiting(Studio.gpu_seconds)
+    def gpu_seconds(self) -> None:
+        """As in ``Studio``."""
+
     @waiting(Studio.requests_of_others)
     def requests_of_others(self) -> None:
         """As in ``Studio``."""

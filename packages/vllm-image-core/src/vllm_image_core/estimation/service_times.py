@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Self
 
 from vllm_image_core.estimation.backlog import ServerSpeed
 from vllm_image_core.estimation.calibration import Calibration, CompletedImage
-from vllm_image_core.estimation.measurements import Origin
+from vllm_image_core.estimation.measurements import Measurements, Origin
 from vllm_image_core.estimation.predictor import Predictor
 from vllm_image_core.estimation.work import TASKS, Work
 from vllm_image_core.fleet.server import ServerReport
@@ -23,6 +25,16 @@ class ServiceTimes:
         self._calibration = calibration
         self._profile: Profile | None = None
         self._origins: Mapping[str, Mapping[Task, Origin]] = {}
+
+    @classmethod
+    def of_folder(cls, folder: Path, *, group_seconds: float = 0.0) -> Self:
+        """Return what the images in a folder have shown about their servers, to learn more from.
+
+        Args:
+            folder: The folder.
+            group_seconds: For how long measurements may wait to be stored together.
+        """
+        return cls(Calibration(Measurements(folder), group_seconds=group_seconds))
 
     def load(self, profile: Profile, origins: Iterable[Origin]) -> None:
         """Read earlier measurements of each server with its current model; blocks on disk I/O."""

@@ -7,7 +7,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from vllm_image_mcp.options import with_settings
-from vllm_image_mcp.startup import report_errors
+from vllm_image_mcp.startup import report_errors, start_logging
 from vllm_image_mcp.state import State
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ def with_state(command: Callable[..., Coroutine[None, None, int]]) -> Callable[.
     @with_settings
     @functools.wraps(command)
     def run(settings: Settings, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as click passes them
+        start_logging(settings)  # the level may be given after the command's name
+
         async def run_and_close() -> int:
             state = State(settings, at_shell=True)
             try:

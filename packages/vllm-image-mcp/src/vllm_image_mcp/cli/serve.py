@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vllm_image_mcp.options import GroupedOptions, with_settings
-from vllm_image_mcp.startup import check_output_folder, check_profiles
+from vllm_image_mcp.startup import check_output_folder, check_profiles, start_logging
 
 if TYPE_CHECKING:
     from vllm_image_mcp.settings import Settings
@@ -20,6 +20,7 @@ def serve(settings: Settings) -> None:
     """Serve MCP on stdin and stdout, or over HTTP with --transport http."""
     from vllm_image_mcp import server  # noqa: PLC0415 - the other commands need no MCP
 
+    start_logging(settings)  # the level may be given after the command's name
     check_profiles(settings)
     check_output_folder(settings)
     server.serve(settings)

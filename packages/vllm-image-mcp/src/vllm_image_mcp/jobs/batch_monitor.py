@@ -103,6 +103,7 @@ class BatchMonitor:
         except Exception as error:  # noqa: BLE001 - nobody awaits this task; begin_and_wait raises the fault
             self.fault = error
         finally:
+            self.batch.forget_images()
             self.over = True
             self._notify()
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp.server.transport_security import (
-    RequestBodyLimitMiddleware,
     TransportSecurityMiddleware,
     TransportSecuritySettings,
 )
@@ -21,6 +20,7 @@ from vllm_image_mcp.openai_api.errors import reply
 from vllm_image_mcp.openai_api.request_body import MOST_UPLOAD_BYTES
 from vllm_image_mcp.telemetry.metrics import CONTENT_TYPE
 from vllm_image_mcp.transport.image_links import FILES_PATH
+from vllm_image_mcp.transport.request_bodies import CompleteBodies
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -172,10 +172,10 @@ class _Guard:
         self, outer: Starlette, apps: Mapping[User, Starlette], binding: Binding, shared: Shared
     ) -> None:
         self._outer = outer
-        self._apps = apps
         self._links = shared.links
+        self._apps = {user: CompleteBodies(app, _MOST_BYTES, _TOO_LARGE) for user, app in apps.items()}
         self._openai_apps = {
-            user: RequestBodyLimitMiddleware(app, MOST_UPLOAD_BYTES) for user, app in apps.items()
+            user: CompleteBodies(app, MOST_UPLOAD_BYTES, _OPENAI_TOO_LARGE) for user, app in apps.items()
         }
         self._users = shared.users
         self._metrics = shared.metrics
@@ -207,16 +207,8 @@ class _Guard:
         if path == METRICS_PATH and user.reads_metrics:
             return _if_get(request, Response(self._metrics.page(), media_type=CONTENT_TYPE))
         if is_openai:
-            return _too_large(request) or self._openai_apps[user]
+            return self._openai_apps[user]
         return self._apps[user]
-
-
-def _too_large(request: Request) -> Response | None:
-    length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) <= MOST_UPLOAD_BYTES:
-        return None
-    message = f"The body is larger than {MOST_UPLOAD_BYTES // 2**20} MiB. Send smaller images."
-    return reply(413, message, kind="invalid_request_error")
 
 
 def _if_get(request: Request, response: Response) -> Response:
@@ -241,4 +233,13 @@ _NO_OPENAI_USER: Final = reply(
     kind="invalid_request_error",
     code="invalid_api_key",
     headers={"www-authenticate": "Bearer"},
+)
+
+_TOO_LARGE: Final = JSONResponse(
+    {"error": f"The body is larger than {_MOST_BYTES // 2**20} MiB."}, status_code=413
+)
+_OPENAI_TOO_LARGE: Final = reply(
+    413,
+    f"The body is larger than {MOST_UPLOAD_BYTES // 2**20} MiB. Send smaller images.",
+    kind="invalid_request_error",
 )
