@@ -37,13 +37,17 @@ class CallCounter:
     @property
     def resolved(self) -> list[str]:
         """What was resolved: generations and edits. An edit resolves what it has in common with them."""
-        found = [RESOLVERS[call] for calls in self._calls.values() for call in calls if call in RESOLVERS]
+        found = [
+            RESOLVERS[call] for calls in list(self._calls.values()) for call in calls if call in RESOLVERS
+        ]
         return found if "edit" not in found else [task for task in found if task == "edit"]
 
     @property
     def changes(self) -> int:
         """How often two consecutive calls of a thread were of functions in different modules."""
-        return sum(one[0] != other[0] for calls in self._calls.values() for one, other in pairwise(calls))
+        return sum(
+            one[0] != other[0] for calls in list(self._calls.values()) for one, other in pairwise(calls)
+        )
 
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
         """Count a call; the interpreter calls this."""

@@ -42,6 +42,18 @@ async def test_a_changed_image_gets_a_new_one_and_the_old_one_goes(record: Recor
     assert list((tmp_path / "small").iterdir()) == [new]
 
 
+async def test_images_of_one_name_and_time_in_two_subfolders_have_thumbnails_of_their_own(
+    record: Record, tmp_path: Path
+) -> None:
+    twin = tmp_path / "hero" / record.path.name
+    twin.parent.mkdir()
+    Image.new("RGB", (64, 64), "teal").save(twin)
+    found = update_thumbnails([record, replace(record, path=twin)], tmp_path / "small")
+    assert len(set(found.values())) == 2
+    with Image.open(found[twin]) as image:
+        assert image.size == (64, 64)
+
+
 async def test_a_file_that_is_no_image_has_none(record: Record, tmp_path: Path) -> None:
     record.path.write_bytes(b"not an image")
     assert update_thumbnails([record], tmp_path / "small") == {}

@@ -28,7 +28,7 @@ def test_an_unknown_shell_is_refused_with_those_that_are_known(run: Run) -> None
 @pytest.mark.parametrize(
     ("typed", "word", "offered"),
     [
-        ("vllm-image-mcp\nge", "ge", ["generate\tGenerate one image."]),
+        ("vllm-image-mcp\nge", "ge", ["generate\tGenerate one image, or several with -n."]),
         ("vllm-image-mcp\ngenerate\n--asp", "--asp", ["--aspect-ratio"]),
         ("vllm-image-mcp\nhealth", "", []),
     ],

@@ -118,7 +118,7 @@ def test_the_process_says_that_it_is_alive(local: HttpServer) -> None:
 
 def test_nothing_else_is_served(local: HttpServer) -> None:
     assert local.ask("GET", "/")[0] == 404
-    assert local.ask("GET", "/v1/models")[0] == 404
+    assert local.ask("GET", "/v1/chat/completions")[0] == 404
 
 
 @pytest.mark.parametrize(

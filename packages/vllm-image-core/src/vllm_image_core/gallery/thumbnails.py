@@ -1,5 +1,6 @@
 """Keep small JPEG copies of a folder's images, for pages that show many of them."""
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +53,9 @@ def update_thumbnails(
 
 def _up_to_date(record: Record, folder: Path) -> Path | None:
     """Return the thumbnail of an image, made now if it is missing or out of date; None if it cannot be."""
-    path = folder / f"{record.path.name}.{record.modified_ns:x}.jpg"
+    subfolder = os.fsencode(os.path.relpath(record.path.parent, folder))
+    place = hashlib.sha256(subfolder).hexdigest()[:12]  # images of several subfolders may have one name
+    path = folder / f"{record.path.name}.{record.modified_ns:x}.{place}.jpg"
     if path.exists():
         return path
     try:

@@ -41,9 +41,10 @@ async def export(
     overwrite: bool,
     as_json: bool,
 ) -> int:
-    """Copy images of the output folder into another folder, and print where they are.
+    """Copy images into another folder, in the format asked for.
 
-    The images keep their names, and what their files say about how they were made.
+    They come from the output folder, and keep their names and what their files say about how they were made.
+    Where they are afterwards is printed.
     """
     state.check_folder()
     paths = await state.studio.export(images, folder, output_format=output_format, overwrite=overwrite)

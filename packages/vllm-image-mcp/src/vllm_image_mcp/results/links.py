@@ -5,7 +5,6 @@ from typing import Final
 from urllib.parse import quote
 
 from mcp.types import ResourceLink
-from vllm_image_core.storage.subfolders import name_in
 from vllm_image_core.text import path_text
 
 _MIME_TYPES: Final = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
@@ -16,6 +15,8 @@ def picture_uri(path: Path, *, folder: Path) -> str:
 
     An image saved elsewhere, because the folder could not be written, has a ``file:`` address.
     """
+    from vllm_image_core.storage.subfolders import name_in  # noqa: PLC0415 - the server starts without it
+
     if not path.is_relative_to(folder):
         return path.as_uri()
     return f"image://{quote(name_in(folder, path), safe='')}"
