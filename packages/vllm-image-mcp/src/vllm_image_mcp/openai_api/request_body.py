@@ -39,7 +39,7 @@ def _none_if_auto(value: object) -> object:
 
 
 Count = Annotated[int, Field(ge=1, le=10, strict=True), BeforeValidator(_number)]
-Auto = BeforeValidator(_none_if_auto)
+Auto: Final = BeforeValidator(_none_if_auto)
 
 
 class ImageBody(BaseModel):
