@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nox
 
@@ -112,13 +113,15 @@ def windows_like(session: nox.Session) -> None:
         session.skip("it emulates Windows on Linux")
     sync(session, "test")
     emulation = str(ROOT / "tests" / "emulations")
-    session.run(
-        *PYTEST,
-        "-p",
-        "windows_like_plugin",
-        *(session.posargs or WINDOWS_LIKE),
-        env={"PYTHONPATH": emulation},
-    )
+    with TemporaryDirectory() as folder:  # pytest cannot clean up its own folders under the emulation
+        session.run(
+            *PYTEST,
+            "-p",
+            "windows_like_plugin",
+            f"--basetemp={folder}/tests",
+            *(session.posargs or WINDOWS_LIKE),
+            env={"PYTHONPATH": emulation},
+        )
 
 
 @nox.session
