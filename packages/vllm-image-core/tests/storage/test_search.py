@@ -84,7 +84,7 @@ async def test_without_a_kept_image_there_is_nothing_to_be_like(
 ) -> None:
     async with batch_server.studio(tmp_path) as studio:
         await studio.generate("a fox", width=64, height=64)
-        with pytest.raises(InvalidRequest, match="no image whose settings are known"):
+        with pytest.raises(InvalidRequest, match="No image was found whose file says how it was made"):
             await studio.more_like()
 
 

@@ -89,7 +89,7 @@ class ImageGenerator:
 
     async def generate(self, row: Mapping[str, object]) -> ImageRow | None:
         """Generate the image of one row; None if `skip_finished` leaves it out. Raises `RunStopped`."""
-        return await (await self._opened()).generate(row)
+        return await (await self._ensure_open()).generate(row)
 
     async def aclose(self) -> None:
         """Close the connections to the servers."""
@@ -112,7 +112,7 @@ class ImageGenerator:
         """Requests in progress at once."""
         return self._settings.get("max_in_flight") or _IN_FLIGHT * len(self._servers)
 
-    async def _opened(self) -> RowGenerator:
+    async def _ensure_open(self) -> RowGenerator:
         """Open the connections on the event loop that uses them, once."""
         if self._generator is None:
             async with self._opening:

@@ -78,7 +78,7 @@ class ObjectStore:
         await self._put(name, data, mode="overwrite")
 
     async def read(self, name: str) -> bytes | None:
-        """Return a file's content; None if there is no such file.
+        """Return a file's content; None if the file does not exist.
 
         Raises:
             CannotSave: The store did not answer.

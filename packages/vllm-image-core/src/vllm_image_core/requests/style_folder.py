@@ -113,7 +113,7 @@ class Styles:
         except OSError as error:
             with suppress(OSError):
                 draft.unlink()
-            raise CannotSave(f"The style {name} cannot be saved in {_shown(folder)}: {error}") from error
+            raise CannotSave(f"The style {name} cannot be saved in {_path_text(folder)}: {error}") from error
         return file
 
     def remove(self, name: str) -> Path:
@@ -198,7 +198,7 @@ def _read(file: Path) -> Style:
 
 def _unusable(file: Path, why: str) -> InvalidRequest:
     return InvalidRequest(
-        f"The style {file.stem} cannot be used: {_shown(file)}: {why}.",
+        f"The style {file.stem} cannot be used: {_path_text(file)}: {why}.",
         parameter="style",
         value=file.stem,
         allowed="a TOML file",
@@ -214,5 +214,5 @@ def _builtin() -> Mapping[str, Style]:
     return {name: read_style(name, tomllib.loads(text)) for name, text in names}
 
 
-def _shown(path: Path) -> str:
+def _path_text(path: Path) -> str:
     return one_line(str(path), limit=LONGEST_PATH)

@@ -98,7 +98,7 @@ def requests_like(
     found = [request for request in (record.as_request() for record in records) if request is not None]
     if not found:
         raise InvalidRequest(
-            "There is no image whose settings are known.",
+            "No image was found whose file says how it was made.",
             parameter="images",
             value=None,
             allowed="images whose files say how they were made",

@@ -130,7 +130,7 @@ class GalleryServer:
         is_hidden = any(part.startswith(".") for part in inside)
         is_thumbnail = inside[:2] == (FOLDER, THUMBNAILS)
         if (is_hidden and not is_thumbnail) or path.suffix.lower() not in _IMAGES or not path.is_file():
-            return PlainTextResponse("There is no such image.", status_code=404)
+            return PlainTextResponse("This image does not exist.", status_code=404)
         return FileResponse(path, headers={"Cache-Control": "private, no-cache"})
 
     async def _opinion(self, request: Request) -> Response:

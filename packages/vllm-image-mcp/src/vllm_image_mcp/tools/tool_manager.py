@@ -40,7 +40,7 @@ class ImageToolManager(ToolManager):
         return {name: Signature.of(tool.parameters) for name, tool in self._by_name.items()}
 
     def get_tool(self, name: str) -> RegisteredTool | None:
-        """Return a tool by its name; None if there is no such tool."""
+        """Return a tool by its name; None if the name is unknown."""
         return self._by_name.get(name)
 
     def list_tools(self) -> list[RegisteredTool]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,12 +60,10 @@ class KeptConnections(httpx.BaseTransport):
         trace: Callable[[str, Mapping[str, object]], None] = request.extensions.get("trace", _ignore)
         if connection.stream is not None:
             trace(REUSED, {"return_value": connection.stream})
-        try:
+        with ExitStack() as failed:
+            failed.callback(self._release_broken, connection)
             response = connection.transport.handle_request(request)
-        except BaseException:
-            connection.stream = None
-            self._release(connection)
-            raise
+            failed.pop_all()
         if not isinstance(response.stream, httpx.SyncByteStream):
             raise TypeError("the transport's response cannot be read by blocking code")
         connection.stream = response.extensions.get("network_stream")
@@ -89,6 +88,10 @@ class KeptConnections(httpx.BaseTransport):
             connection = self._idle.pop() if self._idle else _Connection(self._open_another())
             self._busy.add(connection)
         return connection
+
+    def _release_broken(self, connection: _Connection) -> None:
+        connection.stream = None
+        self._release(connection)
 
     def _release(self, connection: _Connection) -> None:
         """Keep a connection for the next request, and close those that have been idle for too long."""
