@@ -10,17 +10,14 @@ import argparse
 import json
 import random
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
-from typing import IO
+from urllib.parse import urlsplit
 
-import psutil
+from _http_server import http_server
 
 MOST_GROWTH = 1.10
 """Memory at the end relative to that after the first tenth."""
@@ -29,7 +26,6 @@ MOST_FILES = 20
 
 SECONDS = 60.0
 THREADS = 4
-MOST_SHOWN = 20
 HEADERS = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 METHODS = ("ping", "initialize", "tools/list", "tools/call", "resources/read", "prompts/get", "nothing")
@@ -39,7 +35,11 @@ def main() -> int:
     """Run the benchmark."""
     options = _options()
     failures: list[str] = []
-    with tempfile.TemporaryDirectory() as folder, _server(folder) as (process, port):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        http_server("--demo", "--output-dir", folder) as (process, url),
+    ):
+        port = urlsplit(url).port or 0
         work = [
             *(("disconnect", number) for number in range(options.disconnects)),
             *(("frame", number) for number in range(options.frames)),
@@ -123,42 +123,6 @@ def _check_alive(port: int) -> None:
     connection.request("POST", "/mcp", json.dumps(PING), HEADERS)
     assert connection.getresponse().status == 200  # noqa: PLR2004 - a good request
     connection.close()
-
-
-@contextmanager
-def _server(folder: str) -> Generator[tuple[psutil.Process, int]]:
-    command = [
-        sys.executable,
-        "-m",
-        "vllm_image_mcp",
-        "serve",
-        "--transport",
-        "http",
-        "--port",
-        "0",
-        "--demo",
-    ]
-    process = subprocess.Popen([*command, "--output-dir", folder], stderr=subprocess.PIPE, text=True)
-    assert process.stderr
-    try:
-        line = process.stderr.readline()
-        assert "Serving MCP at" in line, line
-        log = threading.Thread(target=_show, args=(process.stderr,))  # a full pipe would stop the server
-        log.start()
-        yield psutil.Process(process.pid), int(line.split()[3].rpartition(":")[2].partition("/")[0])
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _show(log: IO[str]) -> None:
-    """Print the first lines of the server's log, and how long it is."""
-    lines = 0
-    with log:
-        for lines, line in enumerate(log, 1):
-            if lines <= MOST_SHOWN:
-                print(line.rstrip())
-    print(f"{lines} lines in the server's log")
 
 
 def _options() -> argparse.Namespace:

@@ -10,21 +10,20 @@ than 10 % less or more than that, or memory or open files grew.
 import argparse
 import asyncio
 import json
-import os
 import secrets
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx2
 import psutil
+from _http_server import http_server
 from prometheus_client.parser import text_string_to_metric_families
 
 GOAL = 0.10
@@ -39,7 +38,6 @@ WARM_UP_IMAGES = 2
 CALL_SECONDS = 120.0
 IMAGES = 8
 SIZES = (256, 384)
-MOST_SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +126,8 @@ def main() -> int:
             + f'[[user]]\nname = "watcher"\ntoken = "{watcher}"\nmetrics = true\n',
             "utf-8",
         )
-        with _server(omni, users, Path(folder, "images")) as (process, url):
+        serving = ("--vllm-url", omni, "--users-file", str(users), "--preview", "none")
+        with http_server(*serving, "--output-dir", str(Path(folder, "images"))) as (process, url):
             return asyncio.run(_measure(people, process, url, watcher, options.seconds))
 
 
@@ -211,41 +210,6 @@ def _simulator(speed: float) -> Generator[str]:
     finally:
         process.kill()
         process.communicate()
-
-
-@contextmanager
-def _server(omni: str, users: Path, folder: Path) -> Generator[tuple[psutil.Process, str]]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_IMAGE_")}
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "vllm_image_mcp", "serve", "--transport", "http", "--port", "0"),
-            *("--vllm-url", omni, "--users-file", str(users), "--output-dir", str(folder)),
-            *("--preview", "none"),
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=clean,
-    )
-    assert process.stderr
-    try:
-        line = process.stderr.readline()
-        assert "Serving MCP at" in line, line
-        log = threading.Thread(target=_show, args=(process.stderr,))  # a full pipe would stop the server
-        log.start()
-        yield psutil.Process(process.pid), line.split()[3].rstrip(".")
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _show(log: IO[str]) -> None:
-    """Print the first lines of the server's log, and how long it is."""
-    lines = 0
-    with log:
-        for lines, line in enumerate(log, 1):
-            if lines <= MOST_SHOWN:
-                print(line.rstrip())
-    print(f"{lines} lines in the server's log")
 
 
 def _options() -> argparse.Namespace:
