@@ -1,32 +1,14 @@
 """Previews: their limits are kept."""
 
 import asyncio
-import io
-import os
 import subprocess
 import sys
 
 import pytest
-from PIL import Image
+from coloured_pictures import noise, plain
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging.picture import Picture, read_text, write_text
 from vllm_image_core.imaging.preview import PreviewFormat, preview
-
-RGB = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255), (0, 0, 0)]
-
-
-def encoded(image: Image.Image) -> Picture:
-    file = io.BytesIO()
-    image.save(file, "PNG", compress_level=1)
-    return Picture.check(file.getvalue())
-
-
-def noise(width: int, height: int) -> Picture:
-    return encoded(Image.frombytes("RGB", (width, height), os.urandom(3 * width * height)))
-
-
-def plain(colour: str, width: int = 300, height: int = 300) -> Picture:
-    return encoded(Image.new("RGB", (width, height), colour))
 
 
 @pytest.mark.parametrize("kind", ["webp", "jpeg"])
