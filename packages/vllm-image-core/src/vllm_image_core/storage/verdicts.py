@@ -63,9 +63,10 @@ _SCHEMA: Final = Schema(
 )
 _ALL: Final = "SELECT name, kept, stars, tag FROM verdict"
 _VERDICT: Final = (
-    "INSERT INTO verdict (name, kept, stars, tag) VALUES (?1, coalesce(?2, 0), nullif(?3, 0), ?4) "
-    "ON CONFLICT (name) DO UPDATE SET kept = coalesce(?2, kept), "
-    "stars = nullif(coalesce(?3, stars), 0), tag = coalesce(?4, tag)"
+    "INSERT INTO verdict (name, kept, stars, tag) "
+    "VALUES (:name, coalesce(:kept, 0), nullif(:stars, 0), :tag) "
+    "ON CONFLICT (name) DO UPDATE SET kept = coalesce(:kept, kept), "
+    "stars = nullif(coalesce(:stars, stars), 0), tag = coalesce(:tag, tag)"
 )
 
 
@@ -105,11 +106,11 @@ class Verdicts:
         _check_values(verdict, stars, tag)
         for name in names:
             self._check(name)
-        kept = None if verdict is None else verdict == "keep"
+        values = {"kept": None if verdict is None else verdict == "keep", "stars": stars, "tag": tag}
 
         def write(connection: sqlite3.Connection) -> None:
             with writing(connection):
-                connection.executemany(_VERDICT, [(name, kept, stars, tag) for name in names])
+                connection.executemany(_VERDICT, [{"name": name, **values} for name in names])
 
         self._run(write)
         return tuple(self._moved(name, verdict) for name in names)
