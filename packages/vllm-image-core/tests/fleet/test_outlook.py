@@ -23,7 +23,7 @@ def pool_of(busy: Sequence[Sequence[float]], models: Sequence[str] | None = None
     pool = ServerPool([VirtualServer(f"http://gpu{place}") for place in range(len(busy))], parallel=1)
     for place, (member, works) in enumerate(zip(pool.members, busy, strict=True)):
         model = models[place] if models else "m"
-        member.set_models(ModelList(data=[ModelCard(id=model)]), None)
+        member.set_models(ModelList(data=(ModelCard(id=model),)), None)
         member.service_rate.expect(1.0)
         for work in works:
             member.record_sent(call(work), NOW, 1.0)
