@@ -23,7 +23,7 @@ def pool_of(busy: Sequence[Sequence[float]], models: Sequence[str] | None = None
     pool = ServerPool([VirtualServer(f"http://gpu{place}") for place in range(len(busy))], parallel=1)
     for place, (member, works) in enumerate(zip(pool.members, busy, strict=True)):
         model = models[place] if models else "m"
-        member.set_models(ModelList(data=[ModelCard(id=model)]), None)
+        member.set_models(ModelList(data=(ModelCard(id=model),)), None)
         member.service_rate.expect(1.0)
         for work in works:
             member.record_sent(call(work), NOW, 1.0)
@@ -82,6 +82,26 @@ def test_any_servers_end_when_the_definition_says() -> None:
         for member in pool.members:
             others = [outlooks[each] for each in pool.members if each is not member]
             assert outlooks.others_end(member, work) == pytest.approx(end_of(others, work))
+
+
+def test_a_server_that_may_not_help_would_get_no_call() -> None:
+    draw = random.Random(2)
+    useless = 0
+    for _ in range(50):
+        pool = pool_of([[draw.uniform(0, 9)] * draw.randrange(3) for _ in range(draw.randrange(2, 12))])
+        for member in pool.members:
+            member.service_rate.expect(draw.uniform(0.5, 4))
+        work, least = draw.uniform(5, 20), draw.uniform(0.1, 5)
+
+        outlooks = Outlooks(pool, NOW)
+
+        for member in pool.members:
+            if not outlooks.may_help(member, work, least):
+                useless += 1
+                assert outlooks[member].ends(least) > outlooks.others_end(member, work)
+                for some in (least, work, 100.0):
+                    assert outlooks[member].ends(some) > outlooks.soonest_end(call(some))
+    assert useless > 50
 
 
 def test_the_soonest_end_is_that_of_a_server_that_may_take_the_call() -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,8 +14,11 @@ from vllm_image_core.fleet.server_pool import ServerPool
 _NOT_SOON_SECONDS: Final = 3_600.0
 """Assumed wait of a server under suspicion, in seconds."""
 
+_ROUNDING: Final = 1 + 1e-9
+"""A bound is raised by this factor, so that rounding excludes nobody."""
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class ServerOutlook:
     """When a server is expected to be free, and how fast it will be.
 
@@ -46,7 +50,7 @@ class Outlooks:
         self._now = now
         self._of = {member: self._read(member) for member in pool.members if member.is_in}
         self._serving: dict[str | None, list[Server]] = {}
-        self._sorted: dict[tuple[str | None, float], _ByWait] = {}
+        self._sharing: dict[str | None, _Sharing] = {}
         self._soonest: dict[tuple[str | None, float], float] = {}
 
     def __getitem__(self, member: Server) -> ServerOutlook:
@@ -58,7 +62,7 @@ class Outlooks:
     def update(self, member: Server) -> None:
         """Look at a server again, because it has got a call."""
         self._of[member] = self._read(member)
-        self._sorted.clear()
+        self._sharing.clear()
         self._soonest.clear()
 
     def others_end(self, member: Server, work: float) -> float:
@@ -66,11 +70,15 @@ class Outlooks:
 
         Infinity if there are none.
         """
-        key = (member.model, work)
-        if (servers := self._sorted.get(key)) is None:
-            found = {each: self._of[each] for each in self._with_model(member.model)}
-            servers = self._sorted[key] = _ByWait(found, work)
-        return servers.end_without(member)
+        return self._sharing_with(member, work).end_without(self._of[member])
+
+    def may_help(self, member: Server, work: float, least: float) -> bool:
+        """Return whether a server might do something of some work before the others have done all of it.
+
+        It might not if even the smallest call, of `least` work, would end later, and if another server is
+        better for any call. This is much faster to find out than which call it would get.
+        """
+        return self._sharing_with(member, work).may_help(self._of[member], least)
 
     def soonest_end(self, call: FleetCall) -> float:
         """Return in how many seconds the first of all servers would finish a call; infinity if none may."""
@@ -89,6 +97,13 @@ class Outlooks:
         able = (each for each in self._with_model(call.model) if each not in call.avoided)
         return min((self._of[each].ends(call.work) for each in able), default=math.inf)
 
+    def _sharing_with(self, member: Server, work: float) -> "_Sharing":
+        """Return the servers with the same model; `work` is the same until a server is updated."""
+        if (found := self._sharing.get(member.model)) is None:
+            servers = [self._of[each] for each in self._with_model(member.model)]
+            found = self._sharing[member.model] = _Sharing(servers, work)
+        return found
+
     def _with_model(self, model: str | None) -> list[Server]:
         if (found := self._serving.get(model)) is None:
             found = self._serving[model] = [each for each in self._of if self._pool.serves(each, model)]
@@ -97,50 +112,75 @@ class Outlooks:
     def _read(self, member: Server) -> ServerOutlook:
         seconds_per_work = member.service_rate.seconds or self._usual
         parallel = member.limit.parallel or 1
-        busy = member.under_way
+        busy = member.limit.under_way
         wait = 0.0
         if busy >= parallel:
             wait = member.service_rate.seconds_left(self._now) * (busy - parallel + 1) / busy
-        wait = max(wait, member.paused_until - self._now)
+        if member.paused_until > self._now + wait:
+            wait = member.paused_until - self._now
         if member.is_suspect:
             wait = _NOT_SOON_SECONDS
         return ServerOutlook(wait, seconds_per_work, seconds_per_work * parallel)
 
 
-class _ByWait:
-    """Servers in the order in which they will be free, and when they would have done some work together.
+class _Sharing:
+    """Servers that do some work together, each from the moment on at which it is free.
 
-    Those that are free before that moment share the work. Without one of them, the moment is a little later,
-    so that only the servers that are free in between have to be looked at.
+    Those that are free before the end take part. Without one of them, the end is a little later, so that only
+    the servers that are free in between have to be looked at.
     """
 
-    def __init__(self, servers: dict[Server, ServerOutlook], work: float) -> None:
-        order = sorted(servers, key=lambda member: servers[member].wait)
-        self._places = {member: place for place, member in enumerate(order)}
-        self._waits = [servers[member].wait for member in order]
-        self._speeds = [1 / servers[member].seconds_per_work for member in order]
-        self._rates = list(accumulate(self._speeds, initial=0.0))
-        self._busy = list(accumulate(map(float.__mul__, self._waits, self._speeds), initial=0.0))
+    def __init__(self, servers: list[ServerOutlook], work: float) -> None:
+        self._order = sorted(servers, key=lambda each: each.wait)
+        self._waits = [each.wait for each in self._order]
+        speeds = [1 / each.seconds_per_work for each in self._order]
+        self._rates = list(accumulate(speeds, initial=0.0))
+        self._busy = list(accumulate(map(float.__mul__, self._waits, speeds), initial=0.0))
         self._work = work
-        self._sharing, self._end = self._extend(0, math.inf, 0.0, 0.0)
+        count = len(servers)
+        # Each server that is free before the end brings it closer, and no other one does.
+        self._count = (
+            bisect_left(
+                range(1, count),
+                True,  # noqa: FBT003 - what is looked for
+                key=lambda number: self._waits[number] >= self._end_of(number, 0.0, 0.0),
+            )
+            + 1
+        )
+        self._end = self._end_of(self._count, 0.0, 0.0)
+        fastest = max(speeds)
+        left = self._rates[self._count] - fastest
+        self._latest = self._end + fastest * (self._end - self._waits[0]) / left if left > 0 else math.inf
+        self._latest *= _ROUNDING
 
-    def end_without(self, member: Server) -> float:
+    def end_without(self, one: ServerOutlook) -> float:
         """Return in how many seconds the others would have done the work; infinity without others."""
-        place = self._places.get(member, self._sharing)
-        if place >= self._sharing:
+        if one.wait >= self._end:
             return self._end
-        rate = self._speeds[place]
-        busy = self._waits[place] * rate
-        end = self._end_of(self._sharing, rate, busy) if self._sharing > 1 else math.inf
-        return self._extend(self._sharing, end, rate, busy)[1]
+        rate = 1 / one.seconds_per_work
+        busy = one.wait * rate
+        count = self._count
+        end = self._end_of(count, rate, busy) if count > 1 else math.inf
+        while count < len(self._waits) and self._waits[count] < end:
+            count += 1
+            end = self._end_of(count, rate, busy)
+        return end
 
-    def _extend(self, sharing: int, end: float, rate: float, busy: float) -> tuple[int, float]:
-        """Let further servers share the work while they are free before it is done."""
-        while sharing < len(self._waits) and self._waits[sharing] < end:
-            sharing += 1
-            end = self._end_of(sharing, rate, busy)
-        return sharing, end
+    def may_help(self, one: ServerOutlook, least: float) -> bool:
+        """Return whether one could end a call before the others have done the work, or before any other."""
+        return one.ends(least) <= self._latest or one in self._best
 
-    def _end_of(self, sharing: int, rate: float, busy: float) -> float:
+    @functools.cached_property
+    def _best(self) -> set[ServerOutlook]:
+        """The servers than which no other one is free earlier and faster."""
+        best: set[ServerOutlook] = set()
+        alone = math.inf
+        for one in self._order:
+            if one.alone <= alone:
+                best.add(one)
+                alone = one.alone
+        return best
+
+    def _end_of(self, count: int, rate: float, busy: float) -> float:
         """Return when the first servers are done, without one that has this rate and is busy for so long."""
-        return (self._work + self._busy[sharing] - busy) / (self._rates[sharing] - rate)
+        return (self._work + self._busy[count] - busy) / (self._rates[count] - rate)

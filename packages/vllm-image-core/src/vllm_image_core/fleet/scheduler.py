@@ -39,6 +39,11 @@ class CallQueue:
         yield from self._urgent
         yield from self._low_priority
 
+    @property
+    def least(self) -> float:
+        """The work of a batch's smallest call; infinity if no batch waits."""
+        return self._low_priority[0].work if self._low_priority else math.inf
+
     def add(self, call: FleetCall) -> None:
         """Add a call to the queue."""
         call.number = self._dispatched
@@ -194,22 +199,28 @@ class Scheduler:
         self._pool.load_service_rates()
         outlooks = Outlooks(self._pool, now)
         reserved = self._reserve(outlooks, now)
+        is_picky = any(call.avoided for call in self._queue)
+        free = [member for member in outlooks if member.has_room(now) and member not in reserved]
         while len(self._queue):
-            mean = self._queue.work / len(self._queue)
-            free = [member for member in outlooks if member.has_room(now) and member not in reserved]
-            free.sort(key=lambda member: outlooks[member].ends(mean))
-            chosen = next(((call, each) for each in free if (call := self._choice(each, outlooks))), None)
+            work, least = self._queue.work, self._queue.least
+            mean = work / len(self._queue)
+            able = [each for each in free if is_picky or outlooks.may_help(each, work, least)]
+            able.sort(key=lambda member: outlooks[member].ends(mean))
+            chosen = next(((call, each) for each in able if (call := self._choice(each, outlooks))), None)
             if chosen is None:
                 return
             call, member = chosen
             self._assign(call, member, now)
             outlooks.update(member)
+            if not member.has_room(now):
+                free.remove(member)
 
     def _reserve(self, outlooks: Outlooks, now: float) -> set[Server]:
         """Reserve a server for each call that must run alone, and dispatch the call if the server is idle."""
         reserved: set[Server] = set()
-        by_load = sorted(outlooks, key=lambda member: member.under_way)
-        for call in [call for call in self._queue if call.alone]:
+        alone = [call for call in self._queue if call.alone]
+        by_load = sorted(outlooks, key=lambda member: member.under_way) if alone else []
+        for call in alone:
             able = (each for each in by_load if self._pool.can_serve(each, call) and each.may_hold(call))
             member = next(able, None)
             if member is None:
