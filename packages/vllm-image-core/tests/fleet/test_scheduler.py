@@ -45,7 +45,7 @@ def test_s03_nobody_gives_its_longest_jobs_to_a_server_that_was_never_seen_at_wo
 
 
 def test_of_many_servers_few_are_asked_what_they_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    asked: list[float] = []
     find_best = CallQueue.best
 
     def best(queue: CallQueue, longest: float, *rest: Any, **untried: bool) -> FleetCall | None:  # noqa: ANN401 - passed on
