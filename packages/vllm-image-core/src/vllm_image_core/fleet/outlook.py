@@ -112,7 +112,7 @@ class Outlooks:
     def _read(self, member: Server) -> ServerOutlook:
         seconds_per_work = member.service_rate.seconds or self._usual
         parallel = member.limit.parallel or 1
-        busy = member.limit.under_way
+        busy = member.limit.in_progress
         wait = 0.0
         if busy >= parallel:
             wait = member.service_rate.seconds_left(self._now) * (busy - parallel + 1) / busy

@@ -219,7 +219,7 @@ class Scheduler:
         """Reserve a server for each call that must run alone, and dispatch the call if the server is idle."""
         reserved: set[Server] = set()
         alone = [call for call in self._queue if call.alone]
-        by_load = sorted(outlooks, key=lambda member: member.under_way) if alone else []
+        by_load = sorted(outlooks, key=lambda member: member.in_progress) if alone else []
         for call in alone:
             able = (each for each in by_load if self._pool.can_serve(each, call) and each.may_hold(call))
             member = next(able, None)
@@ -227,7 +227,7 @@ class Scheduler:
                 continue
             by_load.remove(member)
             reserved.add(member)
-            if not member.under_way and member.has_room(now):
+            if not member.in_progress and member.has_room(now):
                 self._assign(call, member, now)
                 outlooks.update(member)
         return reserved
