@@ -90,7 +90,7 @@ def read(text: str) -> Properties:
 
     Documents that define entities are not read, and nothing outside the packet is ever fetched.
     """
-    if len(text) > MAX_BYTES:
+    if not text or len(text) > MAX_BYTES:
         return Properties()
     reader = _Reader()
     with suppress(expat.ExpatError, _Refused):  # what was read before the damage counts
