@@ -250,6 +250,6 @@ class StudioViews(Displayed):
                 [Described(str(cell[_PROMPT]), without_prompt(cell)) for cell in cells]
             )
             picture = await self.contact_sheet(
-                paths, captions=captions, first_number=0, format="jpeg", **limits
+                paths, captions=differing_captions(described), first_number=0, format="jpeg", **limits
             )
         return ImageGrid(picture=picture, axes=axes, paths=tuple(paths), batch_id=found.id)

@@ -67,7 +67,7 @@ class OutageGate:
     async def check(self) -> bool:
         """Probe the resource now, unless there is an outage; of several callers, one probes at a time.
 
-        A caller that gets False records the failure before it awaits anything, so that the others do not probe.
+        A caller that gets False records the failure before it awaits anything; then the others do not probe.
         """
         async with self._checking:
             return not self.is_down and await self._probe()
