@@ -246,9 +246,7 @@ class StudioViews(Displayed):
             x, y, *z = axes
             picture = await self.xy_grid(paths, x=x, y=y, z=z[0] if z else None, format="jpeg", **limits)
         else:
-            captions = differing_captions(
-                [Described(str(cell[_PROMPT]), without_prompt(cell)) for cell in cells]
-            )
+            described = [Described(str(cell[_PROMPT]), without_prompt(cell)) for cell in cells]
             picture = await self.contact_sheet(
                 paths, captions=differing_captions(described), first_number=0, format="jpeg", **limits
             )
