@@ -109,7 +109,7 @@ def test_a_saved_picture_is_found_as_its_file_tells(library: Library, picture: P
     assert saved == Saved(path=library.root / "fox.png")
     [entered] = library.search.find(Query(text="fox")).pictures
     shutil.rmtree(library.root / ".vllm-image")
-    assert Library(library.root).find(Query(text="fox")).pictures == (entered,)
+    assert Library(library.root).search.find(Query(text="fox")).pictures == (entered,)
 
 
 def test_a_picture_that_is_there_and_whole_is_given_back(library: Library, picture: Picture) -> None:
@@ -267,7 +267,7 @@ def test_f02_two_processes_on_one_folder_lose_nothing_and_agree_on_the_index(
             child.kill()
             child.communicate(timeout=DEADLINE_SECONDS)
     assert len(set(told)) == 60
-    found = {record.path.name for record in Library(root).find(Query(limit=1000)).pictures}
+    found = {record.path.name for record in Library(root).search.find(Query(limit=1000)).pictures}
     assert set(told) <= found
     assert found == {name for name in contents(root) if not name.startswith(".")}
 
@@ -417,7 +417,7 @@ def test_f12_killed_at_any_moment_there_is_no_half_file_and_the_index_agrees(tmp
         visible = {path.name for path in root.iterdir() if not path.name.startswith(".")}
         assert {*told, *rest.split()} <= visible
         assert {Picture.check((root / name).read_bytes()).width for name in visible} == {128}
-        assert {record.path.name for record in Library(root).find(Query(limit=1000)).pictures} == visible
+        assert {record.path.name for record in Library(root).search.find(Query(limit=1000)).pictures} == visible
 
 
 def test_f13_an_entry_whose_file_was_lost_with_the_power_is_not_believed(
@@ -429,7 +429,7 @@ def test_f13_an_entry_whose_file_was_lost_with_the_power_is_not_believed(
     saved[0].path.unlink()
     saved[1].path.write_bytes(b"\0" * len(small_picture.bytes))  # what a file system may leave
     assert library.search.find(Query()).pictures == ()
-    assert Library(tmp_path).find(Query(text="fox")).pictures == ()
+    assert Library(tmp_path).search.find(Query(text="fox")).pictures == ()
 
 
 def test_f14_an_index_that_is_missing_or_out_of_step_is_made_from_the_files(
@@ -439,17 +439,17 @@ def test_f14_an_index_that_is_missing_or_out_of_step_is_made_from_the_files(
         facts = {"prompt": f"a red fox {number}", "seed": number}
         picture = write_text(small_picture, {"vllm-image": json.dumps(facts)})
         Library(tmp_path).save(picture, facts, prompt=PROMPT, now=NOON)
-    before = Library(tmp_path).find(Query(text="fox"))
+    before = Library(tmp_path).search.find(Query(text="fox"))
     kept = (tmp_path / ".vllm-image" / "index.sqlite3").read_bytes()
     assert len(before.pictures) == 5
 
     shutil.rmtree(tmp_path / ".vllm-image")
-    assert Library(tmp_path).find(Query(text="fox")) == before
+    assert Library(tmp_path).search.find(Query(text="fox")) == before
 
     before.pictures[0].path.unlink()
     Store(tmp_path).save(small_picture, prompt="another", now=NOON)
     (tmp_path / ".vllm-image" / "index.sqlite3").write_bytes(kept)  # as after a restored backup
-    found = {record.path.name for record in Library(tmp_path).find(Query()).pictures}
+    found = {record.path.name for record in Library(tmp_path).search.find(Query()).pictures}
     assert found == {name for name in contents(tmp_path) if not name.startswith(".")}
 
 
