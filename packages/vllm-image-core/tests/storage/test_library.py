@@ -417,7 +417,9 @@ def test_f12_killed_at_any_moment_there_is_no_half_file_and_the_index_agrees(tmp
         visible = {path.name for path in root.iterdir() if not path.name.startswith(".")}
         assert {*told, *rest.split()} <= visible
         assert {Picture.check((root / name).read_bytes()).width for name in visible} == {128}
-        assert {record.path.name for record in Library(root).search.find(Query(limit=1000)).pictures} == visible
+        assert {
+            record.path.name for record in Library(root).search.find(Query(limit=1000)).pictures
+        } == visible
 
 
 def test_f13_an_entry_whose_file_was_lost_with_the_power_is_not_believed(
