@@ -9,14 +9,17 @@ from vllm_image_core.storage.database import ImpossibleRow
 from vllm_image_core.storage.owner import Holder, Owner
 
 _COUNTS: Final = ("running", "done", "failed", "reused", "left_running", "seconds", "cause")
-_FACTS: Final = ("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "pixels", "state")
+_FACTS: Final = (
+    *("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "pixels", "state"),
+    *("resumed", "resumed_images"),
+)
 _REST: Final = ("host", "pid", "beat_at", "fresh", "complete", "cancel", "owner", "place", "born", "beat")
 COLUMNS: Final = (*_COUNTS, *_FACTS, *_REST)
 """The columns of a batch, in the order in which they are selected."""
 
 _INTEGER_COLUMNS: Final = (
     *("number", "created", "fresh", "at_once", "recorded", "complete", "cancel", "running", "done"),
-    *("failed", "reused", "left_running", "beat", "beat_at", "pixels"),
+    *("failed", "reused", "left_running", "beat", "beat_at", "pixels", "resumed", "resumed_images"),
 )
 _TEXT_COLUMNS: Final = ("chosen", "prompt", "cause", "owner", "host", "place", "born")
 _MOST: Final = 2**40
@@ -40,7 +43,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRow:
-    """The row of a batch, with the names of its columns."""
+    """The row of a batch, with the names of its columns.
+
+    Attributes:
+        resumed: When images of it were last requested again, in seconds since 1970; 0 if they never were.
+        resumed_images: How many these were.
+    """
 
     number: int
     id: BatchId
@@ -51,6 +59,8 @@ class BatchRow:
     prompt: str | None
     recorded: int
     pixels: int
+    resumed: int
+    resumed_images: int
     complete: bool
     state: str
     cancel: bool

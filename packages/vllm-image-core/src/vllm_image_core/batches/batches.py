@@ -228,7 +228,12 @@ class Batches:
         concurrency = await self._concurrency.for_resumed(requested, batch_row)
         states = _states(concurrency)
         lease = await take_over(
-            journal, name, heartbeat_seconds=context.heartbeat_seconds, stale_seconds=context.stale_seconds
+            journal,
+            name,
+            heartbeat_seconds=context.heartbeat_seconds,
+            stale_seconds=context.stale_seconds,
+            limits=context.limits,
+            retried=retried,
         )
         await asyncio.to_thread(
             journal.write, partial(_reopen, states, name, retried=retried, concurrency=concurrency)

@@ -33,6 +33,8 @@ _DEFAULTS: Final[Row] = {
     "at_once": 1,
     "chosen": None,
     "pixels": 0,
+    "resumed": 0,
+    "resumed_images": 0,
     "prompt": None,
     "recorded": 0,
     "complete": 1,
