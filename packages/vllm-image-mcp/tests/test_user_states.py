@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +25,7 @@ from mcp.types import (
     TextResourceContents,
 )
 from pydantic import FileUrl
+from vllm_image_core.batches.limits import Limits
 from vllm_image_mcp.server_key import ServerKey
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.telemetry.metrics import Metrics
@@ -305,6 +306,18 @@ def test_all_users_share_one_queue_and_nothing_else(tmp_path: Path) -> None:
     assert bert.studio.output_dir == tmp_path / "users" / "bert"
     assert anna.tracker is not bert.tracker
     assert anna.registry is bert.registry
+
+
+def test_a_user_gets_the_limits_and_the_share_that_they_have_now(tmp_path: Path) -> None:
+    anna = User(name="anna", digest=digest_of(TOKENS["anna"]))
+    settings = Settings.from_arguments(demo=True, output_dir=tmp_path)
+    states = UserStates(settings, Users([anna]), Metrics(), ServerKey(b"secret"))
+    state, limits = states.of(anna), Limits(images_per_hour=1)
+    studio = state.studio
+    states.admit(replace(anna, share=3.0, limits=limits))
+    assert states.of(anna) is state
+    assert studio._batches._context.limits == limits
+    assert states._servers.fleet.queue.flow("anna").share == 3.0
 
 
 def test_the_only_user_has_the_output_folder_itself(tmp_path: Path) -> None:

@@ -229,6 +229,18 @@ async def test_what_is_resumed_is_in_progress(batch_server: "BatchServer", tmp_p
         await running.wait()
 
 
+async def test_limits_that_change_apply_to_the_next_batch(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with studio_of(batch_server, tmp_path) as studio:
+        await make(studio, 3)
+        studio.set_limits(Limits(images_per_hour=4))
+        with pytest.raises(LimitReached):
+            await make(studio, 2)
+        studio.set_limits(NO_LIMITS)
+        await make(studio, 2)
+
+
 async def test_two_at_once_do_not_both_get_what_is_left(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with (
         studio_of(batch_server, tmp_path, images=5) as one,
