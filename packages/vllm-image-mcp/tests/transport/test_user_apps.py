@@ -42,8 +42,8 @@ class Served:
 def served(tmp_path: Path) -> Iterator[Served]:
     server = Served(tmp_path)
     yield server
-    server.http.process.kill()
-    server.http.process.wait()
+    if server.http.process.returncode is None:
+        server.http.close()
 
 
 async def test_a_token_that_is_removed_stops_working_with_the_links_it_was_used_for(served: Served) -> None:
