@@ -1,12 +1,19 @@
 """The file of the users counts as it is now: who is not in it is not served, without a restart."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
 from http_process import DEADLINE_SECONDS, HttpServer, connected, content_of, text_of, write_users
+from starlette.applications import Starlette
+from vllm_image_mcp.transport import user_apps
+from vllm_image_mcp.transport.user_apps import UserApps
+from vllm_image_mcp.user_states import UserStates
+from vllm_image_mcp.users.user import User, Users, digest_of
 
 ANNA, BERT, CLEO = "anna-3d1f6a0c9b7e", "bert-51ce28d7f0a4", "cleo-9e07b2c64d18"
 SMALL = {"width": 64, "height": 64}
@@ -80,14 +87,41 @@ async def test_a_user_whose_token_and_limit_change_keeps_what_they_have(served: 
     assert "At most 2 images may be requested in an hour, and 1 have been" in text_of(refused)
 
 
-def test_a_file_that_cannot_be_used_changes_nothing_and_is_reported_once(served: Served) -> None:
-    served.change({"anna": ANNA}, "[[user]]", f'name = "bert"\ntoken = "{BERT}')
-    time.sleep(2.5)  # two rounds
-    assert served.status(BERT) == 200
-    served.change({"anna": ANNA})
-    served.wait_until(lambda: served.status(BERT) == 401)
-    errors = served.http.close()
-    assert errors.count("The users stay as they were") == 1
-    assert "The users have changed; there are 1 of them now" in errors
-    assert ANNA not in errors
-    assert BERT not in errors
+class States:
+    """Takes note of who is admitted and dismissed."""
+
+    def __init__(self) -> None:
+        self.dismissed: list[str] = []
+        self.changed = asyncio.Event()
+
+    def admit(self, user: User) -> None:
+        """Everybody may."""
+
+    def dismiss(self, name: str) -> None:
+        self.dismissed.append(name)
+        self.changed.set()
+
+
+async def test_a_file_that_cannot_be_used_changes_nothing_and_is_reported_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(user_apps, "_READ_SECONDS", 0.0)
+    anna, bert = (
+        User(name=name, digest=digest_of(token)) for name, token in (("anna", ANNA), ("bert", BERT))
+    )
+    users, states, seen = Users([anna, bert]), States(), list[tuple[User, ...]]()
+
+    def read() -> Users:
+        seen.append(tuple(users))
+        if len(seen) <= 3:
+            raise ValueError("users.toml is not valid TOML")
+        return Users([anna])
+
+    async with UserApps(users, cast("UserStates", states), lambda _: Starlette(), read):
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await states.changed.wait()
+    assert set(seen[:4]) == {(anna, bert)}
+    assert (tuple(users), states.dismissed) == ((anna,), ["bert"])
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "The users stay as they were: users.toml is not valid TOML"
+    ]
