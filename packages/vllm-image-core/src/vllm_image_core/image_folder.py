@@ -136,7 +136,7 @@ class ImageFolder(StudioViews):
         loop = asyncio.get_running_loop()
         report = on_progress and functools.partial(loop.call_soon_threadsafe, on_progress)
         return await asyncio.to_thread(
-            self._library.find, query, kept=kept, stars=stars, rejected=rejected, on_progress=report
+            self._library.search.find, query, kept=kept, stars=stars, rejected=rejected, on_progress=report
         )
 
     async def rate(
@@ -190,8 +190,8 @@ class ImageFolder(StudioViews):
         """
         check_integer("count", count, 1, MOST_IMAGES, allowed=f"an integer from 1 to {MOST_IMAGES}")
         names = None if images is None else frozenset(_name_in(self.output_dir, each) for each in images)
-        find = functools.partial(self._library.find, Query(names=names, limit=MAX_LIMIT), kept=names is None)
-        page = await asyncio.to_thread(find)
+        query = Query(names=names, limit=MAX_LIMIT)
+        page = await asyncio.to_thread(self._library.search.find, query, kept=names is None)
         return await asyncio.to_thread(requests_like, page.pictures, count=count, draw_seed=self._draw_seed)
 
     async def _rank(self, images: Mapping[int, GeneratedImage], *, score: Score, keep: int | None) -> Ranking:
