@@ -18,6 +18,7 @@ from vllm_image_core.requests.style import Style
 from vllm_image_core.requests.style_folder import Styles
 from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.verdicts import Verdict
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.server_key import server_key
 from vllm_image_mcp.settings import Settings
@@ -78,7 +79,8 @@ async def test_images_are_rated_exported_and_shown_on_such_a_volume(root: Path, 
         Store(root).save(picture, prompt="", now=datetime.now(tz=UTC), filename=name)
     names = [image.path.relative_to(root).as_posix() for image in (await folder.find()).pictures]
     assert len(names) == 2
-    for verdict, rejected in (("reject", 2), ("clear", 0)):
+    steps: tuple[tuple[Verdict, int], ...] = (("reject", 2), ("clear", 0))
+    for verdict, rejected in steps:
         paths = await folder.rate(names, verdict=verdict, stars=4)
         assert all(path.is_file() for path in paths)
         found = await folder.find(rejected=True)

@@ -110,10 +110,16 @@ def decomposed(volume: Volume) -> None:
         return path if isinstance(path, int) else unicodedata.normalize("NFC", _text(path))
 
     def finding(call: Call) -> Call:
-        return lambda path, *rest, **options: call(composed(path), *rest, **options)
+        def find(path: object, *rest: object, **options: object) -> object:
+            return call(composed(path), *rest, **options)
+
+        return find
 
     def moving(call: Call) -> Call:
-        return lambda old, new, **options: call(composed(old), composed(new), **options)
+        def move(old: object, new: object, **options: object) -> object:
+            return call(composed(old), composed(new), **options)
+
+        return move
 
     volume.patch.setattr(rename, "_CALLS", {})  # it does not go through `os`
     volume.answer("listdir", listing)
@@ -221,7 +227,7 @@ def _hold(volume: Volume, code: int) -> None:
     def holding(call: Call) -> Call:
         def refusing(path: object, *rest: object, **options: object) -> object:
             for each in (path, *rest[:1]):
-                file = _path_of(each, options) if isinstance(each, (str, os.PathLike)) else ""
+                file = "" if isinstance(each, (int, tuple)) else _path_of(each, options)
                 if os.path.isfile(file):  # noqa: PTH113 - as it may be relative to a descriptor
                     tries[f"{call.__name__} {file}"] += 1
                     if tries[f"{call.__name__} {file}"] <= HELD_TRIES:
