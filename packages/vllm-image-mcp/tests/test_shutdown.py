@@ -53,13 +53,18 @@ def test_ctrl_break_and_a_closed_console_are_signals_too(monkeypatch: pytest.Mon
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
     async def run() -> int:
         received: asyncio.Queue[int] = asyncio.Queue()
         with module.handle_signals(received.put_nowait):
             signal.raise_signal(signal.SIGUSR1)
             return await asyncio.wait_for(received.get(), 10)
 
-    assert asyncio.run(run()) == signal.SIGUSR1
+    try:
+        assert asyncio.run(run()) == signal.SIGUSR1
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_outside_the_main_thread_signals_are_left_alone() -> None:
