@@ -113,6 +113,24 @@ async def test_an_image_is_rated_and_exported_by_any_name_that_the_volume_finds_
     assert request.prompt == "a red fox"
 
 
+@pytest.mark.parametrize(
+    ("root", "given"),
+    [(case_ignored, "FÜCHSE/OWL.PNG"), (decomposed, unicodedata.normalize("NFD", "Füchse/owl.png"))],
+    indirect=["root"],
+)
+async def test_a_subfolder_is_one_folder_however_its_name_is_written(
+    root: Path, given: str, picture: Picture
+) -> None:
+    folder, now = ImageFolder(root, check_space=False), datetime.now(tz=UTC)
+    Store(root).save(picture, prompt="", now=now, filename="Füchse/owl")
+    Store(root).save(picture, prompt="", now=now, filename=given.replace("OWL", "elk").replace("owl", "elk"))
+    names = [image.path.relative_to(root).as_posix() for image in (await folder.find()).pictures]
+    assert len(names) == 2
+    await folder.rate([given], verdict="keep", stars=2)
+    [found] = (await folder.find(kept=True)).pictures
+    assert (found.path.stem, found.stars) == ("owl", 2)
+
+
 async def test_styles_datasets_and_keys_are_written_once_on_such_a_volume(root: Path) -> None:
     styles = Styles(root / "styles")
     file = styles.save(Style(name="dusk", suffix=", at dusk"))

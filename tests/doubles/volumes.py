@@ -23,6 +23,7 @@ from vllm_omni_client._imaging import rename
 Call = Callable[..., Any]
 SCAN_SECONDS = 0.05
 """How long a scanner holds each new file."""
+LIST = os.scandir  # as it is before an emulation replaces it
 HELD_TRIES = 3
 """How many operations on a file are refused while another program has it open."""
 
@@ -143,18 +144,20 @@ def case_ignored(volume: Volume) -> None:
 
         return place
 
-    volume.answer("stat lstat open unlink remove utime", finding)
+    volume.answer("stat lstat open unlink remove utime mkdir listdir scandir", finding)
     volume.answer_open(finding)
     volume.answer("link rename replace", placing)
 
 
 def _as_listed(path: object, options: dict[str, Any]) -> str:
-    """Return a path with its last name as its folder lists it."""
+    """Return a path with its names as their folders list them."""
     name = _text(path)
     head, tail = os.path.split(name)
     folder = options.get("dir_fd")
+    if head.strip("/") and tail:
+        head = _as_listed(head, options)
     within = os.path.join("." if folder is None else f"/proc/self/fd/{folder}", head)  # noqa: PTH118 - as below
-    same = [each.name for each in os.scandir(within) if each.name.casefold() == tail.casefold()]
+    same = [each.name for each in LIST(within) if each.name.casefold() == tail.casefold()]
     return os.path.join(head, same[0]) if same else name  # noqa: PTH118 - it may be relative to a descriptor
 
 

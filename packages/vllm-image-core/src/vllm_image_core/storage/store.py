@@ -112,7 +112,8 @@ class Store:
         try:
             if given is None:
                 return self.root / self._write(picture, automatic_stem(prompt, now), _write, ())
-            *folders, stem = given.split("/")
+            subfolder, _, stem = given.rpartition("/")
+            folders = self._subfolders.known_as(subfolder).split("/") if subfolder else ()
             with self._naming:
                 name = self._write(picture, stem, _write_without_equal_name, folders)
                 return self.root.joinpath(*folders, name)

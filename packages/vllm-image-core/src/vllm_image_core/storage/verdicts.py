@@ -179,24 +179,24 @@ def current_path(root: Path, name: str) -> Path:
 
 
 def listed_name(root: Path, name: str) -> str:
-    r"""Return the name of an image as its folder or the bin lists it, with slashes; "" if neither has it.
+    r"""Return the name by which the index knows an image in the folder or the bin; "" if neither has it.
 
     Most volumes of Windows and Macs find a file in another case, too, and Windows takes ``hero\fox.png`` and
-    ``fox.png.`` as names of files; but the index and the verdicts know each by one name only.
+    ``fox.png.`` as names of files.
     """
     return _listed_below(root, name) or _listed_below(root / BIN, name)
 
 
-def _listed_below(folder: Path, name: str) -> str:
-    parts: list[str] = []
-    for part in Path(name).parts:
-        parts.append(_listed_in(folder.joinpath(*parts), part))
-    return "/".join(parts) if all(parts) else ""
+def _listed_below(root: Path, name: str) -> str:
+    *folders, file = Path(name).parts or ("",)
+    folder = Subfolders(root).known_as("/".join(folders))
+    listed = _listed_in(root / folder, file)
+    return f"{folder}/{listed}" if folder and listed else listed
 
 
 def _listed_in(folder: Path, name: str) -> str:
     path = folder / name
-    if not os.path.lexists(path):
+    if not name or not os.path.lexists(path):
         return ""
     if name.isascii() and not os.path.lexists(folder / name.swapcase()):
         return name  # this volume distinguishes case
