@@ -291,7 +291,7 @@ async def test_the_time_limit_is_for_an_image_and_not_for_each_server(street: St
     assert time.monotonic() - started < DEADLINE_SECONDS / 2
 
 
-async def test_a_batch_that_goes_on_knows_what_was_under_way_when_its_process_ended(
+async def test_a_batch_that_goes_on_knows_what_was_in_progress_when_its_process_ended(
     misbehave: Misbehave, tmp_path: Path
 ) -> None:
     server, other = misbehave("silence"), misbehave("an empty reply")

@@ -53,7 +53,7 @@ async def interrupted(server: "BatchServer", studio: Studio, *, asked: int | Non
         (None, None, 1, None, 1),
     ],
 )
-async def test_a_batch_that_goes_on_has_as_many_under_way_as_was_said(
+async def test_a_batch_that_goes_on_has_as_many_in_progress_as_was_said(
     batch_server: "BatchServer",
     tmp_path: Path,
     *,

@@ -132,7 +132,7 @@ def test_a_picture_that_waits_again_is_left_and_the_pause_counts_for_nothing() -
     assert remaining.eta([speed()]).seconds == pytest.approx(100.0)
 
 
-def test_an_outage_while_a_picture_was_under_way_does_not_spoil_the_pace() -> None:
+def test_an_outage_while_a_picture_was_in_progress_does_not_spoil_the_pace() -> None:
     remaining, clock = batch(40)
     for index in range(20):
         remaining.mark_sent(index, WORK)
@@ -288,7 +288,7 @@ def test_edits_that_were_never_measured_go_by_the_other_pictures_and_say_so() ->
     assert not told.measured
 
 
-def test_an_edit_under_way_is_counted_by_the_edits_law() -> None:
+def test_an_edit_in_progress_is_counted_by_the_edits_law() -> None:
     remaining, clock = batch(0)
     remaining.add(EDIT)
     remaining.mark_sent(0, EDIT)

@@ -92,14 +92,14 @@ def test_a_known_parallelism_is_used_from_the_start(parallel: int) -> None:
 def test_one_runs_and_one_waits_where_more_bring_nothing() -> None:
     server = VirtualServer()
     _, fleet = made(server, 100)
-    assert server.most_under_way == FIRST_ALONE
+    assert server.most_in_progress == FIRST_ALONE
     assert fleet.members[0].limit <= 3
 
 
 def test_the_ceiling_is_never_passed() -> None:
     server = VirtualServer(parallel=16)
     seconds, fleet = made(server, 200, ceiling=3)
-    assert server.most_under_way == 3
+    assert server.most_in_progress == 3
     assert fleet.window <= 3
     assert seconds <= 1.1 * 200 / 3
 
@@ -113,7 +113,7 @@ def test_what_the_server_tells_of_itself_is_used() -> None:
 def test_a_slower_first_picture_is_no_reason_for_many_requests() -> None:
     server = VirtualServer(work=lambda request: 20.0 if request.seed == 0 else 1.0, noise=0.05)
     made(server, 200)
-    assert server.most_under_way <= 1.25 * FIRST_ALONE
+    assert server.most_in_progress <= 1.25 * FIRST_ALONE
 
 
 def test_a_server_that_takes_no_more_gets_no_more() -> None:

@@ -54,7 +54,7 @@ def work_done_by(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert (shared.queue.waiting, shared.queue.under_way) == (0, 0)
+        assert (shared.queue.waiting, shared.queue.in_progress) == (0, 0)
         return shared.done
 
     return run(main())
@@ -158,7 +158,7 @@ def test_a_call_that_is_cancelled_leaves_no_trace() -> None:
         for each in reversed(calls):
             each.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-        return queue.waiting, queue.under_way
+        return queue.waiting, queue.in_progress
 
     assert run(main()) == (0, 0)
 

@@ -69,7 +69,7 @@ def test_a_single_server_is_asked_nothing_but_what_it_is_asked() -> None:
         return asyncio.get_running_loop().time()
 
     assert run(main()) == pytest.approx(5.05)
-    assert (server.sent, server.most_under_way, server.probes) == (5, 5, [])
+    assert (server.sent, server.most_in_progress, server.probes) == (5, 5, [])
 
 
 def test_a_fleet_outlives_the_event_loop_that_it_was_used_in() -> None:

@@ -102,20 +102,20 @@ def test_a_time_of_arrival_is_never_negative_and_ends_at_nothing(
     speed = ServerSpeed(predictor=learned(REGISTRY.fallback, measurements), parallelism=parallelism)
     for job in jobs:
         remaining.add(job)
-    waiting, under_way = list(range(len(jobs))), list[int]()
+    waiting, in_progress = list(range(len(jobs))), list[int]()
     for passed, event in events:
         now += passed
         if event == "began" and waiting:
-            under_way.append(waiting.pop())
-            remaining.mark_sent(under_way[-1], jobs[under_way[-1]])
-        elif event == "ended" and under_way:
-            remaining.mark_ended(under_way.pop(0), generated=True)
-        elif event == "returned" and under_way:
-            waiting.append(under_way.pop(0))
+            in_progress.append(waiting.pop())
+            remaining.mark_sent(in_progress[-1], jobs[in_progress[-1]])
+        elif event == "ended" and in_progress:
+            remaining.mark_ended(in_progress.pop(0), generated=True)
+        elif event == "returned" and in_progress:
+            waiting.append(in_progress.pop(0))
             remaining.mark_returned(waiting[-1])
         told = remaining.eta([speed]).seconds
         assert told is not None
         assert 0 <= told < math.inf
-        assert remaining.load.pictures == len(waiting) + len(under_way)
-    if not waiting and not under_way:
+        assert remaining.load.pictures == len(waiting) + len(in_progress)
+    if not waiting and not in_progress:
         assert remaining.eta([speed]).seconds == 0

@@ -259,7 +259,7 @@ def test_an_image_that_was_there_already_comes_with_the_option_for_another(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
 @pytest.mark.parametrize("stop", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["P01-once", "P02"])
-def test_a_signal_lets_what_is_under_way_end_and_tells_how_to_go_on(
+def test_a_signal_lets_what_is_in_progress_end_and_tells_how_to_go_on(
     shell: subprocess.Popen[str],
     omni: "OmniServer",
     tmp_path: Path,

@@ -142,7 +142,7 @@ def test_an_edit_that_was_killed_is_made_by_the_command_resume_of_the_same_image
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
-def test_ctrl_c_lets_an_edit_end_that_is_under_way(
+def test_ctrl_c_lets_an_edit_end_that_is_in_progress(
     shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path
 ) -> None:
     ending(shell, signal.SIGINT)

@@ -161,7 +161,7 @@ async def test_the_callers_number_at_once_wins_over_the_option_and_that_over_the
         assert (await answer(client, ["fox"], max_concurrent=2))["max_concurrent"] == 2
 
 
-async def test_no_more_are_under_way_than_was_asked_for(connect: Connect, omni: "OmniServer") -> None:
+async def test_no_more_are_in_progress_than_was_asked_for(connect: Connect, omni: "OmniServer") -> None:
     omni.hold_after(0)
     async with connect() as client, asyncio.timeout(60):
         call = asyncio.create_task(batch(client, ["fox"] * 6, max_concurrent=2))

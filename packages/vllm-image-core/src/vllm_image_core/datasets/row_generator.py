@@ -110,7 +110,7 @@ class RowGenerator:
             outage_seconds=outage_seconds,
             probe_seconds=probe_seconds,
         )
-        self._under_way: WeakValueDictionary[JobId, asyncio.Lock] = WeakValueDictionary()
+        self._in_progress: WeakValueDictionary[JobId, asyncio.Lock] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
         return self
@@ -141,7 +141,7 @@ class RowGenerator:
             key = job_id(job.resolved)
             if key in self._finished:
                 return None
-            async with self._under_way.setdefault(key, asyncio.Lock()), self._slots:
+            async with self._in_progress.setdefault(key, asyncio.Lock()), self._slots:
                 return await self._generate(job, key)
         except RunStopped:
             raise

@@ -142,7 +142,7 @@ class ConcurrencyLimiter:
     parallel: int | None = None
     ceiling: int | None = None
     first: int = FIRST
-    under_way: int = field(default=0, init=False)
+    in_progress: int = field(default=0, init=False)
     _value: int = field(default=FIRST, init=False)
     _usual: _Mean = field(default_factory=_Mean, init=False)
     _phase: _Phase = field(default="rising", init=False)
@@ -171,7 +171,7 @@ class ConcurrencyLimiter:
     @property
     def has_room(self) -> bool:
         """Whether another request may be sent."""
-        return self.under_way < self.value
+        return self.in_progress < self.value
 
     def set_parallel(self, parallel: int) -> None:
         """Set how many requests the server runs at the same time, at least 1."""
@@ -180,7 +180,7 @@ class ConcurrencyLimiter:
 
     def record_sent(self, now: float) -> RequestToken:
         """Count a request that is sent now; pass the result to `record_answered`."""
-        self.under_way += 1
+        self.in_progress += 1
         self._look(now)
         measured = self._round = self._round or self._new_round(now)
         if self._phase != "rising" or measured.to_send <= 0:
@@ -190,7 +190,7 @@ class ConcurrencyLimiter:
 
     def _new_round(self, now: float) -> _Round:
         """Begin to measure: while the limit rises, only requests that are sent together from now on."""
-        missing = self.value - self.under_way + 1
+        missing = self.value - self.in_progress + 1
         number = missing if missing > 1 and self.value <= _STEPS[-2] else self.value
         return _Round(now, to_send=number, expected=number)
 
@@ -199,7 +199,7 @@ class ConcurrencyLimiter:
         self._look(now)
         # A server that runs a group of requests together answers them before another can be sent.
         was_full = now - self._full_at <= _TOGETHER * (now - sent.at)
-        self.under_way -= 1
+        self.in_progress -= 1
         self._delivered += work
         measured = self._round
         if measured is None or not was_full:
@@ -222,14 +222,14 @@ class ConcurrencyLimiter:
 
     def record_aborted(self) -> None:
         """Count a request that ended without an answer."""
-        self.under_way -= 1
+        self.in_progress -= 1
         self._round = None
 
     def record_refused(self) -> None:
         """Count a request that the server refused because it was full: its limit is reached."""
-        self.under_way -= 1
-        self._roof = max(1, self.under_way)
-        if self.under_way >= self._value:
+        self.in_progress -= 1
+        self._roof = max(1, self.in_progress)
+        if self.in_progress >= self._value:
             return
         if self._phase == "rising" and self._round is not None:
             self._value = self._roof
@@ -238,7 +238,7 @@ class ConcurrencyLimiter:
             self._settle(self._roof)
 
     def _look(self, now: float) -> None:
-        if self.under_way >= _nearly(self.value):
+        if self.in_progress >= _nearly(self.value):
             self._full_at = now
 
     def _take(self, measured: _Round, sent: RequestToken, now: float, work: float) -> None:

@@ -35,13 +35,13 @@ class Flow:
         name: The user's name.
         share: The user's weight against the others', above 0.
         served: Cost of the calls that were let in, in the callers' unit.
-        under_way: Number of calls in progress.
+        in_progress: Number of calls in progress.
     """
 
     name: str
     share: float = 1.0
     served: float = 0.0
-    under_way: int = 0
+    in_progress: int = 0
     _start: float = 0.0
     _finish: float = 0.0
     _urgent: deque[_Call] = field(default_factory=deque[_Call])
@@ -80,7 +80,7 @@ class Flow:
         self._finish = self._start + call.cost / self.share
         self._start = self._finish
         self.served += call.cost
-        self.under_way += 1
+        self.in_progress += 1
         return call
 
 
@@ -99,7 +99,7 @@ class FairQueue:
         self._capacity = capacity
         self._flows: dict[str, Flow] = {}
         self._clock = 0.0
-        self._under_way = 0
+        self._in_progress = 0
 
     def flow(self, name: str, *, share: float = 1.0) -> Flow:
         """Return the calls of a user, whose share is set the first time."""
@@ -111,9 +111,9 @@ class FairQueue:
         return sum(flow.waiting for flow in self._flows.values())
 
     @property
-    def under_way(self) -> int:
+    def in_progress(self) -> int:
         """Number of calls in progress."""
-        return self._under_way
+        return self._in_progress
 
     @asynccontextmanager
     async def turn(self, flow: Flow, cost: float, *, low_priority: bool) -> AsyncGenerator[None]:
@@ -134,22 +134,22 @@ class FairQueue:
             yield
         finally:
             if call.turn.is_set():  # also if the wait was cancelled at that moment
-                flow.under_way -= 1
-                self._under_way -= 1
+                flow.in_progress -= 1
+                self._in_progress -= 1
             else:
                 flow.discard(call)
             self._let_in()
 
     def _let_in(self) -> None:
-        while self._under_way < max(1, self._capacity()):
+        while self._in_progress < max(1, self._capacity()):
             backlogged = [flow for flow in self._flows.values() if flow.waiting]
             if not backlogged:
                 break
             flow = min(backlogged, key=lambda each: each.start)
             self._clock = max(self._clock, flow.start)
-            self._under_way += 1
+            self._in_progress += 1
             flow.next().turn.set()
-        if not self._under_way and not self.waiting:
+        if not self._in_progress and not self.waiting:
             self._end_busy_period()
 
     def _end_busy_period(self) -> None:

@@ -159,7 +159,7 @@ class Fleet:
         gone = asyncio.Event()
         member.leaving = gone.set
         self._scheduler.fail_unservable()
-        if member.under_way:
+        if member.in_progress:
             await gone.wait()
         await member.backend.aclose()
 
@@ -355,7 +355,7 @@ class Fleet:
             try:
                 return await self._pass_once(member, send, work, low_priority=low_priority)
             except ServerBusy as error:
-                if not (low_priority and member.under_way) or error.retry_after_seconds is not None:
+                if not (low_priority and member.in_progress) or error.retry_after_seconds is not None:
                     raise
             await self._wait_for_room(member)
 
@@ -388,7 +388,7 @@ class Fleet:
 
     async def _wait_for_room(self, member: Server) -> None:
         """Wait until a server that had no room for more has answered one of the requests that it has."""
-        while member.under_way and not member.limit.has_room:
+        while member.in_progress and not member.limit.has_room:
             self._ended.clear()
             await self._ended.wait()
 

@@ -144,9 +144,9 @@ class HealthChecks:
 
     async def count_requests(self, member: Server) -> ServerMetrics:
         """Ask a server for its metrics, and record how many of its requests are not ours."""
-        before = member.under_way
+        before = member.in_progress
         metrics = await member.backend.get_metrics()
-        own = max(before, member.under_way)
+        own = max(before, member.in_progress)
         member.set_request_counts(metrics.requests_running, metrics.requests_waiting, own=own)
         return metrics
 

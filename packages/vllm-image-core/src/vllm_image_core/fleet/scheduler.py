@@ -250,9 +250,9 @@ class Scheduler:
             ]
             if not able:
                 continue
-            member = min(able, key=lambda each: each.under_way)
+            member = min(able, key=lambda each: each.in_progress)
             reserved.add(member)
-            if not member.under_way and member.has_room(now):
+            if not member.in_progress and member.has_room(now):
                 self._assign(call, member, now, usual)
                 outlooks[member] = _outlook(member, now, usual)
         return reserved
@@ -303,7 +303,7 @@ class Scheduler:
 def _outlook(member: Server, now: float, usual: float) -> ServerOutlook:
     seconds_per_work = member.service_rate.seconds or usual
     parallel = member.limit.parallel or 1
-    busy = member.under_way
+    busy = member.in_progress
     free_slots = max(0, parallel - busy)
     wait = 0.0 if free_slots else member.service_rate.seconds_left(now) * (busy - parallel + 1) / busy
     wait = max(wait, member.paused_until - now)

@@ -198,15 +198,15 @@ class Server:
         return bool(self.names) and not self.circuit.is_open and self.leaving is None
 
     @property
-    def under_way(self) -> int:
+    def in_progress(self) -> int:
         """Number of calls it has."""
-        return self.limit.under_way
+        return self.limit.in_progress
 
     def has_room(self, now: float) -> bool:
         """Return whether it may get another call now."""
         if not self.is_in or now < self.paused_until or any(call.alone for call in self._calls):
             return False
-        return not self.under_way if self.circuit.state == "trial" else self.limit.has_room
+        return not self.in_progress if self.circuit.state == "trial" else self.limit.has_room
 
     def set_models(self, models: ModelList, version: str | None) -> None:
         """Record which models it serves."""
@@ -282,7 +282,7 @@ class Server:
 
     def release(self) -> None:
         """Record that a call has ended; the last call of a server being removed releases it."""
-        if self.leaving is not None and not self.under_way:
+        if self.leaving is not None and not self.in_progress:
             self.leaving()
 
     @property
@@ -315,7 +315,7 @@ class Server:
 
     def should_ask_counts(self, now: float) -> bool:
         """Return whether it is time to ask for the number of its running and waiting requests."""
-        shows = self._done > 0 and self.limit.under_way >= _SHOWING
+        shows = self._done > 0 and self.limit.in_progress >= _SHOWING
         if self._ask_at is None or (now < self._ask_at and not (shows and not self._has_shown_parallel)):
             return False
         self._has_shown_parallel |= shows
@@ -351,7 +351,7 @@ class Server:
             state=state if self.names or state == "open" else "unknown",
             model=self.model,
             version=self.version,
-            in_progress=self.under_way,
+            in_progress=self.in_progress,
             limit=self.limit.value,
             parallel=self.parallel,
             others=self.others,
@@ -375,7 +375,7 @@ class Server:
         asked = error.retry_after_seconds if isinstance(error, ServerBusy) else None
         usual = min(_PAUSE_SECONDS * 2.0 ** min(self._refusals - 1, 6), _LONGEST_PAUSE_SECONDS)
         self.paused_until = now + max(usual, min(asked or 0.0, LONGEST_REQUESTED_SECONDS))
-        if self._refusals >= _BUSY_IN_A_ROW and not self.under_way:
+        if self._refusals >= _BUSY_IN_A_ROW and not self.in_progress:
             self.last_error = copy.copy(error)
             self.circuit.record_failure(now, surely=True)
 

@@ -16,7 +16,7 @@ class ServiceRate:
         self._work = 0.0
         self._busy = 0.0
         self._outstanding = 0.0
-        self._under_way = 0
+        self._in_progress = 0
         self._since = 0.0
         self._until = 0.0
 
@@ -31,16 +31,16 @@ class ServiceRate:
 
     def record_sent(self, now: float, work: float, usual: float) -> None:
         """Record that work was sent; until this server's speed is known, the others' `usual` one counts."""
-        if self._under_way == 0:
+        if self._in_progress == 0:
             self._since = now
-        self._under_way += 1
+        self._in_progress += 1
         self._outstanding += work
         self._until = max(self._until, now) + work * (self.seconds or usual)
 
     def record_ended(self, now: float, work: float, usual: float, *, done: bool) -> None:
         """Record that work has ended; `done` if it was answered, so that its time counts."""
-        self._under_way -= 1
-        self._outstanding = max(0.0, self._outstanding - work) if self._under_way else 0.0
+        self._in_progress -= 1
+        self._outstanding = max(0.0, self._outstanding - work) if self._in_progress else 0.0
         if done:
             self._work = _MEMORY * self._work + work
             self._busy = _MEMORY * self._busy + max(0.0, now - self._since)
@@ -52,4 +52,4 @@ class ServiceRate:
 
         Overdue work is expected to take as long again as it is overdue.
         """
-        return abs(self._until - now) if self._under_way else 0.0
+        return abs(self._until - now) if self._in_progress else 0.0

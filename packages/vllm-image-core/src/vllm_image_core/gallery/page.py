@@ -31,8 +31,8 @@ _COMMAND: Final = "vllm-image-mcp generate"
 def write_gallery(folder: Path, *, on_progress: Callable[[int, int], None] | None = None) -> Path:
     """Write the page of a folder's images into that folder, and return its path.
 
-    The page is complete in itself: it shows the files beside it, and asks no server for anything. It replaces
-    the one that was written earlier. Blocks while it reads the folder and makes thumbnails.
+    The page is complete in itself: it shows the files next to it, and asks no server for anything. An earlier
+    page is replaced. Blocks while it reads the folder and makes thumbnails.
 
     Args:
         folder: The folder of the images.

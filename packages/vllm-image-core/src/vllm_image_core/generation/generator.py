@@ -72,7 +72,7 @@ class Generator:
         self._speeds = speeds
         self._duplicates = DuplicateDetector()
         self._loaded = loaded
-        self._under_way: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
+        self._in_progress: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
 
     async def check(self, request: ImageRequest, *, fresh: bool = False) -> ResolvedJob:
         """Check a request against the loaded model, draw its seed, and return it as a job.
@@ -118,7 +118,7 @@ class Generator:
         if not job.reuse:
             return await self._generate_new(job, record)
         started = self._timer()
-        async with self._under_way.setdefault(job.key, asyncio.Lock()):
+        async with self._in_progress.setdefault(job.key, asyncio.Lock()):
             existing = await asyncio.to_thread(self._library.existing, job.key)
             if existing is None:
                 return await self._generate_new(job, record)

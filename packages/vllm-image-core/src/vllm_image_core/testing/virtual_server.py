@@ -75,20 +75,20 @@ class VirtualServer:
     made: int = 0
     busy: int = 0
     probes: list[float] = field(default_factory=list[float])
-    most_under_way: int = 0
+    most_in_progress: int = 0
     latencies: list[float] = field(default_factory=list[float])
     closed: bool = False
 
     def __post_init__(self) -> None:
         self._random = random.Random(f"{self.base_url} {self.seed}")  # noqa: S311 - not a secret, and the same each time
         self._running = asyncio.Semaphore(self.parallel)
-        self._under_way: dict[asyncio.Task[None], None] = {}  # in order, so that all runs are the same
+        self._in_progress: dict[asyncio.Task[None], None] = {}  # in order, so that all runs are the same
         self._waiting = 0
 
     def go_down(self) -> None:
         """Refuse connections, and lose the running requests."""
         self.is_up = False
-        for work in list(self._under_way):
+        for work in list(self._in_progress):
             work.cancel()
 
     def come_up(self) -> None:
@@ -148,7 +148,7 @@ class VirtualServer:
         if not self.tells_metrics:
             return ServerMetrics()
         return ServerMetrics(
-            requests_running=len(self._under_way) - self._waiting, requests_waiting=self._waiting
+            requests_running=len(self._in_progress) - self._waiting, requests_waiting=self._waiting
         )
 
     async def aclose(self) -> None:
@@ -184,8 +184,8 @@ class VirtualServer:
     async def _carry_out(self, request: ServerRequest, fault: str | None) -> None:
         self._fail_before(fault)
         task = asyncio.ensure_future(self._work_on(request, fault))
-        self._under_way[task] = None
-        self.most_under_way = max(self.most_under_way, len(self._under_way))
+        self._in_progress[task] = None
+        self.most_in_progress = max(self.most_in_progress, len(self._in_progress))
         try:
             await task
         except asyncio.CancelledError:
@@ -196,7 +196,7 @@ class VirtualServer:
                 raise ConnectionLost(f"{self.base_url} closed the connection") from None
             raise EngineDead(f"{self.base_url}: the engine is dead", status=500) from None
         finally:
-            self._under_way.pop(task, None)
+            self._in_progress.pop(task, None)
 
     async def _work_on(self, request: ServerRequest, fault: str | None) -> None:
         self._waiting += 1
@@ -216,7 +216,7 @@ class VirtualServer:
         self.engine_alive = False
         if self.restart is not None:
             asyncio.get_running_loop().call_later(self.restart, self.come_up)
-        for work in list(self._under_way):
+        for work in list(self._in_progress):
             work.cancel()
 
     def _fail_before(self, fault: str | None) -> None:

@@ -74,9 +74,9 @@ class Metrics:
     def watch(self, queue: FairQueue) -> None:
         """Report how many images wait for their turn and are in progress, and measure the waits."""
         waiting = Gauge("vllm_image_waiting", "Images that wait for a turn.", registry=self._registry)
-        under_way = Gauge("vllm_image_in_progress", "Images in progress.", registry=self._registry)
+        in_progress = Gauge("vllm_image_in_progress", "Images in progress.", registry=self._registry)
         waiting.set_function(lambda: queue.waiting)
-        under_way.set_function(lambda: queue.under_way)
+        in_progress.set_function(lambda: queue.in_progress)
         queue.on_turn = self.record_wait
 
     def record_call(self, user: str, operation: str, seconds: float, *, error: str | None) -> None:

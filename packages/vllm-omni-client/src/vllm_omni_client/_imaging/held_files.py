@@ -59,7 +59,7 @@ def _may_be_held(error: OSError) -> bool:
 def is_held(error: OSError) -> bool:
     """Return whether an open file is the reason; on Windows, a missing permission looks the same.
 
-    Who was allowed to create the file is allowed to rename it, so that an open file is by far more likely.
+    Whoever may create the file may also rename it, so an open file is far more likely.
     """
     code: int | None = getattr(error, "winerror", None)
     if code is not None:
