@@ -87,7 +87,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     sync(session, "test")
     measuring = ("coverage", "run", "-m") if session.python in MEASURED else ()
-    session.run(*measuring, *PYTEST, *session.posargs)
+    session.run(*measuring, *PYTEST, *(session.posargs or ("--ignore=tests/docs",)))  # those are for `docs`
 
 
 WINDOWS_LIKE = (

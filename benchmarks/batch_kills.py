@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from vllm_image_core.batches.worker_pool import Done
+from vllm_image_core.batches.items import Done
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.requests.image_request import ImageRequest

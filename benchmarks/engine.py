@@ -24,7 +24,8 @@ from dataclasses import dataclass
 
 from fault_schedule import ScheduleResult, play
 from virtual_batch import VirtualBatch
-from vllm_image_core.batches.worker_pool import Done, run_items
+from vllm_image_core.batches.items import Done
+from vllm_image_core.batches.worker_pool import run_items
 from vllm_image_core.fleet.backend import ServerRequest
 from vllm_image_core.fleet.circuit_breaker import PROBE_SECONDS
 from vllm_image_core.fleet.fleet import Fleet

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from mcp import Client
 from mcp.types import CallToolResult, TextContent
 from vllm_image_core import EditRequest, ImageRequest, Studio
-from vllm_image_core.batches.worker_pool import Done
+from vllm_image_core.batches.items import Done
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_mcp.cli import main
 from vllm_image_mcp.server import build_server

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from vllm_image_core.batches.worker_pool import Done
+from vllm_image_core.batches.items import Done
 from vllm_image_core.estimation.gpu import Gpu
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio

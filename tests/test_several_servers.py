@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from vllm_image_core.batches.worker_pool import Done
+from vllm_image_core.batches.items import Done
 from vllm_image_core.estimation.gpu import Gpu
 from vllm_image_core.imaging.picture import read_text
 from vllm_image_core.provenance.recipe import KEYWORD

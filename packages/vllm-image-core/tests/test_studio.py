@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from drawing_server import NOON, DownServer, Server, png, studio_of
-from vllm_image_core.batches.worker_pool import Done
+from vllm_image_core.batches.items import Done
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
 from vllm_image_core.estimation.gpu import Gpu
 from vllm_image_core.imaging.picture import read_text

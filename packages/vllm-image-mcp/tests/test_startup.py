@@ -64,7 +64,7 @@ def test_a_command_that_reads_a_table_imports_no_http_no_pillow_and_no_estimator
     arguments = [command, *(() if command == "models" else ("--output-dir", str(tmp_path)))]
     loaded = modules_after(f"from vllm_image_mcp.cli import main\nmain({arguments!r}, standalone_mode=False)")
     slow = {*SLOW, "mcp", "vllm_omni_client.models", "vllm_omni_client.edits"}
-    layers = ("estimation", "fleet", "generation", "studio")
+    layers = ("estimation", "fleet", "generation", "studio", "batches.worker_pool")
     assert loaded & {*slow, *(f"vllm_image_core.{name}" for name in layers)} == frozenset()
 
 

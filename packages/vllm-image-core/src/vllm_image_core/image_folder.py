@@ -25,6 +25,7 @@ from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.requests.sweep import MOST_IMAGES
 from vllm_image_core.storage.edit_inputs import find_inputs
 from vllm_image_core.storage.export import export_images
+from vllm_image_core.storage.grouped_writes import GROUP_SECONDS
 from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.query import MAX_LIMIT, Query
@@ -36,9 +37,6 @@ from vllm_image_core.text import brief, folder_text
 
 ImageFile = GeneratedImage | Record | Path | str
 """An image in the output folder: a generated or found one, its path, or its file name."""
-
-GROUP_SECONDS: Final = 0.25
-"""For how long entries of the index and measurements may wait to be written together."""
 
 _MOST: Final = 1_000_000
 """Upper limit for the number of batches or requests in one answer."""

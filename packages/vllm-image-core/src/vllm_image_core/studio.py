@@ -39,7 +39,7 @@ from vllm_image_core.fleet.server import ServerList, ServerReport
 from vllm_image_core.generation.forecast import Forecast
 from vllm_image_core.generation.generator import Generator
 from vllm_image_core.generation.loaded_model import LoadedModel
-from vllm_image_core.image_folder import GROUP_SECONDS, ImageFolder, folder_path
+from vllm_image_core.image_folder import ImageFolder, folder_path
 from vllm_image_core.imaging.contact_sheet import MAX_PICTURES
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel, choose_model
@@ -53,6 +53,7 @@ from vllm_image_core.requests.input_picture import InputImage
 from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.requests.style_folder import Styles
 from vllm_image_core.requests.wildcards import Wildcards
+from vllm_image_core.storage.grouped_writes import GROUP_SECONDS
 from vllm_image_core.studio_views import ImageGrid
 from vllm_image_core.text import folder_text
 

@@ -11,7 +11,7 @@ import pytest
 from recorded_batches import requests
 from vllm_image_core.batches import ingest
 from vllm_image_core.batches.ingest import pull_chunks
-from vllm_image_core.batches.worker_pool import Done, Failed
+from vllm_image_core.batches.items import Done, Failed
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio

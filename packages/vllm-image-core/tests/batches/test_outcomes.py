@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from recorded_batches import forgotten, requests
-from vllm_image_core.batches.worker_pool import Done, Failed
+from vllm_image_core.batches.items import Done, Failed
 from vllm_image_core.errors import RecordedFailure
 from vllm_image_core.studio import Studio
 from vllm_omni_client.errors import BadReply

@@ -16,8 +16,8 @@ from recorded_batches import forgotten, requests
 from recorded_edits import FOX, MASK, OWL, copies, edit
 from vllm_image_core.batches.eta import BatchEta
 from vllm_image_core.batches.input_cleanup import GRACE_SECONDS
+from vllm_image_core.batches.items import Done
 from vllm_image_core.batches.queries import JOURNAL
-from vllm_image_core.batches.worker_pool import Done
 from vllm_image_core.provenance.recall import recall
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.database import Database

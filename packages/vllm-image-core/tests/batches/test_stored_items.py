@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from recorded_edits import edit
+from vllm_image_core.batches.items import Done
 from vllm_image_core.batches.stored_items import ItemState, request_as_json, request_from_json
-from vllm_image_core.batches.worker_pool import Done
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.edit_resolver import ResolvedEdit

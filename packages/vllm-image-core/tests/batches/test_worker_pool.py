@@ -7,13 +7,8 @@ import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from vllm_image_core.batches.worker_pool import (
-    BatchId,
-    Done,
-    WorkerPool,
-    batch_id,
-    run_items,
-)
+from vllm_image_core.batches.items import Done
+from vllm_image_core.batches.worker_pool import WorkerPool, run_items
 
 DEADLINE_SECONDS = 20
 
@@ -437,14 +432,6 @@ async def test_a_batch_runs_once_and_only_inside_of_its_block() -> None:
         with pytest.raises(RuntimeError, match="runs only once"):
             async with batch:
                 pytest.fail("the block must not open")
-
-
-def test_a_batch_id_is_made_of_128_bits() -> None:
-    assert batch_id(0) == BatchId("batch_" + 32 * "0")
-    assert batch_id((1 << 128) - 1) == BatchId("batch_" + 32 * "f")
-    for bits in (-1, 1 << 128):
-        with pytest.raises(ValueError, match="128 bits"):
-            batch_id(bits)
 
 
 async def test_the_number_at_a_time_can_be_raised_and_lowered_while_it_runs(doors: Doors) -> None:

@@ -23,6 +23,12 @@ def test_rows_in_memory(kind: Any) -> None:  # noqa: ANN401 - a library's
     assert source.total == 2
 
 
+def test_the_index_of_a_frame_is_not_a_column() -> None:
+    frame = pd.concat([pd.DataFrame(ROWS), pd.DataFrame(ROWS)])
+
+    assert list(open_source(frame).rows()) == ROWS * 2
+
+
 def test_prompts() -> None:
     assert list(open_source("a fox").rows()) == [{"prompt": "a fox"}]
     assert list(open_source(["a fox", "a bear"]).rows()) == [{"prompt": "a fox"}, {"prompt": "a bear"}]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from vllm_image_core.batches.events import Event
 from vllm_image_core.batches.handle import ImageBatch
+from vllm_image_core.batches.items import Done
 from vllm_image_core.batches.queries import JOURNAL
-from vllm_image_core.batches.worker_pool import Done
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.database import Database
 

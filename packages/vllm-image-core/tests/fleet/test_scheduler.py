@@ -1,11 +1,15 @@
 """Which server gets which call, and when."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from virtual_batch import VirtualBatch
 from virtual_fleet import batch, busy, fleet_of, ideal, jobs, servers, work
 from vllm_image_core.fleet.fleet import Fleet
+from vllm_image_core.fleet.scheduler import CallQueue
+from vllm_image_core.fleet.server import FleetCall
+from vllm_image_core.testing.virtual_server import VirtualServer
 from vllm_image_core.testing.virtual_time import run
 from vllm_omni_client.models import ImageGenerationReply
 
@@ -38,6 +42,28 @@ def test_s03_nobody_gives_its_longest_jobs_to_a_server_that_was_never_seen_at_wo
     done = batch(members, jobs(30))
     assert len(done.replies) == 30
     assert done.seconds <= 18.0
+
+
+def test_of_many_servers_few_are_asked_what_they_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    find_best = CallQueue.best
+
+    def best(queue: CallQueue, longest: float, *rest: Any, **untried: bool) -> FleetCall | None:  # noqa: ANN401 - passed on
+        asked.append(longest)
+        return find_best(queue, longest, *rest, **untried)
+
+    monkeypatch.setattr(CallQueue, "best", best)
+    members = [
+        VirtualServer(f"http://gpu{number}", work=work, noise=0.1, seed=number) for number in range(40)
+    ]
+
+    async def main() -> None:
+        fleet = Fleet(members, cost=work, parallel=1, ceiling=2, clock=asyncio.get_running_loop().time)
+        await VirtualBatch(fleet).run(jobs(400, sizes=[1.0]))
+
+    run(main())
+
+    assert len(asked) < 5 * 400
 
 
 def test_what_somebody_waits_for_goes_before_a_batch() -> None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from drawing_server import KLEIN, QWEN, Server, encoded, png, studio_of
-from vllm_image_core.batches.worker_pool import Done
+from vllm_image_core.batches.items import Done
 from vllm_image_core.errors import CannotSave, InvalidRequest, NotEnoughSpace
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.studio import Studio

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from edit_server import KLEIN, Server, png, recipe_of
-from vllm_image_core.batches.worker_pool import Done
+from vllm_image_core.batches.items import Done
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.imaging import xmp
 from vllm_image_core.imaging.picture import read_text

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from recorded_edits import FOX, MASK, OWL, copies, edit, interrupted
+from vllm_image_core.batches.items import Done, Failed
 from vllm_image_core.batches.queries import JOURNAL
-from vllm_image_core.batches.worker_pool import Done, Failed
 from vllm_image_core.errors import CannotSave, InvalidRequest
 from vllm_image_core.requests.edit_request import EditRequest
 from vllm_image_core.requests.image_request import ImageRequest

@@ -4,9 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SecretStr,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
-from vllm_image_mcp.known_folders import application_settings_folder
 from vllm_image_mcp.setting_table import LogLevel, Setting, SettingTable
 from vllm_image_mcp.setting_values import NO_PROXY, read_key
 
@@ -40,20 +47,18 @@ class Settings(SettingTable, BaseModel):
     def _add_other_sources(cls, arguments: dict[str, object]) -> dict[str, object]:
         return {name: given.value for name, given in cls.given(arguments).items()}
 
-    @field_validator("*", mode="before")
+    @field_validator("*", mode="wrap")
     @classmethod
-    def _clean(cls, value: object, info: ValidationInfo) -> object:
+    def _clean_and_check(
+        cls, value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> object:
         setting = cls.table().get(info.field_name or "")
         if setting and (isinstance(value, str) or (setting.repeatable and isinstance(value, tuple))):
-            return setting.clean(value)
-        return value
-
-    @field_validator("*")
-    @classmethod
-    def _check(cls, value: object, info: ValidationInfo) -> object:
-        if setting := cls.table().get(info.field_name or ""):
-            setting.check(value)
-        return value
+            value = setting.clean(value)
+        valid = validate(value)
+        if setting:
+            setting.check(valid)
+        return valid
 
     @property
     def key(self) -> SecretStr | None:
@@ -72,6 +77,8 @@ class Settings(SettingTable, BaseModel):
         """The folder of the user's styles; it need not exist."""
         if self.styles_dir is not None:
             return self.styles_dir.expanduser()
+        from vllm_image_mcp.known_folders import application_settings_folder  # noqa: PLC0415 - slow to import
+
         return application_settings_folder() / "vllm-image-mcp" / "styles"
 
     @property

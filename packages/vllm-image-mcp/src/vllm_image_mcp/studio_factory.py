@@ -13,6 +13,7 @@ from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import choose_model
 from vllm_image_core.provenance.metadata import Metadata
+from vllm_image_core.storage.grouped_writes import GROUP_SECONDS
 from vllm_image_core.studio import Studio
 from vllm_omni_client import AsyncOmniClient
 
@@ -28,7 +29,6 @@ _METADATA: Final = {
 
 _QUESTION_SECONDS: Final = 10.0
 _CONNECT_SECONDS: Final = 4.0
-_GROUP_SECONDS: Final = 0.25
 _RETRIES: Final = 2
 """Retries on the only server; several take over from each other instead."""
 
@@ -80,7 +80,7 @@ def create_studio(
 
 def create_shared_servers(settings: Settings, folder: Path, registry: Registry) -> SharedServers:
     """Create the servers that the studios of several users share; their speed is stored in a folder."""
-    service_times = ServiceTimes.of_folder(folder, group_seconds=_GROUP_SECONDS)
+    service_times = ServiceTimes.of_folder(folder, group_seconds=GROUP_SECONDS)
     urls = settings.vllm_urls
     fleet = Fleet(
         [_simulated(settings)]

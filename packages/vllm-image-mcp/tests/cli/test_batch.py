@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
-from vllm_image_core.batches.worker_pool import Done
+from vllm_image_core.batches.items import Done
 from vllm_image_mcp.cli import batch_progress, main
 from vllm_image_mcp.shutdown import DRAIN_SECONDS
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NewType
 
-from vllm_image_core.batches.worker_pool import BatchId
 from vllm_image_core.storage.database import ImpossibleRow
 from vllm_image_core.storage.owner import Holder, Owner
+
+BatchId = NewType("BatchId", str)
+"""`batch_` and 32 hexadecimal digits."""
 
 _COUNTS: Final = ("running", "done", "failed", "reused", "left_running", "seconds", "cause")
 _FACTS: Final = ("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "pixels", "state")
@@ -23,6 +25,19 @@ _MOST: Final = 2**40
 """Upper limit for counts and times in seconds; a larger value would break other code, so it is damage."""
 _LONGEST_SECONDS: Final = 1e10
 _STATES: Final = frozenset({"open", "done", "partial", "failed", "cancelled", "stopped"})
+
+
+def batch_id(bits: int) -> BatchId:
+    """Create the id of a batch from 128 random bits (`secrets.randbits(128)`).
+
+    Batches are looked up by id alone, so the id must not be guessable.
+
+    Raises:
+        ValueError: `bits` is negative or has more than 128 bits.
+    """
+    if not 0 <= bits < 1 << 128:
+        raise ValueError("a batch id needs 128 bits")
+    return BatchId(f"batch_{bits:032x}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from vllm_image_core.batch_file.request_rows import RequestRows
-from vllm_image_core.batches.batch_row import BatchRow
+from vllm_image_core.batches.batch_row import BatchId, BatchRow, batch_id
 from vllm_image_core.batches.concurrency import Concurrency, ConcurrencyChooser
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Events
@@ -22,7 +22,6 @@ from vllm_image_core.batches.lease import Lease, record_new_batch, take_over
 from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.ranking import Rank
 from vllm_image_core.batches.runner import BatchRun
-from vllm_image_core.batches.worker_pool import BatchId, batch_id
 from vllm_image_core.errors import InvalidRequest, UnknownBatch
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.input_store import store_inputs

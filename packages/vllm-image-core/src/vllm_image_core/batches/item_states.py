@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from vllm_image_core.batches.items import Done, Failed, Outcome, State
 from vllm_image_core.batches.stored_items import ItemState, StoredOutcome
-from vllm_image_core.batches.worker_pool import Done, Failed, Outcome, State
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 

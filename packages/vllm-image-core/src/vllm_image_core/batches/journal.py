@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from vllm_image_core.batches.batch_row import BatchRow
+from vllm_image_core.batches.items import State
 from vllm_image_core.batches.queries import JOURNAL, JournalQueries
 from vllm_image_core.batches.recovery import recover_journal
 from vllm_image_core.batches.stored_items import BatchItem, ItemState, is_complete
 from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
-from vllm_image_core.batches.worker_pool import State
 from vllm_image_core.errors import JournalUnavailable, UnknownBatch
 from vllm_image_core.storage.database import DamagedDatabase, Database, writing
 from vllm_image_core.storage.folder import Folder, exists

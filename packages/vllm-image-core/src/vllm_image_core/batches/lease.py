@@ -6,13 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vllm_image_core.batches.batch_row import BatchRow
+from vllm_image_core.batches.batch_row import BatchId, BatchRow
 from vllm_image_core.batches.concurrency import Concurrency
 from vllm_image_core.batches.journal import Journal
 from vllm_image_core.batches.limits import NO_LIMITS, Limits, check_limits
 from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.stored_items import request_as_json
-from vllm_image_core.batches.worker_pool import BatchId
 from vllm_image_core.errors import BatchInUse
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.owner import Holder, Owner, is_dead, this_process

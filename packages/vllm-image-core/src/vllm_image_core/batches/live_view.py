@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from vllm_image_core.batches.events import Event
-from vllm_image_core.batches.worker_pool import Done, Failed
+from vllm_image_core.batches.items import Done, Failed
 from vllm_image_core.display.card import Card, Cell, time_text
 from vllm_image_core.display.thumbnails import Thumbnail
 from vllm_image_core.errors import MissingPackage

@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from vllm_image_core.batches.batch_row import BatchId
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.item_states import ImageOutcome, ItemStates
+from vllm_image_core.batches.items import Done, Failed
 from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.runner import BatchRun
 from vllm_image_core.batches.stored_images import as_row, read_image
 from vllm_image_core.batches.stored_items import BatchItem, restore_error
-from vllm_image_core.batches.worker_pool import BatchId, Done, Failed
 from vllm_image_core.errors import RecordedFailure, UnknownBatch
 from vllm_image_core.requests.generated_image import GeneratedImage
 

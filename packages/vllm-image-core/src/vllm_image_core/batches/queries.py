@@ -8,9 +8,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Final
 
-from vllm_image_core.batches.batch_row import COLUMNS, BatchRow, Counts, read_batch_row
+from vllm_image_core.batches.batch_row import COLUMNS, BatchId, BatchRow, Counts, read_batch_row
 from vllm_image_core.batches.stored_items import LOST, BatchItem, ItemState, is_request, request_from_json
-from vllm_image_core.batches.worker_pool import BatchId
 from vllm_image_core.errors import JournalUnavailable
 from vllm_image_core.provenance.facts import json_object
 from vllm_image_core.storage.database import JOURNAL_FILE, DamagedDatabase, ImpossibleRow, Schema

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_core.batches.batch_row import BatchId
 from vllm_image_core.batches.events import Events
 from vllm_image_core.batches.item_states import ItemStates
+from vllm_image_core.batches.items import Done, Failed
 from vllm_image_core.batches.stored_items import (
     BatchItem,
     ItemState,
@@ -16,7 +18,6 @@ from vllm_image_core.batches.stored_items import (
     request_as_json,
     stored_error,
 )
-from vllm_image_core.batches.worker_pool import BatchId, Done, Failed
 from vllm_image_core.batches.writer import JournalWriter
 from vllm_image_core.errors import ImageError
 from vllm_image_core.requests.generated_image import GeneratedImage

@@ -1,6 +1,7 @@
 """Convert batch requests and their outcomes to and from the JSON that the journal stores."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import IntEnum
@@ -192,4 +193,4 @@ def is_complete(outcome: StoredOutcome, root: Path) -> bool:
 
 def _file(path: Path, root: Path) -> str:
     """The file name, so that the folder can be moved; the full path of an image elsewhere."""
-    return name_in(root, path) if path.is_relative_to(root) else str(path)
+    return name_in(root, path) if str(path).startswith(f"{root}{os.sep}") else str(path)

@@ -6,7 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from vllm_image_core.batches.worker_pool import BatchId, State
+from vllm_image_core.batches.batch_row import BatchId
+from vllm_image_core.batches.items import State
 from vllm_image_core.display.card import Card, Displayed, time_text
 
 BatchState = Literal["running", "paused", "interrupted", "done", "partial", "failed", "cancelled", "stopped"]

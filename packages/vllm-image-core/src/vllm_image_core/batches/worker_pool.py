@@ -10,52 +10,13 @@ It knows nothing about HTTP or images. Leaving the block ends everything that wa
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, Literal, NewType, Self, TypeAlias, TypeVar
+from typing import Generic, Self, TypeVar
+
+from vllm_image_core.batches.items import Done
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
-
-BatchId = NewType("BatchId", str)
-"""`batch_` and 32 hexadecimal digits."""
-
-State = Literal["waiting", "running", "done", "failed", "cancelled"]
-"""The state of an item. The last three are final."""
-
-
-def batch_id(bits: int) -> BatchId:
-    """Create the id of a batch from 128 random bits (`secrets.randbits(128)`).
-
-    Batches are looked up by id alone, so the id must not be guessable.
-
-    Raises:
-        ValueError: `bits` is negative or has more than 128 bits.
-    """
-    if not 0 <= bits < 1 << 128:
-        raise ValueError("a batch id needs 128 bits")
-    return BatchId(f"batch_{bits:032x}")
-
-
-@dataclass(frozen=True, slots=True)
-class Done(Generic[Item, Value]):
-    """An item whose work returned a value. `index` counts from 0 in the order of the items."""
-
-    index: int
-    item: Item
-    value: Value
-
-
-@dataclass(frozen=True, slots=True)
-class Failed(Generic[Item]):
-    """An item that has failed."""
-
-    index: int
-    item: Item
-    error: Exception
-
-
-Outcome: TypeAlias = Done[Item, Value] | Failed[Item]
 
 
 def run_items(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vllm_image_core.datasets.image_row import ImageRow
-from vllm_image_core.estimation.backlog import Eta
+from vllm_image_core.estimation.backlog import Eta, duration
 
 _LATEST: Final = 1_000
 """Images over which the speed of a run is measured."""
@@ -44,7 +44,8 @@ class DatasetProgress:
         of_total = f" of {self.total:,}" if self.total is not None else ""
         found = f", {self.reused + self.skipped:,} existed" if self.reused + self.skipped else ""
         failed = f", {self.failed:,} failed" if self.failed else ""
-        return f"{self.ended_count:,}{of_total} rows{found}{failed}, {self.eta}"
+        rest = f"took {duration(self.seconds)}" if self.ended_count == self.total else str(self.eta)
+        return f"{self.ended_count:,}{of_total} rows{found}{failed}, {rest}"
 
 
 class ProgressCounter:

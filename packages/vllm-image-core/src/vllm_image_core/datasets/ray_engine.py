@@ -44,11 +44,15 @@ def run_on_ray(
     """
     ray = import_ray()
     started_here = not ray.is_initialized()
-    if started_here:
-        memory = _OBJECT_STORE_BYTES if address is None else None
-        ray.init(address=address, object_store_memory=memory, include_dashboard=False, log_to_driver=False)
-        ray.data.DataContext.get_current().enable_progress_bars = False  # the run reports its own progress
     try:
+        if started_here:
+            memory = _OBJECT_STORE_BYTES if address is None else None
+            ray.init(
+                address=address, object_store_memory=memory, include_dashboard=False, log_to_driver=False
+            )
+            ray.data.DataContext.get_current().enable_progress_bars = (
+                False  # the run reports its own progress
+            )
         nodes = max(1, sum(bool(node["Alive"]) for node in ray.nodes()))
         share = spec.share(nodes)
         rows = min(max(_ROWS[0], math.ceil(share.max_in_flight / 2)), _ROWS[1])

@@ -103,7 +103,8 @@ def _open(source: Source) -> RowSource:
         return RowSource(engine=source)
     if is_frame(source):
         frame = narwhals().from_native(source, pass_through=False)
-        table = (frame.collect() if hasattr(frame, "collect") else frame).to_arrow()
+        frame = frame.collect() if hasattr(frame, "collect") else frame
+        table = frame.to_arrow().select(frame.columns)  # pandas adds its index
         return RowSource(table=table, total=table.num_rows)
     if isinstance(source, Path) or (isinstance(source, str) and _is_path(source)):
         return _open_path(str(source))

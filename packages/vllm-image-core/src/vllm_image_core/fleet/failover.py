@@ -106,7 +106,8 @@ class Failover:
             record = member.record_answered
         except (OmniError, ImageError) as error:
             record = None
-            member.record_failed(call, error, policy_for(error), self._clock(), self._pool.usual)
+            usual = self._pool.seconds_of(member)
+            member.record_failed(call, error, policy_for(error), self._clock(), usual)
             if member.circuit.in_doubt and not member.probing:
                 member.probing = True
                 self._health_checks.start(self._health_checks.probe(member))
@@ -114,7 +115,7 @@ class Failover:
             raise
         finally:
             if record is not None:
-                record(call, self._clock(), self._pool.usual)
+                record(call, self._clock(), self._pool.seconds_of(member))
                 self._scheduler.dispatch()
         return reply
 

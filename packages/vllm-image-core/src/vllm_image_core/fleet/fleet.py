@@ -7,8 +7,7 @@ A fleet of one server only passes calls on: its answers and errors are that serv
 import asyncio
 import copy
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Self, TypeVar
 
@@ -286,17 +285,10 @@ class Fleet:
         budget: GenerationBudget | None,
     ) -> ImageGenerationReply:
         work = self._cost(request) if cost is None else cost
-        async with self._turn(work, low_priority=low_priority):
-            return await self._send(request, call, work, low_priority=low_priority, budget=budget)
-
-    @asynccontextmanager
-    async def _turn(self, work: float, *, low_priority: bool) -> AsyncGenerator[None]:
-        """Wait for the user's turn, if several users share the fleet."""
         if self._flow is None:
-            yield
-            return
-        async with self._queue.turn(self._flow, work, low_priority=low_priority):
-            yield
+            return await self._send(request, call, work, low_priority=low_priority, budget=budget)
+        async with self._queue.turn(self._flow, work, low_priority=low_priority):  # several users share it
+            return await self._send(request, call, work, low_priority=low_priority, budget=budget)
 
     async def _send(
         self,

@@ -53,6 +53,7 @@ class HealthChecks:
         self._tasks: set[asyncio.Task[None]] = set()
         self._readings: set[asyncio.Task[None]] = set()
         self._reviving: asyncio.Task[None] | None = None
+        self._answering: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """Start: calls come from now on."""
@@ -89,7 +90,7 @@ class HealthChecks:
         """
         asked = [self._start_reading_models(member) for member in self._pool.members if not member.asked]
         while self._readings and not any(member.names for member in self._pool.members):
-            await asyncio.wait(self._readings, return_when=asyncio.FIRST_COMPLETED)
+            await self._wait_for_answer()
         if not asked:
             return
         if pending := [task for task in asked if not task.done()]:
@@ -171,6 +172,16 @@ class HealthChecks:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    async def _wait_for_answer(self) -> None:
+        """Wait until a server that was asked for its models answers; all callers share one wait."""
+
+        async def wait() -> None:
+            await asyncio.wait(self._readings, return_when=asyncio.FIRST_COMPLETED)
+
+        if self._answering is None or self._answering.done():
+            self._answering = asyncio.get_running_loop().create_task(wait())
+        await asyncio.shield(self._answering)
 
     async def _update_counts(self, member: Server) -> None:
         try:

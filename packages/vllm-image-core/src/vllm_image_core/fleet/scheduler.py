@@ -10,47 +10,16 @@ import math
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from vllm_image_core.fleet.backend import ServerRequest
 from vllm_image_core.fleet.health_checks import HealthChecks
+from vllm_image_core.fleet.outlook import Outlooks
 from vllm_image_core.fleet.server import FleetCall, Server
 from vllm_image_core.fleet.server_pool import ServerPool
 from vllm_image_core.imaging.size import PIXELS_PER_MEGAPIXEL
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOutlook:
-    """When a server is expected to be free, and how fast it will be.
-
-    Attributes:
-        wait: Seconds until it has finished its current work.
-        seconds_per_work: Seconds per unit of work, over all calls it runs at once.
-        alone: Seconds per unit of work of a single call.
-    """
-
-    wait: float
-    seconds_per_work: float
-    alone: float
-
-    def ends(self, work: float) -> float:
-        """Return in how many seconds it would finish a call."""
-        return self.wait + work * self.alone
-
-
-def others_end(others: Sequence[ServerOutlook], work: float) -> float:
-    """Return in how many seconds these servers would have done extra work together; infinity without any."""
-    end, rate, busy = float("inf"), 0.0, 0.0
-    for other in sorted(others, key=lambda outlook: outlook.wait):
-        if other.wait >= end:
-            break
-        rate += 1 / other.seconds_per_work
-        busy += other.wait / other.seconds_per_work
-        end = (work + busy) / rate
-    return end
 
 
 class CallQueue:
@@ -69,6 +38,11 @@ class CallQueue:
     def __iter__(self) -> Iterator[FleetCall]:
         yield from self._urgent
         yield from self._low_priority
+
+    @property
+    def least(self) -> float:
+        """The work of a batch's smallest call; infinity if no batch waits."""
+        return self._low_priority[0].work if self._low_priority else math.inf
 
     def add(self, call: FleetCall) -> None:
         """Add a call to the queue."""
@@ -145,9 +119,6 @@ def rough_cost(request: ServerRequest) -> float:
     return (request.num_inference_steps or 1) * (0.2 + megapixels + 0.2 * megapixels**2)
 
 
-_NOT_SOON_SECONDS: Final = 3_600.0
-"""Assumed wait of a server under suspicion, in seconds."""
-
 _MOST_WAITING: Final = 256
 """Maximum number of a batch's calls that wait here in addition to those that are sent."""
 
@@ -220,70 +191,60 @@ class Scheduler:
             with contextlib.suppress(ValueError):  # it was failed because no server is left for it
                 self._queue.remove(call)
         else:
-            call.server.record_abandoned(call, self._clock(), self._pool.usual)
+            usual = self._pool.seconds_of(call.server)
+            call.server.record_abandoned(call, self._clock(), usual)
         self.dispatch()
 
     def _dispatch_all(self, now: float) -> None:
         self._pool.load_service_rates()
-        usual = self._pool.usual
-        outlooks = {member: _outlook(member, now, usual) for member in self._pool.members if member.is_in}
-        reserved = self._reserve(outlooks, now, usual)
+        outlooks = Outlooks(self._pool, now)
+        reserved = self._reserve(outlooks, now)
+        is_picky = any(call.avoided for call in self._queue)
+        free = [member for member in outlooks if member.has_room(now) and member not in reserved]
         while len(self._queue):
-            mean = self._queue.work / len(self._queue)
-            free = [member for member in outlooks if member.has_room(now) and member not in reserved]
-            free.sort(key=lambda member: outlooks[member].ends(mean))
-            chosen = next(((call, each) for each in free if (call := self._choice(each, outlooks))), None)
+            work, least = self._queue.work, self._queue.least
+            mean = work / len(self._queue)
+            able = [each for each in free if is_picky or outlooks.may_help(each, work, least)]
+            able.sort(key=lambda member: outlooks[member].ends(mean))
+            chosen = next(((call, each) for each in able if (call := self._choice(each, outlooks))), None)
             if chosen is None:
                 return
             call, member = chosen
-            self._assign(call, member, now, usual)
-            outlooks[member] = _outlook(member, now, usual)
+            self._assign(call, member, now)
+            outlooks.update(member)
+            if not member.has_room(now):
+                free.remove(member)
 
-    def _reserve(self, outlooks: dict[Server, ServerOutlook], now: float, usual: float) -> set[Server]:
+    def _reserve(self, outlooks: Outlooks, now: float) -> set[Server]:
         """Reserve a server for each call that must run alone, and dispatch the call if the server is idle."""
         reserved: set[Server] = set()
-        for call in [call for call in self._queue if call.alone]:
-            able = [
-                member
-                for member in outlooks
-                if member not in reserved and self._pool.can_serve(member, call) and member.may_hold(call)
-            ]
-            if not able:
+        alone = [call for call in self._queue if call.alone]
+        by_load = sorted(outlooks, key=lambda member: member.in_progress) if alone else []
+        for call in alone:
+            able = (each for each in by_load if self._pool.can_serve(each, call) and each.may_hold(call))
+            member = next(able, None)
+            if member is None:
                 continue
-            member = min(able, key=lambda each: each.in_progress)
+            by_load.remove(member)
             reserved.add(member)
             if not member.in_progress and member.has_room(now):
-                self._assign(call, member, now, usual)
-                outlooks[member] = _outlook(member, now, usual)
+                self._assign(call, member, now)
+                outlooks.update(member)
         return reserved
 
-    def _choice(self, member: Server, outlooks: dict[Server, ServerOutlook]) -> FleetCall | None:
+    def _choice(self, member: Server, outlooks: Outlooks) -> FleetCall | None:
         mine = outlooks[member]
-        others = [
-            outlook
-            for each, outlook in outlooks.items()
-            if each is not member and self._pool.serves(each, member.model)
-        ]
-        end = others_end(others, self._queue.work)
-        longest = (end - mine.wait) / mine.alone
-
-        def sooner(call: FleetCall) -> bool:
-            return mine.ends(call.work) <= min(
-                (outlooks[each].ends(call.work) for each in outlooks if self._pool.can_serve(each, call)),
-                default=math.inf,
-            )
-
         return self._queue.best(
-            longest,
+            (outlooks.others_end(member, self._queue.work) - mine.wait) / mine.alone,
             lambda call: not call.alone and member.may_take(call) and self._pool.serves(member, call.model),
-            sooner,
+            lambda call: mine.ends(call.work) <= outlooks.soonest_end(call),
             untried=member.service_rate.seconds is None,
         )
 
-    def _assign(self, call: FleetCall, member: Server, now: float, usual: float) -> None:
+    def _assign(self, call: FleetCall, member: Server, now: float) -> None:
         self._queue.remove(call)
         self._queue.count_assigned()
-        member.record_sent(call, now, usual)
+        member.record_sent(call, now, self._pool.seconds_of(member))
         _logger.debug("%s: sent to %s; %d still wait", call.label, member.url, len(self._queue))
         self._health_checks.update_counts(member)
         turn = self._turns.get(call)
@@ -298,15 +259,3 @@ class Scheduler:
         times = [member.service_rate.seconds or usual for member in usable]
         slowest = max(seconds * (each.limit.value + 1) for seconds, each in zip(times, usable, strict=True))
         return min(_MOST_WAITING, math.ceil(slowest * sum(1 / seconds for seconds in times)))
-
-
-def _outlook(member: Server, now: float, usual: float) -> ServerOutlook:
-    seconds_per_work = member.service_rate.seconds or usual
-    parallel = member.limit.parallel or 1
-    busy = member.in_progress
-    free_slots = max(0, parallel - busy)
-    wait = 0.0 if free_slots else member.service_rate.seconds_left(now) * (busy - parallel + 1) / busy
-    wait = max(wait, member.paused_until - now)
-    if member.is_suspect:
-        wait = _NOT_SOON_SECONDS
-    return ServerOutlook(wait=wait, seconds_per_work=seconds_per_work, alone=seconds_per_work * parallel)

@@ -204,9 +204,10 @@ class Server:
 
     def has_room(self, now: float) -> bool:
         """Return whether it may get another call now."""
-        if not self.is_in or now < self.paused_until or any(call.alone for call in self._calls):
+        if not self.is_in or now < self.paused_until:
             return False
-        return not self.in_progress if self.circuit.state == "trial" else self.limit.has_room
+        has_room = not self.in_progress if self.circuit.state == "trial" else self.limit.has_room
+        return has_room and not any(call.alone for call in self._calls)
 
     def set_models(self, models: ModelList, version: str | None) -> None:
         """Record which models it serves."""

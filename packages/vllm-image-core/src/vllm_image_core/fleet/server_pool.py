@@ -98,6 +98,10 @@ class ServerPool:
         """Median seconds per unit of work over the servers where it is known."""
         return usual_seconds(self.members)
 
+    def seconds_of(self, member: Server) -> float:
+        """Return a server's seconds per unit of work; the usual ones if its own are not known yet."""
+        return member.service_rate.seconds or self.usual
+
     def usable(self) -> list[Server]:
         """Return the servers that get requests; if their models differ, those with the first one's model."""
         inside = [member for member in self.members if member.is_in]

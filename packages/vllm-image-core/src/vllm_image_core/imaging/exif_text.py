@@ -37,11 +37,13 @@ _CLEAR_SHARE: Final = 8
 _CLEAR_COUNT: Final = 16
 """So it is with this many in a longer text, if the other halves have next to none."""
 
-_LETTERS: Final = re.compile("[\t\n\r\x20-\x7e\u3000-\u30ff]")
-_OTHER_LETTERS: Final = re.compile(
-    "[\xa0-\u024f\u0370-\u06ff\u0900-\u0e7f\u2010-\u2030\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff60\U0001f000-\U0001faff]"
+# Patterns that `re` compiles when they are first used: it takes 8 ms, and few files need them.
+_LETTERS: Final = "[\t\n\r\x20-\x7e\u3000-\u30ff]"
+_OTHER_LETTERS: Final = (
+    "[\xa0-\u024f\u0370-\u06ff\u0900-\u0e7f\u2010-\u2030\u4e00-\u9fff\uac00-\ud7a3"
+    "\uff01-\uff60\U0001f000-\U0001faff]"
 )
-_UNREADABLE: Final = re.compile(
+_UNREADABLE: Final = (
     "[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\ufffd-\uffff]"
 )
 _MOST_UNREADABLE: Final = 10
@@ -99,7 +101,7 @@ def wide_text(value: bytes, order: Order) -> str:
 def is_readable(text: str) -> bool:
     """Whether text was decoded correctly, that is, nearly all of its characters are readable."""
     sample = text[:_SAMPLED_BYTES]
-    return len(_UNREADABLE.findall(sample)) * _MOST_UNREADABLE <= len(sample)
+    return len(re.findall(_UNREADABLE, sample)) * _MOST_UNREADABLE <= len(sample)
 
 
 def _code(first: bytes) -> bytes | None:
@@ -179,7 +181,7 @@ def _unit_order(value: bytes, order: Order) -> Order:
 def _sense(text: str) -> int:
     """Score text by its letters of scripts in use; those that rarely occur by chance count twice."""
     letters, others, unreadable = (
-        len(each.findall(text)) for each in (_LETTERS, _OTHER_LETTERS, _UNREADABLE)
+        len(re.findall(each, text)) for each in (_LETTERS, _OTHER_LETTERS, _UNREADABLE)
     )
     return 2 * letters + others - 2 * unreadable
 

@@ -41,8 +41,8 @@ _IN_LANGUAGES: Final = frozenset((f"{_EXIF} UserComment", f"{_DC} description"))
 """Properties that XMP stores once per language; the first one is read."""
 
 _MAX_CREATOR: Final = 200
-# XML 1.0, section 2.2: the characters that a document may hold. In JSON, all others occur only in strings.
-_NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# XML 1.0, section 2.2: the characters that a document must not hold. In JSON, they occur only in strings.
+_NO_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def read(text: str) -> Properties:
 
     Documents that define entities are not read, and nothing outside the packet is ever fetched.
     """
-    if len(text) > MAX_BYTES:
+    if not text or len(text) > MAX_BYTES:
         return Properties()
     reader = _Reader()
     with suppress(expat.ExpatError, _Refused):  # what was read before the damage counts

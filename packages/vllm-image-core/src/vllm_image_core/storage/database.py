@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -97,7 +98,7 @@ class Schema:
     cache_kib: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, so that the path can be cached
 class Database:
     """A database file in one folder of images.
 
@@ -108,7 +109,7 @@ class Database:
     root: Path
     schema: Schema
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """The path of the file."""
         return self.root / FOLDER / self.schema.file

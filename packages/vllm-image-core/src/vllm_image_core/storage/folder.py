@@ -57,7 +57,7 @@ class Folder:
     @contextmanager
     def open(cls, path: Path) -> "Generator[Folder]":
         """Open a folder; create it and its parents if missing."""
-        path.mkdir(parents=True, exist_ok=True)
+        create_folder(path)
         with cls.existing(path) as folder:
             yield folder
 
@@ -267,6 +267,12 @@ class Folder:
 
     def _at(self, name: str) -> str:
         return name if self.descriptor is not None else str(self.path / name)
+
+
+def create_folder(path: Path) -> None:
+    """Create a folder and its parents unless it exists, which is much the cheapest to ask first."""
+    if not os.path.isdir(path):  # noqa: PTH112 - a Path raises where it may not look
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def exists(path: Path) -> bool:

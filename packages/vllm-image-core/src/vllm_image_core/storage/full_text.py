@@ -16,10 +16,8 @@ MAX_CHARACTERS: Final = 1_000
 MAX_WORDS: Final = 32
 
 _WORD: Final = re.compile(r"[^\W_]+")
-# Scripts written without spaces: Thai, Lao, Khmer, kana, Han.
-_UNSPACED: Final = re.compile(
-    "[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"
-)
+# Scripts written without spaces: Thai, Lao, Khmer, kana, Han. Compiled when it is first used.
+_UNSPACED: Final = "[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"
 
 
 def add_spaces(text: str) -> str:
@@ -27,7 +25,7 @@ def add_spaces(text: str) -> str:
     normal = unicodedata.normalize("NFKC", text)
     if normal.isascii():
         return normal
-    apart = _UNSPACED.sub(r" \g<0> ", normal)
+    apart = re.sub(_UNSPACED, r" \g<0> ", normal)
     return "".join(f" {sign} " if unicodedata.category(sign) == "So" else sign for sign in apart)
 
 

@@ -4,13 +4,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from vllm_image_core.errors import DatabaseUnavailable
 
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
+
+GROUP_SECONDS: Final = 1.0
+"""For how long a studio lets entries of the index and measurements wait to be written together."""
 
 
 class GroupedWrites(Generic[T]):

@@ -4,7 +4,6 @@ Each image is copied once to ``.vllm-image/inputs/`` in the output folder, under
 original file does not matter. A copy is a complete file on disk, or does not exist.
 """
 
-import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -93,6 +92,8 @@ async def store_inputs(request: ImageRequest, root: Path) -> ImageRequest:
     """
     if not request.inputs_by_role:
         return request
+    import asyncio  # noqa: PLC0415 - whoever only lists batches needs no event loop
+
     return await asyncio.to_thread(_store_inputs, request, root)
 
 

@@ -96,6 +96,7 @@ class Library:
         self._spill = None if spill_dir is None else Store(spill_dir)
         self._check_space = check_space
         self._locks_checked = False
+        self._journal_file = self.root / FOLDER / JOURNAL_FILE
 
     def check_writable(self, *, pixels: int) -> None:
         """Create the folder, check its free space, and write a test file there."""
@@ -117,12 +118,11 @@ class Library:
 
     def check_exists(self) -> None:
         """Check that the folder and its journal exist: it may have been moved, or its disk be gone."""
-        journal = self.root / FOLDER / JOURNAL_FILE
         try:
-            there = exists(journal)
+            there = exists(self._journal_file)
         except OSError as error:
             raise CannotSave(
-                f"The journal of batches {one_line(str(journal), limit=300)} cannot be used: "
+                f"The journal of batches {one_line(str(self._journal_file), limit=300)} cannot be used: "
                 f"{reason_of(error)}.",
                 next_step=next_step_after(error, otherwise=JournalUnavailable.usual_next_step),
             ) from error

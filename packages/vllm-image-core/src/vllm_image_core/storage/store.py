@@ -12,7 +12,7 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.disk_space import check_space
 from vllm_image_core.storage.filename import automatic_stem, check_filename, fold_name
-from vllm_image_core.storage.folder import Folder, is_link
+from vllm_image_core.storage.folder import Folder, create_folder, is_link
 from vllm_image_core.storage.folder_paths import check_drive, check_file_path, check_folder_path
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.subfolders import Subfolders
@@ -83,7 +83,7 @@ class Store:
     def check_space(self, *, pixels: int) -> None:
         """Compare the free space with what images with this total number of pixels need."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            create_folder(self.root)
             check_space(self.root, pixels=pixels)
         except OSError as error:
             raise _cannot_save(error, self.root) from error

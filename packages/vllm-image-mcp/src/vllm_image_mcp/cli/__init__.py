@@ -49,6 +49,8 @@ class _Commands(GroupedOptions, Group):
         """Run the command line, or answer a shell that asks for completions."""
         if "_VLLM_IMAGE_MCP_COMPLETE" in os.environ:
             self._load("completion")  # defines how PowerShell asks
+        # pydantic would look for plugins in every installed package; none of them is for this program.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
         # click removes colours where there is no terminal, but does not know https://no-color.org.
         colours = {"color": False} if os.environ.get("NO_COLOR") else {}
         return super().main(*args, **{**colours, **kwargs})

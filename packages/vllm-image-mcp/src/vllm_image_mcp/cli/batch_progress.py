@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import click
-from vllm_image_core.batches.worker_pool import Done
+from vllm_image_core.batches.items import Done
 from vllm_image_core.estimation.backlog import Eta, duration
 from vllm_image_core.text import path_text
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
-from vllm_image_core.batches.worker_pool import Done, Failed
+from vllm_image_core.batches.items import Done, Failed
 from vllm_image_core.text import path_text
 
 from vllm_image_mcp.cli.command import INTERRUPTED

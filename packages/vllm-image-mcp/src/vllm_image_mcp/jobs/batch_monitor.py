@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vllm_image_core.batches.worker_pool import Done, Failed
+from vllm_image_core.batches.items import Done, Failed
 
 from vllm_image_mcp.error_messages import notes_for_model
 from vllm_image_mcp.results.image_results import image_result

@@ -1,11 +1,11 @@
-"""A batch behind nginx outlives one of the two servers there, with the configuration that we document."""
+"""A dataset behind a proxy outlives one of the two servers there, with the documented configurations."""
 
 import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ pytest.importorskip("obstore")
 pytest.importorskip("pyarrow")
 
 ROOT = Path(__file__).parents[1]
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 SERVER = """
 import sys
 from vllm_omni_client.simulator import Simulation, SimulatorSettings
@@ -43,13 +43,19 @@ def server() -> Generator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-@contextmanager
-def nginx(configuration: str, folder: Path, port: int) -> Generator[None]:
-    """Nginx with a configuration, as a process of this test, until the end of a block."""
-    (folder / "nginx.conf").write_text(configuration)
+def nginx_command(program: str, configuration: Path) -> list[str]:
+    folder = configuration.parent
     options = f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;"
-    assert NGINX is not None
-    command = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", options]
+    return [program, "-p", str(folder), "-c", str(configuration), "-g", options]
+
+
+def haproxy_command(program: str, configuration: Path) -> list[str]:
+    return [program, "-db", "-f", str(configuration)]
+
+
+@contextmanager
+def proxy(command: list[str], port: int) -> Generator[None]:
+    """A proxy on a port, as a process of this test, until the end of a block."""
     with subprocess.Popen(command) as process:
         try:
             wait_for(port, process)
@@ -67,12 +73,20 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
                 return
         with pytest.raises(subprocess.TimeoutExpired):  # it has ended otherwise
             process.wait(0.1)
-    pytest.fail("nginx does not answer")
+    pytest.fail("the proxy does not answer")
 
 
-@pytest.mark.skipif(NGINX is None, reason="nginx is not installed: apt-get install nginx")
-def test_a_server_behind_nginx_dies_in_the_middle_of_a_dataset(tmp_path: Path) -> None:
-    configuration = (ROOT / "examples/serving/nginx.conf").read_text("utf-8")
+@pytest.mark.parametrize(
+    ("name", "file", "command"),
+    [("nginx", "nginx.conf", nginx_command), ("haproxy", "haproxy.cfg", haproxy_command)],
+)
+def test_a_server_behind_a_proxy_dies_in_the_middle_of_a_dataset(
+    name: str, file: str, command: Callable[[str, Path], list[str]], tmp_path: Path
+) -> None:
+    program = shutil.which(name, path=FOLDERS)
+    if program is None:
+        pytest.skip(f"{name} is not installed: apt-get install {name}")
+    configuration = (ROOT / "examples/serving" / file).read_text("utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -83,9 +97,10 @@ def test_a_server_behind_nginx_dies_in_the_middle_of_a_dataset(tmp_path: Path) -
             ("gpu-2:6655", other),
             ("127.0.0.1:8080", f"127.0.0.1:{port}"),
         ):
-            configuration, count = re.subn(rf"(?<=[ ]){documented}(?=[ ;])", real, configuration)
+            configuration, count = re.subn(rf"(?<= ){documented}(?=[ ;\n])", real, configuration)
             assert count == 1
-        stack.enter_context(nginx(configuration, tmp_path, port))
+        (tmp_path / file).write_text(configuration)
+        stack.enter_context(proxy(command(program, tmp_path / file), port))
 
         def kill(progress: DatasetProgress) -> None:
             if progress.ended_count:

@@ -1,0 +1,19 @@
+"""What became of the requests of a batch."""
+
+import subprocess
+import sys
+
+from vllm_image_core.batches.items import Done, Failed
+
+
+def test_equal_outcomes_are_equal_and_others_are_not() -> None:
+    refused = ValueError("refused")
+    assert Done(0, "fox", 1) == Done(0, "fox", 1)
+    assert Failed(0, "fox", refused) == Failed(0, "fox", refused)
+    assert Done(0, "fox", refused) != Failed(0, "fox", refused)
+
+
+def test_whoever_reads_a_journal_does_not_import_an_event_loop() -> None:
+    code = "import sys, vllm_image_core.batches.journal; print('asyncio' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
