@@ -10,7 +10,6 @@ import pytest
 from vllm_image_mcp import shutdown
 from vllm_image_mcp.shutdown import handle_signals
 
-
 OTHER: signal.Signals = getattr(signal, "SIGUSR1", signal.SIGTERM)
 
 
