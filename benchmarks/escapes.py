@@ -104,7 +104,7 @@ def main() -> int:
             swaps = _swaps(attacker)
         escapes = _state(Path(name), root) ^ before
         followed = [
-            record.path for record in Library(root).find(Query()).pictures if record.path.is_symlink()
+            record.path for record in Library(root).search.find(Query()).pictures if record.path.is_symlink()
         ]
     print(
         f"{rounds} rounds: {saved} saved, {refused} names refused, over {swaps} links swapped in; "

@@ -3,7 +3,7 @@
 Run it with `uvx nox -s bench -- scale`; `--servers 100 --images 2000` for a smaller one. The fleet is the
 real one, with its queue, circuit breakers and health checks; only servers and time are simulated. The
 servers are divided into cells, each with a run of its own, since the dispatcher's work for an image grows
-with the square of its servers. The arithmetic below it is that of docs/scale.md. Exits with 1 if a goal is
+with its servers. The arithmetic below it is that of docs/scale.md. Exits with 1 if a goal is
 missed.
 """
 

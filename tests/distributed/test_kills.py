@@ -28,12 +28,14 @@ pytest.importorskip("ray")
 Finished = Callable[[Path], list[ImageRow]]
 
 KILLS = int(os.environ.get("KILLS", "1"))
-ROWS = 200 * KILLS
+ROWS = 200 + 200 * KILLS
 WINDOW = 8
 """Requests in flight, which a kill may waste."""
 
 PAUSE_SECONDS = 1.0
 """The longest pause before a kill."""
+
+POLL_SECONDS = 0.1
 
 DRIVER = """
 import sys
@@ -88,20 +90,23 @@ def test_the_process_of_a_run_is_killed(
 
 
 class ProcessKiller(threading.Thread):
-    """Kills processes of Ray by the names that it gives them, at random moments, until it is stopped.
+    """Kills processes of Ray by the names that it gives them, at random moments after the first image.
 
     Attributes:
         killed: Their ids, in order.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, servers: ServerPair) -> None:
         super().__init__()
         self.killed: list[int] = []
         self._name = name
+        self._servers = servers
         self._draw = random.Random(2)
         self._stopped = threading.Event()
 
     def run(self) -> None:
+        while not (self._servers.generated or self._stopped.wait(POLL_SECONDS)):
+            pass
         while len(self.killed) < KILLS and not self._stopped.wait(self._draw.uniform(0, PAUSE_SECONDS)):
             for pid in self._find()[:1]:
                 os.kill(pid, signal.SIGKILL)
@@ -126,7 +131,7 @@ def test_a_process_of_ray_is_killed(
 ) -> None:
     assert ray_address
     out = source.parent / "out"
-    killer = ProcessKiller(name)
+    killer = ProcessKiller(name, servers)
     killer.start()
 
     try:

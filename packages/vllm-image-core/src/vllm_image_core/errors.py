@@ -10,6 +10,7 @@
     │   └── PictureNotSaved    found after the image was generated; holds the image so that it is not lost
     ├── DatabaseUnavailable    a SQLite file next to the images cannot be read or written
     │   ├── IndexUnavailable   the folder's index
+    │   ├── VerdictsUnavailable  which of the folder's images were kept, rated or tagged
     │   └── JournalUnavailable the journal of the folder's batches
     ├── LimitReached           a limit on images per hour or on megapixels in progress; nothing was sent
     ├── BatchInUse             another process, or another studio, is working on that batch

@@ -136,7 +136,7 @@ class ImageFolder(StudioViews):
         loop = asyncio.get_running_loop()
         report = on_progress and functools.partial(loop.call_soon_threadsafe, on_progress)
         return await asyncio.to_thread(
-            self._library.find, query, kept=kept, stars=stars, rejected=rejected, on_progress=report
+            self._library.search.find, query, kept=kept, stars=stars, rejected=rejected, on_progress=report
         )
 
     async def rate(
@@ -192,8 +192,8 @@ class ImageFolder(StudioViews):
         folder = self.output_dir
         given = [_name_in(folder, each) for each in images or ()]
         names = None if images is None else frozenset(listed_name(folder, each) or each for each in given)
-        find = functools.partial(self._library.find, Query(names=names, limit=MAX_LIMIT), kept=names is None)
-        page = await asyncio.to_thread(find)
+        query = Query(names=names, limit=MAX_LIMIT)
+        page = await asyncio.to_thread(self._library.search.find, query, kept=names is None)
         return await asyncio.to_thread(requests_like, page.pictures, count=count, draw_seed=self._draw_seed)
 
     async def _rank(self, images: Mapping[int, GeneratedImage], *, score: Score, keep: int | None) -> Ranking:

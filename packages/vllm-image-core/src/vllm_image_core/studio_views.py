@@ -13,7 +13,7 @@ from vllm_image_core.errors import BadPicture
 from vllm_image_core.files import read_image_file
 from vllm_image_core.imaging import preview
 from vllm_image_core.imaging.captions import Described, differing_captions
-from vllm_image_core.imaging.grid_axes import Value, grid_axes
+from vllm_image_core.imaging.grid_axes import Value, grid_axes, without_prompt
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import Axis, PreviewFormat
 from vllm_image_core.requests.fields import SWEPT
@@ -66,10 +66,6 @@ def _cell(request: ImageRequest) -> Mapping[str, Value]:
     if request.width is not None and request.height is not None:
         values = {"size": f"{request.width}x{request.height}", **values, "width": None, "height": None}
     return {name: value for name, value in values.items() if isinstance(value, (str, int, float))}
-
-
-def _settings(cell: Mapping[str, Value]) -> Mapping[str, Value]:
-    return {name: value for name, value in cell.items() if name != _PROMPT}
 
 
 def _unreadable(message: str) -> BadPicture:
@@ -250,8 +246,8 @@ class StudioViews(Displayed):
             x, y, *z = axes
             picture = await self.xy_grid(paths, x=x, y=y, z=z[0] if z else None, format="jpeg", **limits)
         else:
-            captions = differing_captions([Described(str(cell[_PROMPT]), _settings(cell)) for cell in cells])
+            described = [Described(str(cell[_PROMPT]), without_prompt(cell)) for cell in cells]
             picture = await self.contact_sheet(
-                paths, captions=captions, first_number=0, format="jpeg", **limits
+                paths, captions=differing_captions(described), first_number=0, format="jpeg", **limits
             )
         return ImageGrid(picture=picture, axes=axes, paths=tuple(paths), batch_id=found.id)

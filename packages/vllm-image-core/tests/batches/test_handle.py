@@ -175,6 +175,5 @@ async def test_images_that_were_forgotten_are_read_from_their_files(
         await batch.wait()
         before = {index: image.picture.bytes for index, image in batch.images.items()}
         batch.forget_images()
-        assert batch._started is not None
         assert batch._started.states.recent(0) is None
         assert {index: image.picture.bytes for index, image in batch.images.items()} == before

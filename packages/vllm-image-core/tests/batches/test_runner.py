@@ -36,7 +36,7 @@ DEADLINE_SECONDS = 60
 async def killed(studio: Studio) -> None:
     """Leave a studio's batches as `kill -9` does: the lease is not given back, and its process is dead."""
     for batch in studio._batches._batches.values():
-        run = batch._running
+        run = batch._started.run
         assert run is not None
         assert run._working is not None
         run.stop_reason = "lost"
@@ -271,7 +271,6 @@ async def test_p12_memory_descriptors_and_tasks_stay_as_they_are_however_many_pi
         finally:
             tracemalloc.stop()
         await batch.wait()
-        assert batch._started is not None
         assert not batch._started.states.unwritten
     (early, descriptors, tasks), (late, later_descriptors, later_tasks) = seen[0], seen[-1]
     assert late - early < 300_000

@@ -92,14 +92,6 @@ def test_edits_are_learned_apart_and_share_the_servers_time(tmp_path: Path) -> N
         assert kept.predictor(edits, KLEIN).seconds(work) == pytest.approx(6.0, rel=0.1)
 
 
-def test_without_the_disk_a_server_is_known_by_its_profile(tmp_path: Path) -> None:
-    calibration(tmp_path).learn(MADE)
-    one = calibration(tmp_path)
-    assert one.cached_predictor(ORIGIN, KLEIN).pictures == 0
-    assert one.predictor(ORIGIN, KLEIN).pictures == 1
-    assert one.cached_predictor(ORIGIN, KLEIN).pictures == 1
-
-
 def test_a_folder_that_keeps_nothing_stops_no_learning(tmp_path: Path) -> None:
     (tmp_path / ".vllm-image").write_text("a file in the way")
     one = calibration(tmp_path)

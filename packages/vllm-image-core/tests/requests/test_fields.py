@@ -43,6 +43,17 @@ def test_what_is_sent_and_what_is_indexed_exists() -> None:
     assert {each.name for each in REQUEST_FIELDS if each.indexed} <= {field.name for field in fields(Record)}
 
 
+@pytest.mark.parametrize("name", [each.name for each in REQUEST_FIELDS if each.kind in {"integer", "number"}])
+def test_the_bounds_of_a_number_are_those_that_the_client_checks(name: str) -> None:
+    models = (ImageEditRequest, ImageGenerationRequest)
+    schemas = {key: value for each in models for key, value in each.model_json_schema()["properties"].items()}
+    field = field_named(name)
+    if field.wire is None:
+        return
+    schema = schemas[field.wire].get("anyOf", [schemas[field.wire]])[0]
+    assert field.bounds == ((schema["minimum"], schema["maximum"]) if "minimum" in schema else None)
+
+
 def test_every_field_that_is_shown_has_its_texts() -> None:
     for surface in ("generate_image", "batch_generate", "edit_image"):
         assert all(each.description for each in fields_shown_in(surface))

@@ -50,7 +50,7 @@ def save(library: Library, picture: Picture, **facts: object) -> Saved:
 
 
 def found(library: Library) -> list[str]:
-    return [record.path.name for record in library.find(Query()).pictures]
+    return [record.path.name for record in library.search.find(Query()).pictures]
 
 
 def block(folder: Path) -> None:
@@ -107,14 +107,14 @@ def contents(folder: Path) -> list[str]:
 def test_a_saved_picture_is_found_as_its_file_tells(library: Library, picture: Picture) -> None:
     saved = save(library, picture)
     assert saved == Saved(path=library.root / "fox.png")
-    [entered] = library.find(Query(text="fox")).pictures
+    [entered] = library.search.find(Query(text="fox")).pictures
     shutil.rmtree(library.root / ".vllm-image")
-    assert Library(library.root).find(Query(text="fox")).pictures == (entered,)
+    assert Library(library.root).search.find(Query(text="fox")).pictures == (entered,)
 
 
 def test_a_picture_that_is_there_and_whole_is_given_back(library: Library, picture: Picture) -> None:
     save(library, picture)
-    [record] = library.find(Query()).pictures
+    [record] = library.search.find(Query()).pictures
     assert library.existing(KEY) == Existing(picture=picture, record=record)
     assert library.existing(ContentKey("cd" * 32)) is None
 
@@ -267,7 +267,7 @@ def test_f02_two_processes_on_one_folder_lose_nothing_and_agree_on_the_index(
             child.kill()
             child.communicate(timeout=DEADLINE_SECONDS)
     assert len(set(told)) == 60
-    found = {record.path.name for record in Library(root).find(Query(limit=1000)).pictures}
+    found = {record.path.name for record in Library(root).search.find(Query(limit=1000)).pictures}
     assert set(told) <= found
     assert found == {name for name in contents(root) if not name.startswith(".")}
 
@@ -307,7 +307,7 @@ def test_f07_links_swapped_in_at_any_moment_lead_nowhere(small_picture: Picture,
         for number in range(100):
             library.save(small_picture, {}, prompt=PROMPT, now=NOON, filename=f"fox{number % 7}")
     assert contents(outside) == []
-    assert all(not record.path.is_symlink() for record in library.find(Query(limit=1000)).pictures)
+    assert all(not record.path.is_symlink() for record in library.search.find(Query(limit=1000)).pictures)
 
 
 @posix
@@ -345,7 +345,7 @@ def test_f09_a_folder_that_was_removed_is_made_again_with_its_index(
     library.save(small_picture, {}, prompt=PROMPT, now=NOON)
     shutil.rmtree(tmp_path / "pictures")
     saved = library.save(small_picture, {}, prompt=PROMPT, now=NOON)
-    assert [record.path for record in library.find(Query()).pictures] == [saved.path]
+    assert [record.path for record in library.search.find(Query()).pictures] == [saved.path]
 
 
 def test_f09_a_disk_that_was_unplugged_costs_no_picture(small_picture: Picture, tmp_path: Path) -> None:
@@ -382,7 +382,7 @@ def test_f10_when_space_is_free_again_pictures_go_to_the_folder_again(
     (small_disk / "ballast").unlink()
     saved = library.save(picture, {}, prompt=PROMPT, now=NOON)
     assert not saved.spilled
-    assert [record.path for record in library.find(Query()).pictures] == [saved.path]
+    assert [record.path for record in library.search.find(Query()).pictures] == [saved.path]
 
 
 def test_f10_a_disk_with_room_for_the_picture_but_not_for_the_index_keeps_the_picture(
@@ -395,7 +395,7 @@ def test_f10_a_disk_with_room_for_the_picture_but_not_for_the_index_keeps_the_pi
     assert saved.path.read_bytes() == picture.bytes
     assert (saved.spilled, "not in the index" in saved.notes[0]) == (False, True)
     (small_disk / "ballast").unlink()
-    assert [record.path for record in library.find(Query()).pictures] == [saved.path]
+    assert [record.path for record in library.search.find(Query()).pictures] == [saved.path]
 
 
 @posix
@@ -417,7 +417,9 @@ def test_f12_killed_at_any_moment_there_is_no_half_file_and_the_index_agrees(tmp
         visible = {path.name for path in root.iterdir() if not path.name.startswith(".")}
         assert {*told, *rest.split()} <= visible
         assert {Picture.check((root / name).read_bytes()).width for name in visible} == {128}
-        assert {record.path.name for record in Library(root).find(Query(limit=1000)).pictures} == visible
+        assert {
+            record.path.name for record in Library(root).search.find(Query(limit=1000)).pictures
+        } == visible
 
 
 def test_f13_an_entry_whose_file_was_lost_with_the_power_is_not_believed(
@@ -428,8 +430,8 @@ def test_f13_an_entry_whose_file_was_lost_with_the_power_is_not_believed(
     saved = [library.save(small_picture, facts, prompt=PROMPT, now=NOON) for _ in range(2)]
     saved[0].path.unlink()
     saved[1].path.write_bytes(b"\0" * len(small_picture.bytes))  # what a file system may leave
-    assert library.find(Query()).pictures == ()
-    assert Library(tmp_path).find(Query(text="fox")).pictures == ()
+    assert library.search.find(Query()).pictures == ()
+    assert Library(tmp_path).search.find(Query(text="fox")).pictures == ()
 
 
 def test_f14_an_index_that_is_missing_or_out_of_step_is_made_from_the_files(
@@ -439,17 +441,17 @@ def test_f14_an_index_that_is_missing_or_out_of_step_is_made_from_the_files(
         facts = {"prompt": f"a red fox {number}", "seed": number}
         picture = write_text(small_picture, {"vllm-image": json.dumps(facts)})
         Library(tmp_path).save(picture, facts, prompt=PROMPT, now=NOON)
-    before = Library(tmp_path).find(Query(text="fox"))
+    before = Library(tmp_path).search.find(Query(text="fox"))
     kept = (tmp_path / ".vllm-image" / "index.sqlite3").read_bytes()
     assert len(before.pictures) == 5
 
     shutil.rmtree(tmp_path / ".vllm-image")
-    assert Library(tmp_path).find(Query(text="fox")) == before
+    assert Library(tmp_path).search.find(Query(text="fox")) == before
 
     before.pictures[0].path.unlink()
     Store(tmp_path).save(small_picture, prompt="another", now=NOON)
     (tmp_path / ".vllm-image" / "index.sqlite3").write_bytes(kept)  # as after a restored backup
-    found = {record.path.name for record in Library(tmp_path).find(Query()).pictures}
+    found = {record.path.name for record in Library(tmp_path).search.find(Query()).pictures}
     assert found == {name for name in contents(tmp_path) if not name.startswith(".")}
 
 

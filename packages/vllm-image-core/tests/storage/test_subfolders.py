@@ -34,7 +34,7 @@ def test_a_picture_in_a_subfolder_is_found_at_once_and_by_its_folder(
 ) -> None:
     path = save(library, small_picture, "hero/left")
     save(library, small_picture, "plain")
-    page = library.find(Query(text="left"))
+    page = library.search.find(Query(text="left"))
     assert [record.path for record in page.pictures] == [path]
     assert found(library.root) == ["hero/left.png", "plain.png"]
     assert library.in_batch("b1", [0])
@@ -93,7 +93,7 @@ def test_a_picture_that_exists_is_given_back_under_its_name_in_a_subfolder(
     library: Library, small_picture: Picture
 ) -> None:
     path = save(library, small_picture, "hero/left")
-    [record] = library.find(Query()).pictures
+    [record] = library.search.find(Query()).pictures
     existing = library._read_complete(record)
     assert existing is not None
     assert library.place_existing(existing, filename="hero/left.png", now=NOON).path == path

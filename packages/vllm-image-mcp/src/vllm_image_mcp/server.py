@@ -77,6 +77,11 @@ class ImageServer(PromptServer, ResourceServer):
     _host: StdioHost | None = None
     """The host that is served over pipes."""
 
+    def read_ahead(self, state: State) -> None:
+        """Build the tools and read the model profiles ahead of the first call."""
+        state.read_ahead()
+        _ = self._tool_manager.signatures
+
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[State, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
@@ -241,7 +246,9 @@ def serve_stdio(settings: Settings) -> None:
 
 
 async def _serve(server: ImageServer, state: State) -> Shutdown:
-    loading = server.loading = Preloader(modules_needed(demo=state.settings.demo), state.read_ahead)
+    loading = server.loading = Preloader(
+        modules_needed(demo=state.settings.demo), partial(server.read_ahead, state)
+    )
     try:
         async with host_on_stdio(on_answer=loading.begin) as host:
             ending = Shutdown(state, host)

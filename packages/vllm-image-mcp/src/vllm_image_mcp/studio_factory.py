@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from vllm_image_core.batches.limits import NO_LIMITS, Limits
+from vllm_image_core.connection import ConnectionSettings, connect
 from vllm_image_core.datasets.image_generator import GeneratorSettings
 from vllm_image_core.estimation.gpu import Gpu
 from vllm_image_core.estimation.service_times import ServiceTimes
@@ -82,21 +83,12 @@ def create_shared_servers(settings: Settings, folder: Path, registry: Registry) 
     """Create the servers that the studios of several users share; their speed is stored in a folder."""
     service_times = ServiceTimes.of_folder(folder, group_seconds=GROUP_SECONDS)
     urls = settings.vllm_urls
+    connection: ConnectionSettings = {
+        **_connection(settings),
+        "max_retries": _RETRIES if len(urls) == 1 else 0,
+    }
     fleet = Fleet(
-        [_simulated(settings)]
-        if settings.demo
-        else [
-            AsyncOmniClient(
-                url,
-                api_key=settings.key,
-                headers=dict(settings.header or ()),
-                verify=settings.ca_file or True,
-                proxy=settings.chosen_proxy,
-                timeout=settings.timeout,
-                max_retries=_RETRIES if len(urls) == 1 else 0,
-            )
-            for url in urls
-        ],
+        [_simulated(settings)] if settings.demo else [connect(url, **connection) for url in urls],
         learned=service_times.seconds_per_cost,
         ceiling=settings.max_concurrent,
         choose=lambda models: choose_model(models, registry, settings.model),
@@ -115,13 +107,17 @@ def dataset_settings(settings: Settings, registry: Registry) -> GeneratorSetting
         "model": settings.model,
         "registry": registry,
         "metadata": _METADATA[settings.metadata],
-        "connection": {
-            "api_key": settings.key,
-            "headers": dict(settings.header or ()),
-            "verify": settings.ca_file or True,
-            "proxy": settings.chosen_proxy,
-            "timeout": settings.timeout,
-        },
+        "connection": _connection(settings),
+    }
+
+
+def _connection(settings: Settings) -> ConnectionSettings:
+    return {
+        "api_key": settings.key,
+        "headers": dict(settings.header or ()),
+        "verify": settings.ca_file or True,
+        "proxy": settings.chosen_proxy,
+        "timeout": settings.timeout,
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 from mcp import Client
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.settings import Settings
+from vllm_image_mcp.state import State
 from vllm_image_mcp.tools.registration import TOOLS
 from vllm_image_mcp.tools.tool_manager import ImageToolManager
 
@@ -38,6 +39,16 @@ def test_tools_are_listed_in_order_and_built_once() -> None:
     assert tools.get_tool("generateImage") is None
     assert list(tools.signatures) == [tool.name for tool in listed]
     assert "prompt" in tools.signatures["generate_image"].parameters
+
+
+def test_tools_that_were_built_ahead_of_the_first_call_are_not_built_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Settings.from_arguments(demo=True)
+    server = build_server(settings)
+    server.read_ahead(State(settings))
+    monkeypatch.setattr("vllm_image_mcp.tools.registration.TOOLS", ())
+    assert "generate_image" in server._tool_manager.signatures
 
 
 @pytest.mark.parametrize("structured", [True, False])

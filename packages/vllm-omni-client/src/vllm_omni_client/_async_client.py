@@ -28,7 +28,7 @@ from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.flows import NO_HEALTH_ROUTE, Flow, Step
 from vllm_omni_client._protocol.headers import as_secrets
-from vllm_omni_client._protocol.image_work import ImageWork, edit_work, generation_work
+from vllm_omni_client._protocol.image_work import image_work
 from vllm_omni_client._protocol.reply_body import IncomingReply, RawReply
 from vllm_omni_client._protocol.secret import as_secret
 from vllm_omni_client._transport.connections import AsyncConnections, closed_error
@@ -49,6 +49,11 @@ _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _SendMessage = Callable[[_Message], Awaitable[None]]
 AsgiApp = Callable[[_Message, _Receive, _SendMessage], Awaitable[None]]
+
+_Make = Callable[
+    [ImageGenerationRequest | ImageEditRequest, tuple[Upload, ...]],
+    Awaitable[ImageGenerationReply | SavedImage],
+]
 
 _UNREACHABLE: Final = "tenacity ends with a result or with the last error"
 
@@ -166,9 +171,7 @@ class AsyncOmniClient(BaseClient):
 
         The budget says what the image may still cost, and records every attempt.
         """
-        return BudgetedAsyncOmniClient(
-            partial(self._generate, budget=budget), partial(self._edit, budget=budget)
-        )
+        return BudgetedAsyncOmniClient(partial(self._make, budget=budget))
 
     @overload
     async def generate_image(
@@ -226,20 +229,7 @@ class AsyncOmniClient(BaseClient):
         """
         client = self._for_call(take_options(values))
         sent = as_request(ImageGenerationRequest, request, values)
-        return await client._generate(sent, into, overwrite=overwrite)  # noqa: SLF001  # of its own class
-
-    async def _generate(
-        self,
-        request: ImageGenerationRequest,
-        into: str | Path | None = None,
-        *,
-        overwrite: bool = False,
-        budget: GenerationBudget | None = None,
-    ) -> ImageGenerationReply | SavedImage:
-        with generation_work(
-            request, self._connection, strict=self._strict, into=into, overwrite=overwrite, budget=budget
-        ) as work:
-            return await self._carry_out(work)
+        return await client._make(sent, into=into, overwrite=overwrite)
 
     @overload
     async def edit_image(
@@ -310,18 +300,19 @@ class AsyncOmniClient(BaseClient):
         inputs = await asyncio.to_thread(
             read_uploads, image, mask_image=mask_image, reference_image=reference_image
         )
-        return await client._edit(sent, inputs, into, overwrite=overwrite)  # noqa: SLF001  # of its own class
+        return await client._make(sent, inputs, into, overwrite=overwrite)
 
-    async def _edit(
+    async def _make(
         self,
-        request: ImageEditRequest,
-        inputs: tuple[Upload, ...],
+        request: ImageGenerationRequest | ImageEditRequest,
+        inputs: tuple[Upload, ...] = (),
         into: str | Path | None = None,
         *,
         overwrite: bool = False,
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply | SavedImage:
-        with edit_work(
+        """Generate images, or edit `inputs`."""
+        with image_work(
             request,
             inputs,
             self._connection,
@@ -330,11 +321,8 @@ class AsyncOmniClient(BaseClient):
             overwrite=overwrite,
             budget=budget,
         ) as work:
-            return await self._carry_out(work)
-
-    async def _carry_out(self, work: ImageWork) -> ImageGenerationReply | SavedImage:
-        call = work.call(await self._capabilities(work.attempts))
-        return work.result(await self._send(call, work.attempts))
+            call = work.call(await self._capabilities(work.attempts))
+            return work.result(await self._send(call, work.attempts))
 
     async def capabilities(self) -> Capabilities:
         """Return which fields and routes the server has; cached, and refreshed when it may have changed.
@@ -496,17 +484,12 @@ class AsyncOmniClient(BaseClient):
 class BudgetedAsyncOmniClient:
     """A client for one image that spends from the image's budget; see `AsyncOmniClient.with_budget`."""
 
-    def __init__(
-        self,
-        generate: Callable[[ImageGenerationRequest], Awaitable[ImageGenerationReply | SavedImage]],
-        edit: Callable[[ImageEditRequest, tuple[Upload, ...]], Awaitable[ImageGenerationReply | SavedImage]],
-    ) -> None:
-        self._generate = generate
-        self._edit = edit
+    def __init__(self, make: _Make) -> None:
+        self._make = make
 
     async def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
         """Generate images, as `AsyncOmniClient.generate_image` does."""
-        return in_memory(await self._generate(request))
+        return in_memory(await self._make(request, ()))
 
     async def edit_image(
         self,
@@ -521,4 +504,4 @@ class BudgetedAsyncOmniClient:
         inputs = await asyncio.to_thread(
             read_uploads, image, mask_image=mask_image, reference_image=reference_image
         )
-        return in_memory(await self._edit(request, inputs))
+        return in_memory(await self._make(request, inputs))

@@ -27,7 +27,7 @@ from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 from vllm_omni_client._protocol.endpoints import Call
 from vllm_omni_client._protocol.flows import NO_HEALTH_ROUTE, Flow, Step
 from vllm_omni_client._protocol.headers import as_secrets
-from vllm_omni_client._protocol.image_work import ImageWork, edit_work, generation_work
+from vllm_omni_client._protocol.image_work import image_work
 from vllm_omni_client._protocol.reply_body import IncomingReply, RawReply
 from vllm_omni_client._protocol.secret import as_secret
 from vllm_omni_client._transport.connections import Connections, closed_error
@@ -44,6 +44,10 @@ from vllm_omni_client.saved import SavedImage
 from vllm_omni_client.uploads import InputImage, Upload, read_uploads
 
 T = TypeVar("T")
+
+_Make = Callable[
+    [ImageGenerationRequest | ImageEditRequest, tuple[Upload, ...]], ImageGenerationReply | SavedImage
+]
 
 _UNREACHABLE: Final = "tenacity ends with a result or with the last error"
 
@@ -137,7 +141,7 @@ class OmniClient(BaseClient):
         Args:
             budget: What the image may still cost; it also records every attempt.
         """
-        return BudgetedOmniClient(partial(self._generate, budget=budget), partial(self._edit, budget=budget))
+        return BudgetedOmniClient(partial(self._make, budget=budget))
 
     @overload
     def generate_image(
@@ -195,20 +199,7 @@ class OmniClient(BaseClient):
         """
         client = self._for_call(take_options(values))
         sent = as_request(ImageGenerationRequest, request, values)
-        return client._generate(sent, into, overwrite=overwrite)  # noqa: SLF001  # of its own class
-
-    def _generate(
-        self,
-        request: ImageGenerationRequest,
-        into: str | Path | None = None,
-        *,
-        overwrite: bool = False,
-        budget: GenerationBudget | None = None,
-    ) -> ImageGenerationReply | SavedImage:
-        with generation_work(
-            request, self._connection, strict=self._strict, into=into, overwrite=overwrite, budget=budget
-        ) as work:
-            return self._carry_out(work)
+        return client._make(sent, into=into, overwrite=overwrite)
 
     @overload
     def edit_image(
@@ -277,18 +268,19 @@ class OmniClient(BaseClient):
         client = self._for_call(take_options(values))
         sent = as_request(ImageEditRequest, request, values)
         inputs = read_uploads(image, mask_image=mask_image, reference_image=reference_image)
-        return client._edit(sent, inputs, into, overwrite=overwrite)  # noqa: SLF001  # of its own class
+        return client._make(sent, inputs, into, overwrite=overwrite)
 
-    def _edit(
+    def _make(
         self,
-        request: ImageEditRequest,
-        inputs: tuple[Upload, ...],
+        request: ImageGenerationRequest | ImageEditRequest,
+        inputs: tuple[Upload, ...] = (),
         into: str | Path | None = None,
         *,
         overwrite: bool = False,
         budget: GenerationBudget | None = None,
     ) -> ImageGenerationReply | SavedImage:
-        with edit_work(
+        """Generate images, or edit `inputs`."""
+        with image_work(
             request,
             inputs,
             self._connection,
@@ -297,11 +289,8 @@ class OmniClient(BaseClient):
             overwrite=overwrite,
             budget=budget,
         ) as work:
-            return self._carry_out(work)
-
-    def _carry_out(self, work: ImageWork) -> ImageGenerationReply | SavedImage:
-        call = work.call(self._capabilities(work.attempts))
-        return work.result(self._send(call, work.attempts))
+            call = work.call(self._capabilities(work.attempts))
+            return work.result(self._send(call, work.attempts))
 
     def capabilities(self) -> Capabilities:
         """Return which fields and routes the server has; cached, and refreshed when it may have changed.
@@ -473,21 +462,15 @@ class BudgetedOmniClient:
     """A client for one image that spends from the image's budget; see `OmniClient.with_budget`.
 
     Args:
-        generate: Generates images.
-        edit: Edits images whose inputs have been read.
+        make: Generates images, or edits images that have been read.
     """
 
-    def __init__(
-        self,
-        generate: Callable[[ImageGenerationRequest], ImageGenerationReply | SavedImage],
-        edit: Callable[[ImageEditRequest, tuple[Upload, ...]], ImageGenerationReply | SavedImage],
-    ) -> None:
-        self._generate = generate
-        self._edit = edit
+    def __init__(self, make: _Make) -> None:
+        self._make = make
 
     def generate_image(self, request: ImageGenerationRequest, /) -> ImageGenerationReply:
         """Generate images, as `OmniClient.generate_image` does."""
-        return in_memory(self._generate(request))
+        return in_memory(self._make(request, ()))
 
     def edit_image(
         self,
@@ -500,4 +483,4 @@ class BudgetedOmniClient:
     ) -> ImageGenerationReply:
         """Edit images, as `OmniClient.edit_image` does."""
         inputs = read_uploads(image, mask_image=mask_image, reference_image=reference_image)
-        return in_memory(self._edit(request, inputs))
+        return in_memory(self._make(request, inputs))

@@ -187,8 +187,6 @@ class InvalidParameter(OmniError):
     default_gpu_spent: ClassVar[GpuSpent] = "no"
     default_next_step = "Correct the value that the message names, then call again."
 
-    parameter: str | None
-
     def __init__(
         self, message: str, *, parameter: str | None = None, exchange: Exchange | None = None
     ) -> None:
@@ -207,8 +205,6 @@ class UnsupportedParameter(InvalidParameter):
     default_next_step = (
         "Omit the parameter, update the server, or create the client with strict=False to drop it."
     )
-
-    version: str | None
 
     def __init__(
         self,
@@ -244,13 +240,11 @@ class ServerUnreachable(OmniError):
         "other": "Check base_url and the proxy settings in the environment.",
     }
 
-    reason: UnreachableReason
-
     def __init__(
         self, message: str, *, reason: UnreachableReason = "other", exchange: Exchange | None = None
     ) -> None:
         super().__init__(message, exchange=exchange)
-        self.reason = reason
+        self.reason: UnreachableReason = reason
         if reason == "tls":  # a retry does not fix a certificate
             self.outcome: Outcome = "final"
 
@@ -302,8 +296,6 @@ class ConnectionLost(OmniError):
         "Check whether the server is still running (health_check), then call again with the same seed."
     )
 
-    stale: bool
-
     def __init__(
         self,
         message: str,
@@ -339,9 +331,6 @@ class ServerRefused(OmniError):
     default_gpu_spent: ClassVar[GpuSpent] = "no"
     default_next_step = "Read the message: it comes from the server."
     _meanings: ClassVar[Mapping[int, Meaning]] = REFUSALS
-
-    status: int
-    by_proxy: bool
 
     def __init__(
         self,
@@ -394,9 +383,6 @@ class ModelChanged(BadRequest):
     """
 
     default_next_step = "Omit `model`, or name the model that is served now, and check its settings."
-
-    requested: str
-    served: tuple[str, ...]
 
     def __init__(
         self,
@@ -451,8 +437,6 @@ class ServerBusy(ServerRefused):
     default_server_state: ClassVar[ServerState] = "busy"
     default_next_step = "Wait, then call again."
     _meanings: ClassVar[Mapping[int, Meaning]] = NO_CAPACITY
-
-    retry_after_seconds: float | None
 
     def __init__(
         self,

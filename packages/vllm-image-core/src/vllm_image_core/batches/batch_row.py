@@ -16,11 +16,15 @@ _REST: Final = ("host", "pid", "beat_at", "fresh", "complete", "cancel", "owner"
 COLUMNS: Final = (*_COUNTS, *_FACTS, *_REST)
 """The columns of a batch, in the order in which they are selected."""
 
-_INTEGER_COLUMNS: Final = (
+INTEGER_COLUMNS: Final = (
     *("number", "created", "fresh", "at_once", "recorded", "complete", "cancel", "running", "done"),
     *("failed", "reused", "left_running", "beat", "beat_at", "pixels"),
 )
-_TEXT_COLUMNS: Final = ("chosen", "prompt", "cause", "owner", "host", "place", "born")
+"""The columns whose values are integers, 0 or more."""
+
+TEXT_COLUMNS: Final = ("chosen", "prompt", "cause", "owner", "host", "place", "born")
+"""The columns whose values are text, or NULL."""
+
 _MOST: Final = 2**40
 """Upper limit for counts and times in seconds; a larger value would break other code, so it is damage."""
 _LONGEST_SECONDS: Final = 1e10
@@ -106,8 +110,8 @@ def read_batch_row(row: tuple[Any, ...]) -> BatchRow:
 def is_batch_row(found: Mapping[str, object]) -> bool:
     """Whether the row of a batch, by column name, has values that this program may have written."""
     return (
-        all(_is_count(found[name]) for name in _INTEGER_COLUMNS)
-        and all(value is None or isinstance(value, str) for value in (found[name] for name in _TEXT_COLUMNS))
+        all(_is_count(found[name]) for name in INTEGER_COLUMNS)
+        and all(value is None or isinstance(value, str) for value in (found[name] for name in TEXT_COLUMNS))
         and found["state"] in _STATES
         and isinstance(found["id"], str)
         and isinstance(seconds := found["seconds"], int | float)

@@ -191,9 +191,10 @@ class Batches:
         states = _states(concurrency)
         run = self._run(lease, states, events, concurrency, jobs)
         if drawn is not None:
-            states.record(len(drawn))
+            count = len(drawn)
+            states.record(count)
             states.complete = True
-            for position in range(len(drawn)):
+            for position in range(count):
                 events.emit("queued", position)
         run.begin(requests if drawn is None else None, recorded_first=first)
         if first:

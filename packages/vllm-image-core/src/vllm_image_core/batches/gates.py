@@ -51,6 +51,7 @@ class OutageGate:
         self._trial_running = False
         self._closed = False
         self._changed = asyncio.Event()
+        self._checking = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -62,6 +63,14 @@ class OutageGate:
     def is_down(self) -> bool:
         """Whether there is an outage and no trial is running."""
         return self._reason is not None and not self._trial_running
+
+    async def check(self) -> bool:
+        """Probe the resource now, unless there is an outage; of several callers, one probes at a time.
+
+        A caller that gets False records the failure before it awaits anything; then the others do not probe.
+        """
+        async with self._checking:
+            return not self.is_down and await self._probe()
 
     async def enter(self) -> None:
         """Wait until the caller may pass.

@@ -41,8 +41,6 @@ _NEXT: Final = {
 }
 """What to do with a batch in each state."""
 
-_NOTHING: Final = Progress(total=None, waiting=None, running=0, done=0, failed=0, cancelled=0)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedBatch:
@@ -96,7 +94,7 @@ class ImageBatch(Displayed):
         self._again = again
         self._events = Events()
         self._starting: asyncio.Future[StartedBatch] | None = None
-        self._started: StartedBatch | None = None
+        self._started = StartedBatch(states=ItemStates(window=0), run=None, concurrency=0)  # until it starts
         self._reader: OutcomeReader | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = os.getpid()
@@ -163,27 +161,27 @@ class ImageBatch(Displayed):
     @property
     def requests(self) -> Sequence[ImageRequest]:
         """The requests with their seeds, if they were given as a list; empty before the batch starts."""
-        return self._started.requests if self._started else ()
+        return self._started.requests
 
     @property
     def refused(self) -> Sequence[RefusedRow]:
         """The rows of a file or a data frame that cannot be used; the others are generated."""
-        return tuple(self._started.refused) if self._started else ()
+        return tuple(self._started.refused)
 
     @property
     def concurrency(self) -> int:
         """How many images are generated at the same time; 0 before the batch starts."""
-        return self._started.concurrency if self._started else 0
+        return self._started.concurrency
 
     @property
     def progress(self) -> Progress:
         """The counts at this moment."""
-        return self._started.states.progress if self._started else _NOTHING
+        return self._started.states.progress
 
     @property
     def eta(self) -> Eta:
         """Estimated time left, and what the estimate is based on."""
-        if self._started is None:
+        if self._reader is None:
             return Eta(seconds=None, basis="the batch has not started")
         if self._started.run is None:
             return Eta(seconds=0.0, basis="the batch is over")
@@ -192,12 +190,12 @@ class ImageBatch(Displayed):
     @property
     def over(self) -> bool:
         """Whether the batch has ended; outcomes may still be unread."""
-        return self._started is not None and (self._started.run is None or self._started.run.over.is_set())
+        return self._reader is not None and (self._started.run is None or self._started.run.over.is_set())
 
     @property
     def idle(self) -> bool:
         """Whether no work is being done: the batch has not started, failed to start, or is over."""
-        if self._started is None:
+        if self._reader is None:
             return self._starting is None or self._starting.done()
         return self.over
 
@@ -206,60 +204,57 @@ class ImageBatch(Displayed):
 
         Whoever reads them again gets them from their files.
         """
-        if self._started is not None:
-            self._started.states.forget_images()
+        self._started.states.forget_images()
 
     @property
     def cancelled(self) -> bool:
         """Whether it was cancelled before it was done."""
-        return self._started is not None and self._started.states.cancelled
+        return self._started.states.cancelled
 
     @property
     def cause(self) -> str | None:
         """Why it is paused, or why it was stopped."""
-        run = self._started and self._started.run
+        run = self._started.run
         return run.recorder.cause if run else None
 
     @property
     def trouble(self) -> ImageError | OmniError | None:
         """The error the batch is waiting out, or None if it is not waiting."""
-        run = self._started and self._started.run
+        run = self._started.run
         return run.recorder.trouble if run else None
 
     @property
     def running_at_cancel(self) -> int:
         """How many images were in progress when it was cancelled; a GPU may still have finished them."""
-        run = self._started and self._started.run
+        run = self._started.run
         return run.recorder.left_running if run else 0
 
     @property
     def unfinished_count(self) -> int:
         """How many of the recorded requests are neither saved nor failed."""
-        if self._started is None:
-            return 0
         states = self._started.states
         return states.recorded - states.done_count - states.failed_count
 
     @property
     def unread(self) -> int:
         """How many outcomes have not been read yet."""
-        return self._started.states.unread if self._started else 0
+        return self._started.states.unread
 
     @property
     def seconds(self) -> float:
         """Seconds since it started or was resumed, up to its end."""
-        run = self._started and self._started.run
+        run = self._started.run
         return run.seconds if run else 0.0
 
     @property
     def images(self) -> Mapping[int, GeneratedImage]:
         """Saved images by request position; each is read from its file on access."""
-        return Images(self._outcomes) if self._started else {}
+        return Images(self._reader) if self._reader else {}
 
     @property
     def errors(self) -> Mapping[int, Exception]:
         """Errors of failed requests, by request position."""
-        return Errors(self._outcomes) if self._started else {}
+        return Errors(self._reader) if self._reader else {}
 
     @property
     def ranking(self) -> Ranking:
@@ -273,7 +268,7 @@ class ImageBatch(Displayed):
 
     def outcome(self, index: int) -> ImageOutcome | None:
         """The outcome of the request at this position, without waiting for it; None if it has none yet."""
-        return self._outcomes.read(index) if self._started else None
+        return self._reader.read(index) if self._reader else None
 
     def state(self, index: int) -> State:
         """The state of the request at this position.
@@ -281,8 +276,6 @@ class ImageBatch(Displayed):
         Raises:
             IndexError: The batch has no such request, or has not started.
         """
-        if self._started is None:
-            raise IndexError(f"the batch has no request {index}")
         return self._started.states.state(index)
 
     def events(self) -> EventStream:
@@ -319,13 +312,14 @@ class ImageBatch(Displayed):
 
     async def drain(self, seconds: float = 10.0) -> Progress:
         """Stop sending, let requests in progress finish within `seconds`, and leave the rest for later."""
-        if self._started is not None and self._started.run is not None:
+        if self._started.run is not None:
             await self._started.run.drain(seconds)
         return self.progress
 
     async def wait(self, timeout_seconds: float | None = None) -> bool:
         """Wait until the batch is over, and return whether it is; starts it if necessary."""
-        run = (await self._start())._running  # noqa: SLF001 - its own
+        await self._start()
+        run = self._started.run
         if run is not None:
             with suppress(TimeoutError), explained(self._what_goes_on):
                 async with asyncio.timeout(timeout_seconds):
@@ -359,8 +353,8 @@ class ImageBatch(Displayed):
         If the batch is over, it is resumed.
         """
         await self._start()
-        if self._running is not None and not self.over:
-            return await self._running.retry_failed()
+        if self._started.run is not None and not self.over:
+            return await self._started.run.retry_failed()
         count = len(self.errors)
         if count:
             self._take(await self._again(self._events))
@@ -372,13 +366,13 @@ class ImageBatch(Displayed):
         counts, is_over = self.progress, self.over
         done = f"{counts.done:,} of {counts.total or '?'} done"
         failed = f", {counts.failed:,} failed" if counts.failed else ""
-        state = "not started" if self._started is None else "over" if is_over else "running"
+        state = "not started" if self._reader is None else "over" if is_over else "running"
         latest = sorted(self.images)[-_SHOWN:]
         return Card(
             title=f"{self.id}: {state}, {done}{failed}",
             facts={
                 "time": time_text(self.seconds) if self.seconds else None,
-                "time left": None if is_over or self._started is None else str(self.eta).replace(" left", ""),
+                "time left": None if is_over or self._reader is None else str(self.eta).replace(" left", ""),
                 "cause": self.cause,
                 "folder": folder_text(self.output_dir),
             },
@@ -389,10 +383,6 @@ class ImageBatch(Displayed):
     def _refused_notes(self) -> Iterator[str]:
         if self.refused:
             yield f"Refused {len(self.refused):,}: {' '.join(map(str, self.refused[:_REFUSED_SHOWN]))}"
-
-    @property
-    def _running(self) -> BatchRun | None:
-        return self._started.run if self._started else None
 
     @property
     def _outcomes(self) -> OutcomeReader:
@@ -433,7 +423,7 @@ class ImageBatch(Displayed):
     def _take(self, started: StartedBatch) -> None:
         before = self._started
         self._started = (
-            replace(started, requests=before.requests, refused=before.refused) if before else started
+            replace(started, requests=before.requests, refused=before.refused) if self._reader else started
         )
         self._reader = OutcomeReader(self._context, self.id, started.states, started.run)
         if started.run is None:  # it was cancelled before
@@ -452,12 +442,12 @@ class ImageBatch(Displayed):
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
             await asyncio.wait([self._starting])
-        run = self._running
+        run = self._started.run
         if run is not None:
             await run.stop("cancelled" if why == "cancelled" else "closed")
 
     def _raise_error(self) -> None:
-        run = self._running
+        run = self._started.run
         if run is not None and run.error is not None:
             error, run.error = run.error, None
             raise error

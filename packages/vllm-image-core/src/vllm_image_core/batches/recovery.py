@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from vllm_omni_client.imaging import retry_while_held
 
-from vllm_image_core.batches.batch_row import is_batch_row
+from vllm_image_core.batches.batch_row import INTEGER_COLUMNS, TEXT_COLUMNS, is_batch_row
 from vllm_image_core.batches.stored_items import LOST, ItemState, is_request
 from vllm_image_core.provenance.facts import json_object
 from vllm_image_core.storage.database import UNREADABLE, Database, file_uri, writing
@@ -28,30 +28,13 @@ _ROWS_OF_A_PAGE: Final = 400
 _MOST_NUMBERS: Final = 100_000
 
 _DEFAULTS: Final[Row] = {
-    "created": 0,
-    "fresh": 0,
+    **dict.fromkeys(INTEGER_COLUMNS, 0),
+    **dict.fromkeys(TEXT_COLUMNS),
     "at_once": 1,
-    "chosen": None,
-    "pixels": 0,
-    "prompt": None,
-    "recorded": 0,
     "complete": 1,
-    "state": "open",
-    "cause": None,
-    "cancel": 0,
-    "running": 0,
-    "done": 0,
-    "failed": 0,
-    "reused": 0,
-    "left_running": 0,
     "seconds": 0.0,
-    "owner": None,
-    "host": None,
-    "place": None,
+    "state": "open",
     "pid": None,
-    "born": None,
-    "beat": 0,
-    "beat_at": 0,
 }
 """Defaults for values of a batch's row that are impossible."""
 

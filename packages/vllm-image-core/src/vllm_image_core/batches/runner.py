@@ -183,13 +183,14 @@ class BatchRun:
     def _counts(self) -> Counts:
         """The current counts, for the journal."""
         recorder, states = self.recorder, self.recorder.states
+        seconds = self._before + self.seconds
         return Counts(
             running=states.running,
             done=states.done_count,
             failed=states.failed_count,
             reused=states.reused,
             left_running=recorder.left_running,
-            seconds=self._before + self.seconds,
+            seconds=seconds,
             cause=recorder.cause,
         )
 

@@ -53,7 +53,6 @@ class BatchWorker:
         self._recorder = recorder
         self._backlog = backlog
         self._gate = SharedExclusiveGate()
-        self._checking = asyncio.Lock()
         self._pixels = 0
         self._can_write_journal = True
 
@@ -143,7 +142,7 @@ class BatchWorker:
 
     async def _has_failed(self, error: OmniError, attempts: "_AttemptRecord") -> bool:
         """Whether an error ends the request; otherwise it goes back to the queue."""
-        meaning = await self._meaning(error)
+        meaning = meaning_of(error) or await meaning_by_health(error, self._server)
         attempts.deaths += meaning == "death"
         attempts.losses += meaning == "lost"
         set_aside = attempts.deaths >= _DEATHS
@@ -155,19 +154,6 @@ class BatchWorker:
         elif ends:
             self._server.record_success()
         return ends
-
-    async def _meaning(self, error: OmniError) -> Meaning:
-        return meaning_of(error) or await self._by_health(error)
-
-    async def _by_health(self, error: OmniError) -> Meaning:
-        """Classify an error that both a dying and a healthy server give, by the server's health."""
-        async with self._checking:  # if many fail together, one of them checks
-            is_available = not self._server.is_down and await self._is_server_healthy()
-            if not is_available:
-                self._away(error)
-        if is_available:
-            return "lost" if error.server_state == "disconnected" else "failure"
-        return "death" if error.server_state in {"disconnected", "failing"} else "outage"
 
     async def _is_server_healthy(self) -> bool:
         try:
@@ -223,6 +209,13 @@ def meaning_of(error: OmniError) -> Meaning | None:
             return "outage"
         case _:
             return None
+
+
+async def meaning_by_health(error: OmniError, servers: OutageGate) -> Meaning:
+    """What an error means that both a dying and a healthy server give; the caller then reports an outage."""
+    if await servers.check():
+        return "lost" if error.server_state == "disconnected" else "failure"
+    return "death" if error.server_state in {"disconnected", "failing"} else "outage"
 
 
 class _AttemptRecord:

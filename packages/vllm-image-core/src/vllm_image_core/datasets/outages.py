@@ -1,6 +1,5 @@
 """Outages: send a request again while its servers are away, and keep an image until the store takes it."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -9,7 +8,7 @@ from vllm_omni_client.generation_budget import GenerationBudget
 
 from vllm_image_core.batches.context import OUTAGE_SECONDS, PROBE_SECONDS
 from vllm_image_core.batches.gates import GateClosed, OutageGate
-from vllm_image_core.batches.worker import meaning_of
+from vllm_image_core.batches.worker import meaning_by_health, meaning_of
 from vllm_image_core.errors import CannotSave, RunStopped
 from vllm_image_core.text import message_of
 
@@ -42,7 +41,6 @@ class Outages:
         self._is_healthy = is_healthy
         self._stopped: str | None = None
         self._probe_seconds = probe_seconds
-        self._checking = asyncio.Lock()
         self._servers, self._store = (
             OutageGate(
                 probe,
@@ -72,7 +70,7 @@ class Outages:
             try:
                 value = await call()
             except OmniError as error:
-                meaning = meaning_of(error) or await self._by_health(error)
+                meaning = meaning_of(error) or await meaning_by_health(error, self._servers)
                 deaths += meaning == "death"
                 losses += meaning == "lost"
                 if meaning in {"outage", "death"}:
@@ -109,16 +107,6 @@ class Outages:
             is_open = False
         if not is_open:
             raise RunStopped(f"The run has stopped: {self._stopped or 'it was closed'}.")
-
-    async def _by_health(self, error: OmniError) -> str:
-        """Classify an error that both a dying and a healthy server give, by the servers' health."""
-        async with self._checking:  # if many fail together, one of them checks
-            is_available = not self._servers.is_down and await self._healthy()
-            if not is_available:
-                self._away(error)
-        if is_available:
-            return "lost" if error.server_state == "disconnected" else "failure"
-        return "death" if error.server_state in {"disconnected", "failing"} else "outage"
 
     def _away(self, error: OmniError) -> None:
         wait = error.retry_after_seconds or self._probe_seconds if isinstance(error, ServerBusy) else 0.0

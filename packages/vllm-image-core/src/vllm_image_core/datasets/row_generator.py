@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
@@ -38,6 +38,9 @@ from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.text import message_of
 
 _PROBE: Final = "probe"
+
+_LOW_PRIORITY: Final = "dataset"
+"""The batch of all jobs: a job of a batch gives way to requests that somebody is waiting for."""
 
 _SPILL: Final = "vllm-image-spill"
 """The folder, in the system's temporary one, for images that the store did not take."""
@@ -146,7 +149,7 @@ class RowGenerator:
         except RunStopped:
             raise
         except (ImageError, OmniError) as error:
-            return _failed(message_of(error), job, key)
+            return _failed_row(error, job, key)
 
     async def _resolve(self, row: Mapping[str, object]) -> ResolvedJob:
         request = image_request(row, self._defaults)
@@ -220,13 +223,11 @@ class RowGenerator:
         return True
 
 
-_LOW_PRIORITY: Final = "dataset"
-"""A job of a batch gives way to requests that somebody is waiting for."""
-
-
 def _row(image: _Image, job: ResolvedJob, key: JobId, *, reused: bool) -> ImageRow:
-    return replace(
-        _failed(None, job, key),
+    return ImageRow(
+        job_id=key,
+        seed=job.resolved.seed,
+        model=job.resolved.model,
         uri=image.uri,
         sha256=hashlib.sha256(image.picture.bytes).hexdigest(),
         width=image.picture.width,
@@ -237,11 +238,11 @@ def _row(image: _Image, job: ResolvedJob, key: JobId, *, reused: bool) -> ImageR
     )
 
 
-def _failed(error: str | None, job: ResolvedJob | None, key: JobId | None) -> ImageRow:
+def _failed_row(error: Exception, job: ResolvedJob | None, key: JobId | None) -> ImageRow:
     return ImageRow(
         job_id=key,
         seed=job.resolved.seed if job else None,
         model=job.resolved.model if job else None,
         status="failed",
-        error=error,
+        error=message_of(error),
     )

@@ -120,11 +120,6 @@ class Calibration:
         """The predictor of a server; blocks on disk I/O the first time, to read earlier measurements."""
         return self._of(origin, profile).predictor
 
-    def cached_predictor(self, origin: Origin, profile: Profile) -> Predictor:
-        """Same as `predictor`, without disk I/O: from the profile if nothing has been read or learned."""
-        state = self._states.get(origin)
-        return Predictor(profile) if state is None else state.predictor
-
     def learn(self, completed: CompletedImage) -> None:
         """Learn from an image, and from what other processes have written since; blocks on disk I/O."""
         state = self._of(completed.origin, completed.profile)

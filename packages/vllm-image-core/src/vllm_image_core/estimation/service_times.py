@@ -24,7 +24,7 @@ class ServiceTimes:
     def __init__(self, calibration: Calibration) -> None:
         self._calibration = calibration
         self._profile: Profile | None = None
-        self._origins: Mapping[str, Mapping[Task, Origin]] = {}
+        self._predictors: Mapping[str, Mapping[Task, Predictor]] = {}
 
     @classmethod
     def of_folder(cls, folder: Path, *, group_seconds: float = 0.0) -> Self:
@@ -38,18 +38,16 @@ class ServiceTimes:
 
     def load(self, profile: Profile, origins: Iterable[Origin]) -> None:
         """Read earlier measurements of each server with its current model; blocks on disk I/O."""
-        by_server = {origin.server: _of_each_task(origin) for origin in origins}
-        for each in by_server.values():
-            for origin in each.values():
-                self._calibration.predictor(origin, profile)
-        self._profile, self._origins = profile, by_server
+        by_server = {origin.server: self._of_each_task(origin, profile) for origin in origins}
+        self._profile, self._predictors = profile, by_server
 
     def learn(self, completed: CompletedImage) -> None:
         """Learn from an image; blocks on disk I/O."""
         self._calibration.learn(completed)
         origin = completed.origin
-        if origin.server not in self._origins:
-            self._origins = {**self._origins, origin.server: _of_each_task(origin)}
+        if origin.server not in self._predictors:
+            new = self._of_each_task(origin, completed.profile)
+            self._predictors = {**self._predictors, origin.server: new}
 
     def flush(self) -> None:
         """Store what was learned; blocks on disk I/O."""
@@ -63,17 +61,18 @@ class ServiceTimes:
         at_work = [server for server in servers if server.state != "open"]
         return tuple(
             ServerSpeed(
-                predictor=self._cached_predictor(server.url, profile, "generation"),
-                edits=self._cached_predictor(server.url, profile, "edit"),
+                predictor=each["generation"],
+                edits=each["edit"],
                 parallelism=server.parallel or 1,
                 others=server.others or 0,
             )
             for server in at_work or servers
+            for each in [self._predictors.get(server.url) or {task: Predictor(profile) for task in TASKS}]
         )
 
     def best(self, profile: Profile, task: Task = "generation") -> Predictor:
         """The predictor of the server with the most measurements."""
-        each = [self._cached_predictor(url, profile, task) for url in self._origins]
+        each = [predictors[task] for predictors in self._predictors.values()]
         if len(each) <= 1:
             return each[0] if each else Predictor(profile)
         return max(each, key=lambda predictor: predictor.pictures)
@@ -93,18 +92,13 @@ class ServiceTimes:
     def seconds_per_cost(self, url: str) -> float | None:
         """Seconds that one server needs per unit of cost; None if it has not been measured yet."""
         profile = self._profile
-        if profile is None or url not in self._origins:
+        if profile is None or url not in self._predictors:
             return None
-        predictor = self._cached_predictor(url, profile, "generation")
+        predictor = self._predictors[url]["generation"]
         return predictor.seconds(_usual(profile)) if predictor.pictures else None
 
-    def _cached_predictor(self, url: str, profile: Profile, task: Task) -> Predictor:
-        each = self._origins.get(url)
-        return Predictor(profile) if each is None else self._calibration.cached_predictor(each[task], profile)
-
-
-def _of_each_task(origin: Origin) -> Mapping[Task, Origin]:
-    return {task: replace(origin, task=task) for task in TASKS}
+    def _of_each_task(self, origin: Origin, profile: Profile) -> Mapping[Task, Predictor]:
+        return {task: self._calibration.predictor(replace(origin, task=task), profile) for task in TASKS}
 
 
 def _usual(profile: Profile) -> Work:

@@ -2,42 +2,34 @@
 
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from vllm_omni_client.imaging import PictureFormat
+if TYPE_CHECKING:
+    from vllm_omni_client.imaging import PictureFormat
 
-_FORMATS: Final[Mapping[str, PictureFormat]] = {
+FORMATS: Final["Mapping[str, PictureFormat]"] = {
     ".png": "png",
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
     ".webp": "webp",
 }
+"""The formats of images by the extensions of their files, in lower case."""
+
 _OTHER_IMAGES: Final = frozenset(
     {
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".heic",
-        ".ico",
-        ".jfif",
-        ".jxl",
-        ".pdf",
-        ".psd",
-        ".svg",
-        ".tga",
-        ".tif",
-        ".tiff",
+        *(".avif", ".bmp", ".gif", ".heic", ".ico", ".jfif", ".jxl"),
+        *(".pdf", ".psd", ".svg", ".tga", ".tif", ".tiff"),
     }
 )
 
 
-def extension_format(filename: object) -> tuple[str, PictureFormat | None] | None:
+def extension_format(filename: object) -> "tuple[str, PictureFormat | None] | None":
     """Return the image extension of a file name, with its dot, and the format it stands for.
 
     None if the name has no image extension; the format is None for one that is not generated here, such as
     ".tiff".
     """
     extension = PurePath(filename.strip()).suffix if isinstance(filename, str) else ""
-    if extension.lower() in _FORMATS:
-        return extension, _FORMATS[extension.lower()]
+    if extension.lower() in FORMATS:
+        return extension, FORMATS[extension.lower()]
     return (extension, None) if extension.lower() in _OTHER_IMAGES else None

@@ -91,7 +91,7 @@ def _by_word(cells: Sequence[Mapping[str, Value]]) -> Sequence[Mapping[str, Valu
             shown = [word for word in prompts[places[0]] if _group_of(differing.get(word), groups) == number]
             for place in places:
                 found[place][f"{_PROMPT} {number}"] = " ".join(shown)
-    return [{**words, **_without_prompt(cell)} for words, cell in zip(found, cells, strict=True)]
+    return [{**words, **without_prompt(cell)} for words, cell in zip(found, cells, strict=True)]
 
 
 def _independent_groups(masks: AbstractSet[int], every: int) -> Sequence[Sequence[int]]:
@@ -128,5 +128,6 @@ def _group_of(mask: int | None, groups: Sequence[Sequence[int]]) -> int | None:
     return None
 
 
-def _without_prompt(cell: Mapping[str, Value]) -> Mapping[str, Value]:
+def without_prompt(cell: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Return the settings of an image besides its prompt."""
     return {name: value for name, value in cell.items() if name != _PROMPT}

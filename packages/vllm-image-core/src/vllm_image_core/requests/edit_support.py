@@ -1,6 +1,6 @@
 """Edit support: refuse an edit that the model cannot do, and name the models that can."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from vllm_image_core.errors import InvalidRequest
@@ -9,6 +9,14 @@ from vllm_image_core.models.settings import EditRules
 from vllm_image_core.requests.edit_request import MOST_INPUTS, EditRequest
 
 _NAMED: Final = 6
+_READS: Final[Mapping[str, Callable[[EditRules], bool]]] = {
+    **dict.fromkeys(("mask", "mask_box", "mask_polygon", "outpaint"), lambda rules: rules.mask),
+    "upscale": lambda rules: rules.strength == "read",
+    "reference_image": lambda rules: rules.reference_image,
+    "layers": lambda rules: rules.default_layers is not None,
+    "resolution": lambda rules: bool(rules.resolutions),
+}
+"""Whether a model can do what a parameter asks for."""
 
 
 def check_edit_support(request: EditRequest, profile: Profile, known: Iterable[Profile]) -> None:
@@ -25,38 +33,10 @@ def check_edit_support(request: EditRequest, profile: Profile, known: Iterable[P
     """
     profiles = tuple(known)
     _check_count(request.count, profile, profiles)
-    for parameter, given, reads in (
-        ("mask", request.mask, _reads_mask),
-        ("mask_box", request.mask_box, _reads_mask),
-        ("mask_polygon", request.mask_polygon, _reads_mask),
-        ("outpaint", request.outpaint, _reads_mask),
-        ("upscale", request.upscale, _reads_strength),
-        ("reference_image", request.reference_image, _reads_reference),
-        ("layers", request.layers, _has_layers),
-        ("resolution", request.resolution, _has_resolutions),
-    ):
+    for parameter, reads in _READS.items():
+        given = getattr(request, parameter)
         if given is not None and not reads(profile.edit_rules):
             raise _refusal(parameter, given, profile, _names_of_able(profiles, reads))
-
-
-def _reads_mask(rules: EditRules) -> bool:
-    return rules.mask
-
-
-def _reads_strength(rules: EditRules) -> bool:
-    return rules.strength == "read"
-
-
-def _reads_reference(rules: EditRules) -> bool:
-    return rules.reference_image
-
-
-def _has_layers(rules: EditRules) -> bool:
-    return rules.default_layers is not None
-
-
-def _has_resolutions(rules: EditRules) -> bool:
-    return bool(rules.resolutions)
 
 
 def _check_count(count: int, profile: Profile, profiles: tuple[Profile, ...]) -> None:

@@ -11,10 +11,24 @@ import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, Final, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    TypedDict,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from vllm_image_core.models.quality import Quality
 from vllm_image_core.requests.style import Style
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 """The formats in which the server can encode an image."""
@@ -164,8 +178,10 @@ class RequestField:
         """The least and the greatest number that it may be; None if there are none."""
         if self.range is not None:
             return self.range
-        schema = _wire_schemas()[self.wire or self.name]
-        return (schema["minimum"], schema["maximum"]) if {"minimum", "maximum"} <= schema.keys() else None
+        limits = _wire_fields()[self.wire or self.name].metadata
+        least = next((limit.ge for limit in limits if hasattr(limit, "ge")), None)
+        most = next((limit.le for limit in limits if hasattr(limit, "le")), None)
+        return None if least is None or most is None else (least, most)
 
     @property
     def help_text(self) -> str:
@@ -210,16 +226,12 @@ def edit_fields() -> tuple[RequestField, ...]:
 
 
 @functools.cache
-def _wire_schemas() -> Mapping[str, Mapping[str, Any]]:
-    """The JSON schema of each field that either request type of the client has."""
+def _wire_fields() -> "Mapping[str, FieldInfo]":
+    """Each field that either request type of the client has."""
     from vllm_omni_client.edits import ImageEditRequest  # noqa: PLC0415 - slow to import
     from vllm_omni_client.models import ImageGenerationRequest  # noqa: PLC0415 - likewise
 
-    models = (ImageEditRequest, ImageGenerationRequest)
-    schemas = {
-        name: each for model in models for name, each in model.model_json_schema()["properties"].items()
-    }
-    return {name: each.get("anyOf", [each])[0] for name, each in schemas.items()}
+    return {**ImageEditRequest.model_fields, **ImageGenerationRequest.model_fields}
 
 
 # fmt: off
@@ -284,7 +296,7 @@ REQUEST_FIELDS: Final = (
         "text_guidance classifier_free_guidance"),
     RequestField("seed", int, "For reproducibility. Default: random.", "Seed. Default, and -1: random.",
         wire="seed", allowed="a signed 64-bit integer, preferably from 0 to 4294967295",
-        shown_in=_EVERYWHERE - {"batch"}, indexed=True,
+        range=(-(2**63), 2**63 - 1), shown_in=_EVERYWHERE - {"batch"}, indexed=True,
         aliases="seeds random_seed rng_seed noise_seed manual_seed seed_value"),
     RequestField("filename", str, "Name or folder/name. Default: time and hash.",
         "File name. Default: the time and a hash.", metavar="NAME", swept=False,

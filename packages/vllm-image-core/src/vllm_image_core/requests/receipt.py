@@ -13,7 +13,7 @@ Only the size and the format of an image can be confirmed; "-" means that there 
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from vllm_image_core.imaging.size import Size
@@ -87,18 +87,7 @@ class Receipt:
 
     def facts(self) -> list[dict[str, Value | None]]:
         """Return all lines as plain values, for JSON."""
-        return [
-            {
-                "parameter": line.parameter,
-                "requested": line.requested,
-                "sent": line.sent,
-                "sent_as": line.sent_as,
-                "confirmed": line.confirmed,
-                "outcome": line.outcome,
-                "why": line.why,
-            }
-            for line in self.lines
-        ]
+        return [asdict(line) for line in self.lines]
 
     def compact(self) -> dict[str, dict[str, Value]]:
         """Return all lines by parameter, without empty values and without prompts that the file holds."""
@@ -118,14 +107,8 @@ class Receipt:
 
 
 def _compact(line: Line) -> dict[str, Value]:
-    values: dict[str, Value | None] = {
-        "requested": line.requested,
-        "sent": line.sent,
-        "sent_as": line.sent_as,
-        "confirmed": line.confirmed,
-        "outcome": line.outcome,
-        "why": line.why or None,
-    }
+    values: dict[str, Value | None] = {**asdict(line), "why": line.why or None}
+    del values["parameter"]
     if line.parameter in SENT_TEXTS:
         del values["sent"]
         if line.requested == line.sent:

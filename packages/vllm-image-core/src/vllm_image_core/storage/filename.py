@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.imaging.extension import FORMATS
 from vllm_image_core.storage.os_errors import is_encodable
 from vllm_image_core.text import one_line
 
@@ -30,7 +31,7 @@ ALLOWED = (
 OWN_FOLDERS = frozenset(("rejected", "wildcards", "styles"))
 """Folders in the output folder that have a meaning of their own."""
 
-PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
+PICTURE_EXTENSIONS = tuple(FORMATS)
 """The extensions of image files, in lower case."""
 
 

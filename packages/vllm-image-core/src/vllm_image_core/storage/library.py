@@ -22,14 +22,12 @@ from vllm_image_core.storage.database import FOLDER, JOURNAL_FILE
 from vllm_image_core.storage.file_locks import can_lock
 from vllm_image_core.storage.filename import check_filename, normal_form
 from vllm_image_core.storage.folder import Folder, exists
-from vllm_image_core.storage.index import Index, Page
+from vllm_image_core.storage.index import Index
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
-from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Facts, Record, facts_in, record
 from vllm_image_core.storage.search import Search
 from vllm_image_core.storage.store import Store
 from vllm_image_core.storage.subfolders import name_in
-from vllm_image_core.storage.sync import OnProgress
 from vllm_image_core.text import LONGEST_PATH, one_line
 
 _logger = logging.getLogger(__name__)
@@ -76,6 +74,7 @@ class Library:
 
     Attributes:
         root: The folder of the images, absolute.
+        search: Finds images in it.
 
     Raises:
         CannotSave: The path cannot be that of a folder.
@@ -92,7 +91,7 @@ class Library:
         self._store = Store(root)
         self.root: Path = self._store.root
         self._index = Index(self._store.root, group_seconds=group_seconds)
-        self._search = Search(self._store.root, self._index)
+        self.search: Search = Search(self._store.root, self._index)
         self._spill = None if spill_dir is None else Store(spill_dir)
         self._check_space = check_space
         self._locks_checked = False
@@ -200,18 +199,6 @@ class Library:
         return self.save(
             existing.picture, facts, prompt=existing.record.prompt or "", now=now, filename=filename
         )
-
-    def find(
-        self,
-        query: Query,
-        *,
-        kept: bool = False,
-        stars: int | None = None,
-        rejected: bool = False,
-        on_progress: OnProgress | None = None,
-    ) -> Page:
-        """Return one page of the images, newest first; see `Search.find`."""
-        return self._search.find(query, kept=kept, stars=stars, rejected=rejected, on_progress=on_progress)
 
     def _lock_notes(self) -> tuple[str, ...]:
         """Return a note, with the first saved image, if the file system does not support locks."""

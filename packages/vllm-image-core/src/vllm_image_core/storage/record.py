@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, TypeGuard, cast
 from vllm_image_core.display.card import Card, Displayed, time_text
 from vllm_image_core.errors import BadPicture
 from vllm_image_core.imaging import jpeg, png, webp
+from vllm_image_core.imaging.extension import FORMATS
 from vllm_image_core.imaging.picture import read_text
 from vllm_image_core.imaging.size import Size
 from vllm_image_core.imaging.sniffing import picture_format, picture_size
@@ -32,8 +33,6 @@ MAX_CHARACTERS: Final = 100_000
 
 _READERS: Final = {"png": png.read_texts, "jpeg": jpeg.read_packet, "webp": webp.read_packet}
 """Readers of our own metadata: a PNG holds it in its text chunks, other formats in XMP."""
-
-_FORMATS: Final[Mapping[str, OutputFormat]] = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 _HEADS: Final = (8_192, 65_536)
 """Our metadata is in so many first bytes, unless the prompt is long or another program put much before it."""
@@ -92,7 +91,8 @@ class Record(Displayed, PlainFields):
     @property
     def output_format(self) -> OutputFormat | None:
         """The format according to the file extension; None for PNG."""
-        return _FORMATS.get(self.path.suffix)
+        found = FORMATS.get(self.path.suffix)
+        return None if found == "png" else found
 
     @property
     def size(self) -> Size:

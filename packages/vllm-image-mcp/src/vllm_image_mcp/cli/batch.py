@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
+from vllm_image_core.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
 
-from vllm_image_mcp.batch_file import FORMATS, NOT_UTF8, UnreadableFile, format_of, rows
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.command_line import echo
@@ -21,7 +21,8 @@ from vllm_image_mcp.options import GroupedOptions
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from vllm_image_mcp.batch_file import Row
+    from vllm_image_core.batch_file import Row
+
     from vllm_image_mcp.state import State
 
 _LINES_NAMED = 10

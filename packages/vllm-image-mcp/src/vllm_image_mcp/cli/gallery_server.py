@@ -20,6 +20,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Route
 from vllm_image_core.errors import ImageError
 from vllm_image_core.gallery.page import THUMBNAILS, served_gallery
+from vllm_image_core.imaging.extension import FORMATS
 from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.verdicts import BIN, Opinion, Verdicts
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 _LOOPBACK: Final = "127.0.0.1"
-_IMAGES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 _CHANGES: Final = frozenset({"verdict", "stars", "tag"})
 _MOST_BYTES: Final = 10_000
 """Limit on one decision."""
@@ -129,7 +129,7 @@ class GalleryServer:
         inside = path.relative_to(folder).parts if path.is_relative_to(folder) else (".",)
         is_hidden = any(part.startswith(".") for part in inside)
         is_thumbnail = inside[:2] == (FOLDER, THUMBNAILS)
-        if (is_hidden and not is_thumbnail) or path.suffix.lower() not in _IMAGES or not path.is_file():
+        if (is_hidden and not is_thumbnail) or path.suffix.lower() not in FORMATS or not path.is_file():
             return PlainTextResponse("This image does not exist.", status_code=404)
         return FileResponse(path, headers={"Cache-Control": "private, no-cache"})
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
+from vllm_image_core.imaging.extension import FORMATS
 from vllm_image_core.text import path_text
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_FORMATS: Final = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def take_output_file(parameters: dict[str, Any], *, count: int) -> OutputFile | 
     path: Path | None = parameters.pop("output_file")
     if path is None:
         return None
-    kind = _FORMATS.get(path.suffix.lower())
+    kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise click.UsageError(f"-o {path_text(path)}: use a name that ends with .png, .jpg or .webp.")
     if parameters["output_format"] not in {None, kind}:

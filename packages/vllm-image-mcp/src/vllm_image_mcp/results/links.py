@@ -1,13 +1,11 @@
 """Link to saved images by their resource address on this server."""
 
 from pathlib import Path
-from typing import Final
 from urllib.parse import quote
 
 from mcp.types import ResourceLink
+from vllm_image_core.imaging.extension import FORMATS
 from vllm_image_core.text import path_text
-
-_MIME_TYPES: Final = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
 def picture_uri(path: Path, *, folder: Path) -> str:
@@ -24,7 +22,8 @@ def picture_uri(path: Path, *, folder: Path) -> str:
 
 def mime_type_of(path: Path) -> str | None:
     """An image's MIME type, from the suffix of its file name."""
-    return _MIME_TYPES.get(path.suffix.lower())
+    kind = FORMATS.get(path.suffix.lower())
+    return kind and f"image/{kind}"
 
 
 def picture_link(path: Path, *, uri: str, description: str) -> ResourceLink:

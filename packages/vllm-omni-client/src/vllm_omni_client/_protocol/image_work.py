@@ -99,32 +99,8 @@ class ImageWork:
 
 
 @contextmanager
-def generation_work(
-    request: ImageGenerationRequest,
-    connection: ConnectionSettings,
-    *,
-    strict: bool,
-    into: str | Path | None = None,
-    overwrite: bool = False,
-    budget: GenerationBudget | None = None,
-) -> Generator[ImageWork]:
-    """Begin a generation; its file is removed at the end unless the result was taken."""
-    with file_for(request, into, overwrite=overwrite) as file:
-        requested = with_file_format(request, into)
-        seeded = with_seed(requested)
-
-        def adapt(server: Capabilities) -> tuple[Adapted, ImageCall]:
-            adapted = adapt_generation(
-                seeded, server, strict=strict, into_file=file is not None, requested=requested
-            )
-            return adapted, endpoints.generate(adapted.sent, file)
-
-        yield ImageWork(connection.attempts(endpoints.image_route(GENERATIONS_PATH), budget), adapt, file)
-
-
-@contextmanager
-def edit_work(
-    request: ImageEditRequest,
+def image_work(
+    request: ImageGenerationRequest | ImageEditRequest,
     inputs: tuple[Upload, ...],
     connection: ConnectionSettings,
     *,
@@ -133,13 +109,21 @@ def edit_work(
     overwrite: bool = False,
     budget: GenerationBudget | None = None,
 ) -> Generator[ImageWork]:
-    """Begin an edit of these images; otherwise like `generation_work`."""
+    """Begin a generation, or an edit of `inputs`; its file is removed at the end if no result was taken."""
     with file_for(request, into, overwrite=overwrite) as file:
-        requested = with_file_format(request, into)
-        seeded = with_seed(requested)
 
         def adapt(server: Capabilities) -> tuple[Adapted, ImageCall]:
-            adapted, images = adapt_edit(seeded, inputs, server, strict=strict, requested=requested)
-            return adapted, endpoints.edit(adapted.sent, images, file)
+            if isinstance(request, ImageEditRequest):
+                requested = with_file_format(request, into)
+                edit, images = adapt_edit(
+                    with_seed(requested), inputs, server, strict=strict, requested=requested
+                )
+                return edit, endpoints.edit(edit.sent, images, file)
+            requested = with_file_format(request, into)
+            generation = adapt_generation(
+                with_seed(requested), server, strict=strict, into_file=file is not None, requested=requested
+            )
+            return generation, endpoints.generate(generation.sent, file)
 
-        yield ImageWork(connection.attempts(endpoints.image_route(EDITS_PATH), budget), adapt, file)
+        path = EDITS_PATH if isinstance(request, ImageEditRequest) else GENERATIONS_PATH
+        yield ImageWork(connection.attempts(endpoints.image_route(path), budget), adapt, file)
