@@ -37,7 +37,7 @@ def ray_address() -> Iterator[str]:
                 log_to_driver=False,
             )
             break
-        except Exception as error:  # Ray has no class for it
+        except Exception as error:  # noqa: BLE001 - Ray has no class for it
             ray.shutdown()
             if start == _STARTS - 1:
                 pytest.skip(f"Ray does not start on this machine: {error}")
