@@ -66,11 +66,18 @@ def test_every_address_of_the_repository_is_the_same(root: Path) -> None:
         root / "CITATION.cff",
         root / "packaging/claude-plugin/.claude-plugin/plugin.json",
         root / ".claude-plugin/marketplace.json",
+        root / "packages/vllm-image-mcp/src/vllm_image_mcp/server.py",
     ]
     for file in files:
         found = re.findall(r"https://github\.com/[\w-]+/[\w-]+", file.read_text("utf-8"))
         assert found, file
         assert set(found) == {REPOSITORY}, file
+
+
+def test_the_plugin_s_skill_is_the_one_that_the_server_offers(root: Path) -> None:
+    skill = root / "packaging/claude-plugin/skills/image-prompting/SKILL.md"
+    offered = root / "packages/vllm-image-mcp/src/vllm_image_mcp/resources/image_prompting_skill.md"
+    assert skill.read_bytes() == offered.read_bytes()
 
 
 def test_the_skill_names_only_tools_that_exist(root: Path) -> None:

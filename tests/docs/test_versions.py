@@ -3,10 +3,14 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 PACKAGES = ("vllm-omni-client", "vllm-image-core", "vllm-image-mcp")
 NEEDS = {
@@ -54,3 +58,29 @@ def test_the_changelog_has_that_version(root: Path, version: str) -> None:
     assert re.search(
         rf"^## \[?{re.escape(version)}\b", (root / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
     )
+
+
+FLOORS = {
+    "mcp": "2.3",  # CVE-2025-53365, -53366, -66416, CVE-2026-52869, -52870, -59950
+    "pillow": "12.3",  # CVE-2026-25990, -40192, -55798, -59199, -59200, -59204, -59205
+    "python-multipart": "0.0.26",  # CVE-2026-40347
+    "starlette": "0.49.1",  # CVE-2025-54121, CVE-2025-62727
+}
+"""The first version of each library without its known vulnerabilities."""
+
+
+@pytest.mark.parametrize("library", FLOORS)
+def test_every_package_wants_libraries_without_known_vulnerabilities(library: str, root: Path) -> None:
+    wanted: list[Requirement] = []
+    for file in root.glob("packages/*/pyproject.toml"):
+        project = tomllib.loads(file.read_text("utf-8"))["project"]
+        stated = [
+            *project.get("dependencies", ()),
+            *chain(*project.get("optional-dependencies", {}).values()),
+        ]
+        wanted += [each for each in map(Requirement, stated) if each.name == library]
+    assert wanted
+    for requirement in wanted:
+        [floor] = [each.version for each in requirement.specifier if each.operator == ">="]
+        assert Version(floor) >= Version(FLOORS[library]), requirement
+    assert Version(metadata.version(library)) >= Version(FLOORS[library])

@@ -1,7 +1,9 @@
 """The wheels and source distributions of a release: complete, reproducible, and nothing else in them."""
 
 import hashlib
+import json
 import re
+import shlex
 import subprocess
 import sys
 from email import message_from_bytes
@@ -10,6 +12,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("vllm-omni-client", "vllm-image-core", "vllm-image-mcp")
@@ -74,6 +77,29 @@ def test_the_metadata_is_complete(dist: Path, package: str) -> None:
     [source] = (dist / package).glob("*.tar.gz")
     assert "Final rating: 10/10" in run("pyroma", str(source))
     run("twine", "check", "--strict", str(source), str(wheel(dist, package)))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_list_of_components_has_all_that_the_wheel_needs(
+    dist: Path, package: str, tmp_path: Path
+) -> None:
+    [command] = re.findall(
+        r"uv (export .*) --output-file", (ROOT / ".github/workflows/release.yml").read_text("utf-8")
+    )
+    words = shlex.split(command.replace("$package", package))
+    subprocess.run(
+        ["uv", *words, f"--output-file={tmp_path / 'list.json'}"],  # noqa: S607 - nox has it
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        check=True,
+        timeout=DEADLINE_SECONDS,
+    )
+    listed = json.loads((tmp_path / "list.json").read_text("utf-8"))
+    assert (listed["bomFormat"], listed["metadata"]["component"]["name"]) == ("CycloneDX", package)
+    needed = [Requirement(str(each)) for each in metadata(wheel(dist, package)).get_all("Requires-Dist", [])]
+    names = {each["name"] for each in listed["components"]}
+    assert {each.name for each in needed if "extra" not in str(each.marker)} <= names
+    assert all(each.get("purl") for each in listed["components"] if each["name"] not in PACKAGES)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

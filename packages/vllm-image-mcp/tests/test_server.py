@@ -1,8 +1,10 @@
 """The one boundary at which errors become text, and the life of the state behind it."""
 
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pytest
 from mcp import Client
@@ -138,3 +140,32 @@ def test_the_event_loop_is_uvloops_where_that_is_installed() -> None:
 def test_the_event_loop_is_asyncios_own_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert loop_factory() is None
+
+
+async def test_the_server_has_a_website_and_an_icon_that_weigh_little(connect: Connect) -> None:
+    async with connect() as client:
+        assert client.server_info is not None
+        assert client.server_info.website_url == "https://github.com/vllm-image/vllm-image"
+        assert client.server_info.icons is not None
+        [icon] = client.server_info.icons
+        assert len(client.server_info.model_dump_json()) < 600
+    kind, _, drawing = icon.src.partition(",")
+    assert kind == f"data:{icon.mime_type}"
+    assert re.fullmatch(
+        r"<svg xmlns='http://www\.w3\.org/2000/svg' .*(<path [^<>]*/>)+</svg>", unquote(drawing)
+    )
+
+
+async def test_lists_that_never_change_may_be_cached_and_those_of_images_may_not(
+    connect: Connect, era: str
+) -> None:
+    async with connect() as client:
+        unchanging = [
+            await client.list_tools(),
+            await client.list_prompts(),
+            await client.list_resource_templates(),
+        ]
+        images = await client.list_resources()
+    if era == "2026-07-28":
+        assert {(each.ttl_ms, each.cache_scope) for each in unchanging} == {(300_000, "public")}
+        assert (images.ttl_ms, images.cache_scope) == (0, "private")

@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,8 +22,10 @@ from mcp.types import (
     ResourceTemplateReference,
     Root,
     TextResourceContents,
+    Tool,
 )
 from pydantic import FileUrl
+from vllm_image_core.batches.limits import Limits
 from vllm_image_mcp.server_key import ServerKey
 from vllm_image_mcp.settings import Settings
 from vllm_image_mcp.telemetry.metrics import Metrics
@@ -166,8 +167,9 @@ async def test_an_image_of_somebody_else_is_no_input(
 
 @OTHERS
 async def test_an_image_of_somebody_else_is_not_reused(server: HttpServer, owned: Owned, user: str) -> None:
-    again = {"prompt": SECRET_PROMPT, "seed": owned.seed, **SMALL}
+    again = {"prompt": f"a lighthouse for {user}, too", "seed": owned.seed, **SMALL}
     async with connected(server.url, TOKENS["anna"]) as client:
+        content_of(await client.call_tool("generate_image", again))
         assert content_of(await client.call_tool("generate_image", again))["reused"]
     async with connected(server.url, TOKENS[user]) as client:
         made = content_of(await client.call_tool("generate_image", again))
@@ -245,17 +247,76 @@ async def test_the_owner_still_has_everything(server: HttpServer, owned: Owned, 
         assert owned.path.name in json.dumps(found)
 
 
-async def test_the_matrix_has_every_tool(server: HttpServer) -> None:
-    crossed = {tool for tool, _ in BATCH_CALLS}
-    source = Path(__file__).read_text("utf-8")
-    async with connected(server.url, TOKENS["anna"]) as client:
-        tools = {tool.name for tool in (await client.list_tools()).tools}
-        templates = {
-            each.uri_template for each in (await client.list_resource_templates()).resource_templates
-        }
-    named = set(re.findall(r'"([a-z_]+)"', source))
-    assert tools <= crossed | named
-    assert {template.partition(":")[0] for template in templates} == {"image", "batch", "profile", "style"}
+HANDLES = {"batch_id", "images", "mask", "reference_image", "seed", "seeds", "text"}
+"""Parameters that can name what belongs to somebody."""
+VALUES = {
+    *("prompt", "prompts", "negative_prompt", "width", "height", "aspect_ratio", "num_inference_steps"),
+    *("guidance_scale", "filename", "quality", "style", "output_format", "lora", "extra_params", "max_wait"),
+    *("count", "sweep", "zip", "wildcards", "dry_run", "max_concurrent", "mask_box", "mask_polygon"),
+    *("outpaint", "upscale", "strength", "layers", "num_images", "wait", "resume", "model", "since", "until"),
+    *("verdict", "stars", "tag", "new_seeds", "limit", "offset", "indexes"),
+}
+"""Parameters that cannot."""
+SAMPLES: dict[str, object] = {"prompt": "a fox", "prompts": ["a fox"], "indexes": [0], "verdict": "reject"}
+
+
+def arguments_for(tool: Tool, handle: str | None, owned: Owned) -> dict[str, object]:
+    """What a tool needs, and one parameter that names what belongs to anna."""
+    own = {
+        "batch_id": owned.batch,
+        "images": [str(owned.path)],
+        "mask": str(owned.path),
+        "reference_image": str(owned.path),
+        "seed": owned.seed,
+        "seeds": [owned.seed],
+        "text": SECRET_PROMPT,
+    }
+    needed = {
+        *tool.input_schema.get("required", ()),
+        *({"indexes", "verdict"} if handle == "batch_id" else ()),
+    }
+    samples = {**SAMPLES, "images": ["none.png"], "batch_id": MISSING_BATCH}
+    given = {name: samples[name] for name in needed if name in tool.input_schema.get("properties", {})}
+    sizes = SMALL if "width" in tool.input_schema.get("properties", {}) else {}
+    return {**given, **sizes, **({handle: own[handle]} if handle else {})}
+
+
+@OTHERS
+async def test_every_tool_that_the_server_has_is_crossed_by_each_parameter(
+    server: HttpServer, owned: Owned, user: str
+) -> None:
+    async with connected(server.url, TOKENS[user]) as client:
+        tools = (await client.list_tools()).tools
+        for tool in tools:
+            parameters = set(tool.input_schema.get("properties", {}))
+            assert parameters <= HANDLES | VALUES, f"{tool.name}: say whether they name what somebody owns"
+            for handle in (None, *sorted(parameters & HANDLES)):
+                given = arguments_for(tool, handle, owned)
+                answer = (await client.call_tool(tool.name, given)).model_dump_json()
+                hidden = [trace for trace in owned.traces if trace not in json.dumps(given)]
+                assert [trace for trace in hidden if trace in answer] == [], (tool.name, handle)
+
+
+@OTHERS
+@ERAS
+async def test_every_resource_that_the_server_has_is_crossed(
+    server: HttpServer, owned: Owned, user: str, era: str
+) -> None:
+    of_anna = {
+        "image://{id}{?width,format}": owned.uri,
+        "batch://{id}": f"batch://{owned.batch}",
+        "profile://{+model}": None,
+        "style://{name}": None,
+    }
+    async with connected(server.url, TOKENS[user], era=era) as client:
+        for template in (await client.list_resource_templates()).resource_templates:
+            uri = of_anna[template.uri_template]
+            if uri is not None:
+                with pytest.raises(MCPError):
+                    await client.read_resource(uri)
+        for resource in (await client.list_resources()).resources:
+            shown = f"{resource} {(await client.read_resource(str(resource.uri))).model_dump_json()}"
+            assert [trace for trace in owned.traces if trace in shown] == [], resource.uri
 
 
 async def test_a_running_batch_of_somebody_else_cannot_be_stopped(server: HttpServer) -> None:
@@ -305,6 +366,18 @@ def test_all_users_share_one_queue_and_nothing_else(tmp_path: Path) -> None:
     assert bert.studio.output_dir == tmp_path / "users" / "bert"
     assert anna.tracker is not bert.tracker
     assert anna.registry is bert.registry
+
+
+def test_a_user_gets_the_limits_and_the_share_that_they_have_now(tmp_path: Path) -> None:
+    anna = User(name="anna", digest=digest_of(TOKENS["anna"]))
+    settings = Settings.from_arguments(demo=True, output_dir=tmp_path)
+    states = UserStates(settings, Users([anna]), Metrics(), ServerKey(b"secret"))
+    state, limits = states.of(anna), Limits(images_per_hour=1)
+    studio = state.studio
+    states.admit(replace(anna, share=3.0, limits=limits))
+    assert states.of(anna) is state
+    assert studio._batches._context.limits == limits
+    assert states._servers.fleet.queue.flow("anna").share == 3.0
 
 
 def test_the_only_user_has_the_output_folder_itself(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def health(respx_mock: respx.MockRouter) -> respx.Route:
     return respx_mock.get(f"{URL}/health")
 
 
+@pytest.mark.own_key
 def test_a_picture_is_drawn(ask: Ask, generations: respx.Route) -> None:
     generations.mock(PICTURE)
     assert ask("generate_image", SEEDED) == DRAWN

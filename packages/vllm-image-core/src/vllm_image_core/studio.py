@@ -496,6 +496,10 @@ class Studio(ImageFolder):
         await self._batches.cancel(batch_id)
         return await self.find_batch(batch_id)
 
+    def set_limits(self, limits: Limits) -> None:
+        """Check batches that are begun or resumed from now on against these limits."""
+        self._batches.set_limits(limits)
+
     async def model(self) -> ServedModel:
         """Ask the server for its model, and find the profile that matches it."""
         return await self._loaded.fetch()

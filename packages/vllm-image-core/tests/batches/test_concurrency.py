@@ -123,7 +123,7 @@ async def test_a_wrong_number_is_refused_before_a_batch_goes_on(
 def aged(folder: Path) -> None:
     """Make a journal one of the first version, which did not tell who has said how many."""
     with Database(folder, JOURNAL).open() as connection:
-        for later in ("chosen", "pixels"):
+        for later in ("chosen", "pixels", "resumed", "resumed_images"):
             connection.execute(f"ALTER TABLE batch DROP COLUMN {later}")
         connection.execute("PRAGMA user_version = 1")
 

@@ -140,12 +140,105 @@ async def test_images_of_a_process_that_died_are_not_in_progress(
     async with studio_of(batch_server, tmp_path) as studio:
         await make(studio, 3)
     with Database(tmp_path, JOURNAL).open() as connection:
-        connection.execute("UPDATE batch SET state = 'open', done = 0")
+        connection.execute("UPDATE batch SET state = 'open', done = 0, owner = 'nobody'")
     async with studio_of(batch_server, tmp_path, megapixels=3.5 * MEGAPIXELS_OF_ONE) as studio:
         with pytest.raises(LimitReached):
             await make(studio, 3)
         age(tmp_path, 61)
         await make(studio, 3)
+
+
+async def interrupted(server: "BatchServer", folder: Path, count: int) -> str:
+    """Begin a batch without limits, and stop while its first image is being generated."""
+    sent = len(server.sent)
+    server.gate.clear()
+    async with studio_of(server, folder) as studio:
+        batch = await studio.batch(requests(count), max_concurrent=1)
+        await server.came(sent + 1)
+    server.gate.set()
+    return batch.id
+
+
+async def test_a_resumed_batch_is_checked_against_the_limits_of_now(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    batch = await interrupted(batch_server, tmp_path, 3)
+    sent = len(batch_server.sent)
+    async with studio_of(batch_server, tmp_path, images=2) as studio:
+        with pytest.raises(LimitReached, match="This request has 3 images, and at most 2"):
+            await studio.resume(batch)
+    async with studio_of(batch_server, tmp_path, megapixels=2.5 * MEGAPIXELS_OF_ONE) as studio:
+        with pytest.raises(LimitReached, match=r"at most 0\.01024 may be in progress"):
+            await studio.resume(batch)
+    assert len(batch_server.sent) == sent
+    async with studio_of(batch_server, tmp_path, images=3, megapixels=3 * MEGAPIXELS_OF_ONE) as studio:
+        resumed = await studio.resume(batch)
+        await resumed.wait()
+        assert resumed.progress.done == 3
+
+
+async def test_a_batch_that_is_resumed_within_the_hour_counts_once(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    batch = await interrupted(batch_server, tmp_path, 3)
+    async with studio_of(batch_server, tmp_path, images=4) as studio:
+        await make(studio, 1)
+        with pytest.raises(LimitReached):
+            await make(studio, 1)
+        resumed = await studio.resume(batch)
+        await resumed.wait()
+        assert resumed.progress.done == 3
+
+
+async def test_what_is_left_of_an_older_batch_counts_from_when_it_is_resumed(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    batch = await interrupted(batch_server, tmp_path, 3)
+    age(tmp_path, 3_601)
+    async with studio_of(batch_server, tmp_path, images=4) as studio:
+        await make(studio, 2)
+        with pytest.raises(LimitReached, match="and 2 have been"):
+            await studio.resume(batch)
+    async with studio_of(batch_server, tmp_path, images=5) as studio:
+        await (await studio.resume(batch)).wait()
+        with pytest.raises(LimitReached, match="and 5 have been"):
+            await make(studio, 1)
+
+
+async def test_failed_images_that_are_tried_again_count_again(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    batch_server.fails = lambda prompt, _: ServerError("broken", status=500) if prompt == "fox 1" else None
+    async with studio_of(batch_server, tmp_path, images=3) as studio:
+        batch = await studio.batch(requests(3))
+        await batch.wait()
+        await make(studio, 1)
+        with pytest.raises(LimitReached):
+            await batch.retry_failed()
+
+
+async def test_what_is_resumed_is_in_progress(batch_server: "BatchServer", tmp_path: Path) -> None:
+    batch = await interrupted(batch_server, tmp_path, 3)
+    async with studio_of(batch_server, tmp_path, megapixels=3.5 * MEGAPIXELS_OF_ONE) as studio:
+        await make(studio, 3)
+        batch_server.gate.clear()
+        running = await studio.resume(batch)
+        with pytest.raises(LimitReached, match=batch):
+            await make(studio, 1)
+        batch_server.gate.set()
+        await running.wait()
+
+
+async def test_limits_that_change_apply_to_the_next_batch(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with studio_of(batch_server, tmp_path) as studio:
+        await make(studio, 3)
+        studio.set_limits(Limits(images_per_hour=4))
+        with pytest.raises(LimitReached):
+            await make(studio, 2)
+        studio.set_limits(NO_LIMITS)
+        await make(studio, 2)
 
 
 async def test_two_at_once_do_not_both_get_what_is_left(batch_server: "BatchServer", tmp_path: Path) -> None:

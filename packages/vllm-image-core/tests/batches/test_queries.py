@@ -28,7 +28,7 @@ async def test_p14_an_older_journal_is_brought_up_to_date_and_a_newer_one_refuse
         assert connection.execute("SELECT id, stars FROM batch").fetchall() == [(name, None)]
     before = Journal(tmp_path).path.read_bytes()
     async with batch_server.studio(tmp_path) as studio:
-        with pytest.raises(JournalUnavailable, match="is 4, while this one supports 3"):
+        with pytest.raises(JournalUnavailable, match="is 5, while this one supports 4"):
             await studio.batches()
         with pytest.raises(JournalUnavailable, match="newer version"):
             await studio.batch(requests(1))

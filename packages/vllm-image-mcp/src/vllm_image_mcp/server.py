@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from mcp.server import MCPServer
+from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.request_state import RequestStateSecurity
-from mcp.types import CallToolResult, InputRequiredResult, Tool
+from mcp.types import CallToolResult, Icon, InputRequiredResult, Tool
 from pydantic import ValidationError
 from vllm_image_core.errors import ImageError, InvalidRequest
 from vllm_image_core.text import one_line
@@ -50,6 +51,28 @@ _RESUME_SECONDS = 10.0
 """Interval at which a server over HTTP looks for batches that nobody works on any longer."""
 
 _logger = logging.getLogger(__name__)
+
+_WEBSITE = "https://github.com/vllm-image/vllm-image"
+
+_ICON = Icon(
+    src=(
+        "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%3E"
+        "%3Cpath%20fill='%2330a'%20d='M0%200h24v24H0z'/%3E"
+        "%3Cpath%20fill='%23fff'%20d='m3%2019%206-9%204%205%203-4%205%208zM16%205h3v3h-3z'/%3E%3C/svg%3E"
+    ),
+    mime_type="image/svg+xml",
+    sizes=["any"],
+)
+"""Small, because each result of 2026-07-28 repeats it."""
+
+_UNCHANGING = CacheHint(ttl_ms=300_000, scope="public")
+_CACHE_HINTS: dict[CacheableMethod, CacheHint] = {
+    "tools/list": _UNCHANGING,
+    "prompts/list": _UNCHANGING,
+    "resources/templates/list": _UNCHANGING,
+    "server/discover": _UNCHANGING,
+}
+"""What is the same for all users until the server is restarted, for five minutes."""
 
 _INSTRUCTIONS = """\
 Generates images on a self-hosted vLLM-Omni server and saves them as files. Call generate_image for one image,
@@ -179,6 +202,9 @@ def _server_of(state: State, tools: ImageToolManager | None = None) -> ImageServ
         "vllm-image-mcp",
         title="vLLM image generation",
         version=version("vllm-image-mcp"),
+        website_url=_WEBSITE,
+        icons=[_ICON],
+        cache_hints=_CACHE_HINTS,
         instructions=_INSTRUCTIONS,
         lifespan=_lifespan(state),
         log_level=settings.log_level,

@@ -138,6 +138,12 @@ class State:
 
         return InputFolders(self.studio.output_dir, self.settings.allow_dir or ())
 
+    def set_limits(self, limits: Limits) -> None:
+        """Change how much may be requested; batches in progress go on."""
+        self._limits = limits
+        if "studio" in self.__dict__:
+            self.studio.set_limits(limits)
+
     def check_folder(self) -> None:
         """Refuse work that needs an unusable output folder, before anything is sent: raise CannotSave."""
         self.folder.check()

@@ -9,7 +9,7 @@ from vllm_image_mcp.state import State
 from vllm_image_mcp.telemetry.observer import Observer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from vllm_image_core.fleet.fleet import Fleet
@@ -34,6 +34,9 @@ class UserStates:
         users: The users.
         metrics: The metrics of the process.
         key: The secret of the output folder, from which each user's keys are derived.
+
+    Attributes:
+        folders: The output folder of each user, by name.
     """
 
     def __init__(self, settings: Settings, users: Users, metrics: Metrics, key: ServerKey) -> None:
@@ -41,37 +44,49 @@ class UserStates:
         self._key = key
         self._metrics = metrics
         self._states: dict[str, State] = {}
+        self.folders: dict[str, Path] = {}
         if len(users) == 1 and not next(iter(users)).name:
             self._add("", State(settings, wired=True))
             return
         from vllm_image_mcp.studio_factory import create_shared_servers  # noqa: PLC0415 - stdio needs no fleet of several users
 
-        base = State(settings)
-        servers = create_shared_servers(settings, base.folder.path, base.registry)
-        self._fleet = servers.fleet
+        self._base = State(settings)
+        self._servers = create_shared_servers(settings, self._base.folder.path, self._base.registry)
+        self._fleet = self._servers.fleet
         metrics.watch(self._fleet.queue)
         for user in users:
+            self.admit(user)
+
+    def admit(self, user: User) -> None:
+        """Give a named user a state, or apply the limits and the share that a user has now."""
+        state = self._states.get(user.name)
+        if state is None:
+            base = self._base
             state = State(
-                settings.model_copy(update={"output_dir": base.folder.path / _FOLDER / user.name}),
+                base.settings.model_copy(update={"output_dir": base.folder.path / _FOLDER / user.name}),
                 wired=True,
-                shared=servers.of_user(user.name, share=user.share),
+                shared=self._servers.of_user(user.name, share=user.share),
                 registry=base.registry,
                 limits=user.limits,
             )
             self._add(user.name, state)
+            return
+        state.set_limits(user.limits)
+        self._servers.fleet.queue.flow(user.name).share = user.share
+        self.folders[user.name] = state.folder.path
+
+    def dismiss(self, name: str) -> None:
+        """Serve no more images of somebody who is no user any longer; batches in progress go on."""
+        self.folders.pop(name, None)
 
     def _add(self, name: str, state: State) -> None:
         state.observer = Observer(self._metrics, name)
         state.question_key = self._key.derive(f"questions to {name}")
         self._states[name] = state
+        self.folders[name] = state.folder.path
 
     def __iter__(self) -> Iterator[State]:
         return iter(self._states.values())
-
-    @property
-    def folders(self) -> Mapping[str, Path]:
-        """The output folder of each user, by name."""
-        return {name: state.folder.path for name, state in self._states.items()}
 
     def of(self, user: User) -> State:
         """Return the state of a user."""

@@ -18,6 +18,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 
 DEADLINE_SECONDS = 60.0
+START_SECONDS = 240.0
+"""How long a server may take to start on a machine that does much else."""
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 USUAL_HEADERS = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 
@@ -48,7 +50,7 @@ class HttpServer:
             env={**clean, **(env or {})},
         )
         assert self.process.stderr
-        timer = threading.Timer(DEADLINE_SECONDS, self.process.kill)
+        timer = threading.Timer(START_SECONDS, self.process.kill)
         timer.start()
         self.first_line = self.process.stderr.readline()
         timer.cancel()

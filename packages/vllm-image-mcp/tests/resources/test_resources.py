@@ -285,3 +285,12 @@ async def test_styles_are_listed_and_read_by_name(connect: Connect) -> None:
             await client.read_resource("style://watercolour")
     assert {"name": "watercolor", "description": "Transparent washes of watercolor on rough paper."} in listed
     assert style["prefix"] == "A watercolor painting of"
+
+
+async def test_the_skill_on_prompting_is_read_as_it_is(connect: Connect) -> None:
+    async with connect() as client:
+        listed = {str(each.uri): each for each in (await client.list_resources()).resources}
+        [skill] = (await client.read_resource("skill://image-prompting/SKILL.md")).contents
+    assert isinstance(skill, TextResourceContents)
+    assert skill.text.startswith("---\nname: image-prompting\n")
+    assert listed["skill://image-prompting/SKILL.md"].mime_type == skill.mime_type == "text/markdown"

@@ -11,14 +11,17 @@ BatchId = NewType("BatchId", str)
 """`batch_` and 32 hexadecimal digits."""
 
 _COUNTS: Final = ("running", "done", "failed", "reused", "left_running", "seconds", "cause")
-_FACTS: Final = ("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "pixels", "state")
+_FACTS: Final = (
+    *("number", "id", "created", "at_once", "chosen", "prompt", "recorded", "pixels", "state"),
+    *("resumed", "resumed_images"),
+)
 _REST: Final = ("host", "pid", "beat_at", "fresh", "complete", "cancel", "owner", "place", "born", "beat")
 COLUMNS: Final = (*_COUNTS, *_FACTS, *_REST)
 """The columns of a batch, in the order in which they are selected."""
 
 INTEGER_COLUMNS: Final = (
     *("number", "created", "fresh", "at_once", "recorded", "complete", "cancel", "running", "done"),
-    *("failed", "reused", "left_running", "beat", "beat_at", "pixels"),
+    *("failed", "reused", "left_running", "beat", "beat_at", "pixels", "resumed", "resumed_images"),
 )
 """The columns whose values are integers, 0 or more."""
 
@@ -59,7 +62,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRow:
-    """The row of a batch, with the names of its columns."""
+    """The row of a batch, with the names of its columns.
+
+    Attributes:
+        resumed: When images of it were last requested again, in seconds since 1970; 0 if they never were.
+        resumed_images: How many these were.
+    """
 
     number: int
     id: BatchId
@@ -70,6 +78,8 @@ class BatchRow:
     prompt: str | None
     recorded: int
     pixels: int
+    resumed: int
+    resumed_images: int
     complete: bool
     state: str
     cancel: bool

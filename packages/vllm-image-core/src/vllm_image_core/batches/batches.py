@@ -19,6 +19,7 @@ from vllm_image_core.batches.handle import ImageBatch, StartedBatch
 from vllm_image_core.batches.ingest import CheckedJobs, SeededRequests, Source, check_requests, check_source
 from vllm_image_core.batches.item_states import ItemStates
 from vllm_image_core.batches.lease import Lease, record_new_batch, take_over
+from vllm_image_core.batches.limits import Limits
 from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.ranking import Rank
 from vllm_image_core.batches.runner import BatchRun
@@ -105,6 +106,10 @@ class Batches:
         else:
             await self._cancel_elsewhere(str(batch_id))
         return existing
+
+    def set_limits(self, limits: Limits) -> None:
+        """Check batches that are begun or resumed from now on against these limits."""
+        self._context = replace(self._context, limits=limits)
 
     async def aclose(self) -> None:
         """Stop work on all batches; another studio can resume them."""
@@ -228,7 +233,12 @@ class Batches:
         concurrency = await self._concurrency.for_resumed(requested, batch_row)
         states = _states(concurrency)
         lease = await take_over(
-            journal, name, heartbeat_seconds=context.heartbeat_seconds, stale_seconds=context.stale_seconds
+            journal,
+            name,
+            heartbeat_seconds=context.heartbeat_seconds,
+            stale_seconds=context.stale_seconds,
+            limits=context.limits,
+            retried=retried,
         )
         await asyncio.to_thread(
             journal.write, partial(_reopen, states, name, retried=retried, concurrency=concurrency)

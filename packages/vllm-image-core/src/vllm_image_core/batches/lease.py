@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vllm_image_core.batches.batch_row import BatchId, BatchRow
 from vllm_image_core.batches.concurrency import Concurrency
 from vllm_image_core.batches.journal import Journal
-from vllm_image_core.batches.limits import NO_LIMITS, Limits, check_limits
+from vllm_image_core.batches.limits import NO_LIMITS, Limits, check_limits, check_limits_again
 from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.stored_items import request_as_json
 from vllm_image_core.errors import BatchInUse
@@ -85,11 +85,26 @@ async def record_new_batch(
 
 
 async def take_over(
-    journal: Journal, batch_id: str, *, heartbeat_seconds: float, stale_seconds: float
+    journal: Journal,
+    batch_id: str,
+    *,
+    heartbeat_seconds: float,
+    stale_seconds: float,
+    limits: Limits = NO_LIMITS,
+    retried: bool = False,
 ) -> Lease:
     """Take over a batch that nobody works on: immediately if its owner is dead, otherwise once it is stale.
 
+    Args:
+        journal: The journal of the folder.
+        batch_id: The batch.
+        heartbeat_seconds: How often its owner renews the lease.
+        stale_seconds: How long a heartbeat may stand still.
+        limits: What the images that are left must keep within.
+        retried: Whether the failed images are left, too.
+
     Raises:
+        LimitReached: The images that are left would exceed the limits; nothing has changed.
         UnknownBatch: No batch in this folder has that id.
         BatchInUse: Its owner is alive, because its heartbeat has moved.
         JournalUnavailable: The journal cannot be read or written.
@@ -103,7 +118,9 @@ async def take_over(
         if first is not None and holder is not None and holder != first:
             raise _in_use(batch_row, holder)
         if holder is None or is_dead(holder.owner) or time.monotonic() - since >= stale_seconds:
-            acquired = await asyncio.to_thread(_try_acquire, journal, batch_row, owner)
+            acquired = await asyncio.to_thread(
+                _try_acquire, journal, batch_row, owner, limits=limits, retried=retried
+            )
             if acquired:
                 return Lease(
                     id=batch_row.id,
@@ -117,8 +134,16 @@ async def take_over(
         await asyncio.sleep(min(heartbeat_seconds, stale_seconds) / 4)
 
 
-def _try_acquire(journal: Journal, batch_row: BatchRow, owner: Owner) -> bool:
-    return journal.write(lambda queries: queries.acquire_lease(batch_row.number, owner, batch_row.holder))
+def _try_acquire(
+    journal: Journal, batch_row: BatchRow, owner: Owner, *, limits: Limits, retried: bool
+) -> bool:
+    def acquire(queries: JournalQueries) -> bool:
+        if not queries.acquire_lease(batch_row.number, owner, batch_row.holder):
+            return False
+        check_limits_again(queries, limits, batch_row, retried=retried)
+        return True
+
+    return journal.write(acquire)
 
 
 def _in_use(batch_row: BatchRow, holder: Holder) -> BatchInUse:

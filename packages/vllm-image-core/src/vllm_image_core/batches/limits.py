@@ -1,4 +1,4 @@
-"""Limits: refuse a batch that would exceed what may be requested in an hour or be in progress at once."""
+"""Limits: refuse a batch, new or resumed, that exceeds what may be requested in an hour or be in progress."""
 
 import math
 import time
@@ -16,10 +16,6 @@ _HOUR_SECONDS: Final = 3_600
 _ALIVE_SECONDS: Final = 60
 """A batch whose heartbeat is older than this is not in progress: its process has died."""
 
-_MOST_READ: Final = 100_000
-_FEW: Final = 1_000
-"""Batches that are read at first; an hour seldom has more."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -27,7 +23,8 @@ class Limits:
 
     Attributes:
         images_per_hour: Images that may be requested in any hour. Images that failed, were cancelled or
-            existed already do not count.
+            existed already do not count. Resuming a batch that was requested earlier requests again what is
+            left of it.
         megapixels_in_flight: Megapixels of the images that are requested but not finished.
     """
 
@@ -55,43 +52,67 @@ def check_limits(queries: JournalQueries, limits: Limits, *, images: int, pixels
     Raises:
         LimitReached: It does not; says which limit, and when there is room again.
     """
-    if not limits:
+    if limits:
+        _check(queries, limits, images=images, pixels=pixels)
+
+
+def check_limits_again(
+    queries: JournalQueries, limits: Limits, batch_row: BatchRow, *, retried: bool
+) -> None:
+    """Check whether a batch may be resumed within the limits, in the transaction that takes it over.
+
+    Its images count from now on, unless they count already because they were requested within the hour.
+
+    Args:
+        queries: The journal of the folder.
+        limits: The limits.
+        batch_row: The batch, as it was before it was taken over.
+        retried: Whether its failed images are requested again, too.
+
+    Raises:
+        LimitReached: It may not; says which limit, and when there is room again.
+    """
+    again = batch_row.counts.failed if retried else 0
+    left = _left(batch_row) + again
+    if not (limits and left):
         return
+    _, counted = _counted(batch_row, int(time.time()) - _HOUR_SECONDS)
+    images = counted + again if counted else left
+    _check(queries, limits, images=images, pixels=_pixels(batch_row, left), but=batch_row.number)
+    if not counted:
+        queries.record_resumed(batch_row.number, left)
+
+
+def _check(
+    queries: JournalQueries, limits: Limits, *, images: int, pixels: float, but: int | None = None
+) -> None:
+    """Check images against the limits and all batches but one."""
     now = int(time.time())
-    rows = _rows_since(queries, now - _HOUR_SECONDS)
+    rows = [row for row in queries.batch_rows_since(now - _HOUR_SECONDS) if row.number != but]
     if limits.images_per_hour is not None:
-        recent = [row for row in rows if row.created > now - _HOUR_SECONDS]
-        _check_images(recent, limits.images_per_hour, images)
+        counted = [_counted(row, now - _HOUR_SECONDS) for row in rows]
+        _check_images(counted, limits.images_per_hour, images)
     if limits.megapixels_in_flight is not None:
-        running = [row for row in rows if row.state == "open" and row.beat_at > now - _ALIVE_SECONDS]
+        running = [row for row in rows if row.holder is not None and row.beat_at > now - _ALIVE_SECONDS]
         _check_megapixels(running, limits.megapixels_in_flight, pixels / PIXELS_PER_MEGAPIXEL)
 
 
-def _rows_since(queries: JournalQueries, start: int) -> Sequence[BatchRow]:
-    """Return the newest batches, at least all that were created since then or are still open."""
-    rows = queries.batch_rows(_FEW)
-    if len(rows) == _FEW and rows[-1].created > start:
-        rows = queries.batch_rows(_MOST_READ)
-    return rows
-
-
-def _check_images(recent: Sequence[BatchRow], limit: int, images: int) -> None:
+def _check_images(counted: Sequence[tuple[int, int]], limit: int, images: int) -> None:
     if images > limit:
         raise LimitReached(
             f"This request has {images} images, and at most {limit} may be requested in an hour.",
             limit="images_per_hour",
             next_step=f"Request at most {limit} images.",
         )
-    counted = [(row.created, _requested(row)) for row in recent]
     used = sum(count for _, count in counted)
     if used + images <= limit:
         return
     free_at = 0
     excess = used + images - limit
-    for created, count in sorted(counted):
+    for requested, count in sorted(counted):
         excess -= count
         if excess <= 0:
-            free_at = created + _HOUR_SECONDS + 1
+            free_at = requested + _HOUR_SECONDS + 1
             break
     left = max(0, limit - used)
     when = datetime.fromtimestamp(free_at, UTC)
@@ -111,7 +132,7 @@ def _check_megapixels(running: Sequence[BatchRow], limit: float, megapixels: flo
             limit="megapixels_in_flight",
             next_step="Request fewer or smaller images.",
         )
-    used = sum(map(_megapixels_left, running))
+    used = sum(_pixels(row, _left(row)) for row in running) / PIXELS_PER_MEGAPIXEL
     if used + megapixels <= limit:
         return
     ids = ", ".join(row.id for row in running[:3])
@@ -123,6 +144,15 @@ def _check_megapixels(running: Sequence[BatchRow], limit: float, megapixels: flo
     )
 
 
+def _counted(row: BatchRow, start: int) -> tuple[int, int]:
+    """Return when images of a batch were requested after a time, and how many of them count."""
+    if row.created > start:
+        return row.created, _requested(row)
+    if row.resumed > start:
+        return row.resumed, min(row.resumed_images, _requested(row))
+    return row.created, 0
+
+
 def _requested(row: BatchRow) -> int:
     """Return how many images of a batch count: not those that failed, were cancelled or existed already."""
     counts = row.counts
@@ -131,10 +161,14 @@ def _requested(row: BatchRow) -> int:
     return max(0, row.recorded - counts.failed - counts.reused)
 
 
-def _megapixels_left(row: BatchRow) -> float:
-    """Return the megapixels of the unfinished images of a batch, taking all its images as equally large."""
-    left = max(0, row.recorded - row.counts.done - row.counts.failed)
-    return row.pixels / PIXELS_PER_MEGAPIXEL * left / max(1, row.recorded)
+def _left(row: BatchRow) -> int:
+    """Return how many images of a batch are unfinished."""
+    return max(0, row.recorded - row.counts.done - row.counts.failed)
+
+
+def _pixels(row: BatchRow, images: int) -> float:
+    """Return the pixels of some images of a batch, taking all its images as equally large."""
+    return row.pixels * images / max(1, row.recorded)
 
 
 def _images(count: int) -> str:

@@ -177,6 +177,13 @@ class JournalQueries:
         """Set a batch that has ended back to open."""
         self.connection.execute("UPDATE batch SET state = 'open', cause = NULL WHERE number = ?", (number,))
 
+    def record_resumed(self, number: int, images: int) -> None:
+        """Record that so many images of a batch are requested again now."""
+        self.connection.execute(
+            "UPDATE batch SET resumed = ?, resumed_images = ? WHERE number = ?",
+            (int(time.time()), images, number),
+        )
+
     def set_concurrency(self, number: int, at_once: int, chosen: str | None) -> None:
         """Record how many images of a batch to generate at once, and where that number comes from."""
         self.connection.execute(
@@ -246,6 +253,14 @@ class JournalQueries:
     def batch_rows(self, limit: int) -> list[BatchRow]:
         """The newest batches, newest first."""
         rows = self.connection.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (limit,))
+        return [read_batch_row(row) for row in rows]
+
+    def batch_rows_since(self, start: int) -> list[BatchRow]:
+        """The batches that were requested after a time, in part or entirely, or that a process works on."""
+        rows = self.connection.execute(
+            f"{_SELECT} WHERE created > ? OR resumed > ? OR owner IS NOT NULL ORDER BY number DESC",
+            (start, start),
+        )
         return [read_batch_row(row) for row in rows]
 
 
@@ -324,11 +339,16 @@ _MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     ("ALTER TABLE batch ADD COLUMN chosen TEXT",),
     ("ALTER TABLE batch ADD COLUMN pixels INTEGER NOT NULL DEFAULT 0",),
+    (
+        "ALTER TABLE batch ADD COLUMN resumed INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE batch ADD COLUMN resumed_images INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 """A batch's `number` is never reused and gives the order. `created` and `beat_at` are in seconds since 1970,
 for display only. `state` is 'open' until the batch has ended. An item without an outcome waits. `request`
 and `told` are JSON. `at_once` is how many images to generate at once, and `chosen` where that number comes
 from: 'batch', 'studio', or NULL. `pixels` are those of all its images; 0 if they were not known in advance.
+`resumed` is when `resumed_images` images of it were requested again under limits; 0 if they never were.
 """
 
 JOURNAL: Final = Schema(

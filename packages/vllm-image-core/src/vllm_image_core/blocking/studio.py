@@ -157,6 +157,10 @@ class BlockingStudio(Blocking[Studio]):
     def add_server(self) -> None:
         """As in ``Studio``."""
 
+    @forwarded(Studio.set_limits)
+    def set_limits(self) -> None:
+        """As in ``Studio``."""
+
     @waiting(Studio.remove_server)
     def remove_server(self) -> None:
         """As in ``Studio``."""

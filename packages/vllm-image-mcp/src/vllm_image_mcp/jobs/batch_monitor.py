@@ -93,6 +93,8 @@ class BatchMonitor:
                             notes=notes_for_model(image.notes),
                             receipt=image.receipt.compact(),
                         )
+                        if not self.batch.unread:
+                            self.batch.forget_images()
                         await self._report(image)
                     case Failed(index=index, error=error):
                         self.errors[index] = error

@@ -1,10 +1,11 @@
-"""Serve images, batches and model profiles as MCP resources."""
+"""Serve images, batches, model profiles, styles and the skill on prompting as MCP resources."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from mcp.server import MCPServer
@@ -32,6 +33,10 @@ LATEST: Final = "images://latest"
 STYLES: Final = "styles://all"
 """The address of the list of styles."""
 
+SKILL: Final = "skill://image-prompting/SKILL.md"
+"""The address of the skill on prompting, which the plugin for Claude Code has as a file."""
+
+_SKILL_FILE: Final = Path(__file__).with_name("image_prompting_skill.md")
 _LISTED: Final = 10
 _LATEST: Final = 20
 _MOST_OF_A_BATCH: Final = 200
@@ -107,6 +112,13 @@ def add_resources(server: ResourceServer, state: State) -> None:
         description="The saved styles, by name and description; the tools take a name as style.",
         mime_type=_JSON,
     )(reader.styles)
+    server.resource(
+        SKILL,
+        name="image_prompting_skill",
+        title="Skill: image prompting",
+        description="How an assistant writes prompts and chooses settings for the loaded model.",
+        mime_type="text/markdown",
+    )(reader.skill)
     server.resource(
         "style://{name}",
         name="style",
@@ -244,6 +256,10 @@ class ResourceReader:
         """The saved styles by name."""
         found = await asyncio.to_thread(self._state.styles.all)
         return _text([{"name": each.name, "description": each.description} for each in found])
+
+    async def skill(self) -> str:
+        """The skill on prompting."""
+        return await asyncio.to_thread(_SKILL_FILE.read_text, "utf-8")
 
     async def style(self, name: str) -> str:
         """A saved style in full."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -17,10 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from vllm_image_mcp.openai_api.errors import reply
-from vllm_image_mcp.openai_api.request_body import MOST_UPLOAD_BYTES
 from vllm_image_mcp.telemetry.metrics import CONTENT_TYPE
 from vllm_image_mcp.transport.image_links import FILES_PATH
-from vllm_image_mcp.transport.request_bodies import CompleteBodies
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -30,7 +28,8 @@ if TYPE_CHECKING:
     from vllm_image_mcp.state import State
     from vllm_image_mcp.telemetry.metrics import Metrics
     from vllm_image_mcp.transport.image_links import ImageLinks
-    from vllm_image_mcp.users.user import User, Users
+    from vllm_image_mcp.transport.user_apps import UserApps
+    from vllm_image_mcp.users.user import Users
 
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -44,8 +43,6 @@ METRICS_PATH: Final = "/metrics"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _EVERY_ADDRESS: Final = frozenset(("0.0.0.0", "::", ""))  # noqa: S104 - to refuse them
 _OPENAI_PATH: Final = "/v1/"
-_MOST_BYTES: Final = 4 * 2**20
-"""Limit on a request; arguments name images and never contain them."""
 
 
 class UnsafeBinding(ValueError):
@@ -123,7 +120,7 @@ class Shared:
 
 
 def http_app(
-    servers: Mapping[User, MCPServer[State]],
+    apps: UserApps,
     binding: Binding,
     shared: Shared,
     *,
@@ -135,31 +132,29 @@ def http_app(
     Sessions are stateless: another process on the same output folder can answer the next request.
 
     Args:
-        servers: The server of each user.
+        apps: The applications of the users.
         binding: Where it listens, and under which names.
         shared: What the users share.
         before_end: Awaited before the servers end.
         after_end: Awaited after that.
     """
-    apps = {user: _mcp_app(server, binding) for user, server in servers.items()}
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(after_end)
-            for app in apps.values():
-                await stack.enter_async_context(app.router.lifespan_context(app))
+            await stack.enter_async_context(apps)
             stack.push_async_callback(before_end)
             yield
 
     return _Guard(Starlette(lifespan=lifespan), apps, binding, shared)
 
 
-def _mcp_app(server: MCPServer[State], binding: Binding) -> Starlette:
+def mcp_app(server: MCPServer[State], binding: Binding) -> Starlette:
+    """Return the application of a server at `/mcp`; its requests arrive with complete bodies."""
     return server.streamable_http_app(
         streamable_http_path=MCP_PATH,
         stateless_http=True,
-        max_request_body_size=_MOST_BYTES,
         transport_security=binding.security(),
         host=binding.host,
     )
@@ -168,15 +163,10 @@ def _mcp_app(server: MCPServer[State], binding: Binding) -> Starlette:
 class _Guard:
     """Checks Host, Origin and the token of every request, and passes it to the application of its user."""
 
-    def __init__(
-        self, outer: Starlette, apps: Mapping[User, Starlette], binding: Binding, shared: Shared
-    ) -> None:
+    def __init__(self, outer: Starlette, apps: UserApps, binding: Binding, shared: Shared) -> None:
         self._outer = outer
         self._links = shared.links
-        self._apps = {user: CompleteBodies(app, _MOST_BYTES, _TOO_LARGE) for user, app in apps.items()}
-        self._openai_apps = {
-            user: CompleteBodies(app, MOST_UPLOAD_BYTES, _OPENAI_TOO_LARGE) for user, app in apps.items()
-        }
+        self._apps = apps
         self._users = shared.users
         self._metrics = shared.metrics
         self._security = TransportSecurityMiddleware(binding.security())
@@ -207,8 +197,8 @@ class _Guard:
         if path == METRICS_PATH and user.reads_metrics:
             return _if_get(request, Response(self._metrics.page(), media_type=CONTENT_TYPE))
         if is_openai:
-            return self._openai_apps[user]
-        return self._apps[user]
+            return self._apps.openai_app(user)
+        return self._apps.mcp_app(user)
 
 
 def _if_get(request: Request, response: Response) -> Response:
@@ -233,13 +223,4 @@ _NO_OPENAI_USER: Final = reply(
     kind="invalid_request_error",
     code="invalid_api_key",
     headers={"www-authenticate": "Bearer"},
-)
-
-_TOO_LARGE: Final = JSONResponse(
-    {"error": f"The body is larger than {_MOST_BYTES // 2**20} MiB."}, status_code=413
-)
-_OPENAI_TOO_LARGE: Final = reply(
-    413,
-    f"The body is larger than {MOST_UPLOAD_BYTES // 2**20} MiB. Send smaller images.",
-    kind="invalid_request_error",
 )

@@ -16,8 +16,9 @@ from vllm_image_mcp.server_key import server_key
 from vllm_image_mcp.shutdown import DRAIN_SECONDS
 from vllm_image_mcp.state import State
 from vllm_image_mcp.telemetry.metrics import Metrics
-from vllm_image_mcp.transport.http import MCP_PATH, Binding, Shared, UnsafeBinding, http_app
+from vllm_image_mcp.transport.http import MCP_PATH, Binding, Shared, UnsafeBinding, http_app, mcp_app
 from vllm_image_mcp.transport.image_links import ImageLinks
+from vllm_image_mcp.transport.user_apps import UserApps
 from vllm_image_mcp.user_states import UserStates
 from vllm_image_mcp.users.user import Users
 from vllm_image_mcp.users.user_file import read_users
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp.server import MCPServer
+    from starlette.applications import Starlette
 
     from vllm_image_mcp.settings import Settings
+    from vllm_image_mcp.users.user import User
 
 
 def serve_http(settings: Settings, build: Callable[[State], MCPServer[State]]) -> None:
@@ -57,11 +60,15 @@ def serve_http(settings: Settings, build: Callable[[State], MCPServer[State]]) -
     key = server_key(State(settings).folder.path)
     states = UserStates(settings, users, metrics, key)
     links = ImageLinks(key.derive("links"), states.folders, settings.public_url)
-    servers = {user: build(states.of(user)) for user in users}
-    for user, server in servers.items():
+
+    def app_of(user: User) -> Starlette:
+        server = build(states.of(user))
         add_openai_routes(server, states.of(user), link=partial(links.link, user.name))
+        return mcp_app(server, binding)
+
+    file = settings.users_file
     app = http_app(
-        servers,
+        UserApps(users, states, app_of, read=file and partial(read_users, file)),
         binding,
         Shared(users=users, metrics=metrics, links=links),
         before_end=partial(states.drain, DRAIN_SECONDS),

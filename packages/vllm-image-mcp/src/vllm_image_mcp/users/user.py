@@ -49,6 +49,10 @@ class Users:
     def __len__(self) -> int:
         return len(self._users)
 
+    def replace(self, users: "Users") -> None:
+        """Have other users from now on; a token that none of them has stops working."""
+        self._users = tuple(users)
+
     @property
     def need_token(self) -> bool:
         """Whether every request needs a token."""
