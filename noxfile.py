@@ -104,15 +104,20 @@ WINDOWS_LIKE = (
     "packages/vllm-image-core/tests/storage",
     "packages/vllm-image-core/tests/batches",
     "packages/vllm-image-core/tests/batch_file",
+    "packages/vllm-image-core/tests/datasets",
+    "packages/vllm-image-core/tests/gallery",
+    "packages/vllm-image-core/tests/requests/test_style_folder.py",
     "packages/vllm-image-mcp/tests/cli",
     "packages/vllm-image-mcp/tests/tools",
     "packages/vllm-image-mcp/tests/test_command_line.py",
     "packages/vllm-image-mcp/tests/test_input_folders.py",
     "packages/vllm-image-mcp/tests/test_output_folder.py",
     "packages/vllm-image-mcp/tests/test_restart.py",
+    "packages/vllm-image-mcp/tests/test_server_key.py",
     "packages/vllm-image-mcp/tests/test_shutdown.py",
+    "packages/vllm-image-mcp/tests/users",
 )
-"""Files, batches, the index, inputs, the shell, the tools and restarts: what differs between systems."""
+"""Files, batches, datasets, the gallery, the shell, the tools and restarts: what differs between systems."""
 
 
 @nox.session(name="windows-like")
