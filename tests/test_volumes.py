@@ -10,12 +10,20 @@ from typing import Any
 import pytest
 from mcp import Client
 from PIL import Image
+from vllm_image_core.datasets.object_store import ObjectStore
+from vllm_image_core.gallery.page import write_gallery
+from vllm_image_core.image_folder import ImageFolder
 from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.requests.style import Style
+from vllm_image_core.requests.style_folder import Styles
+from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.verdicts import Verdict
 from vllm_image_mcp.server import build_server
+from vllm_image_mcp.server_key import server_key
 from vllm_image_mcp.settings import Settings
 from vllm_omni_client._imaging.saving import NewFile, write_file
-from volumes import VOLUMES, Volume, scanned
+from volumes import VOLUMES, Volume, case_ignored, decomposed, scanned
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they are emulated on Linux")
 NAMES = ["Füchse", "fox", "FOX", "狐", "é" * 50, None]
@@ -63,6 +71,86 @@ def test_the_client_saves_a_file_once_and_replaces_it_only_when_told(root: Path)
     with NewFile(root / "owl.png") as new:
         new.write(b"half, and never committed")
     assert len(list(root.iterdir())) == 1
+
+
+async def test_images_are_rated_exported_and_shown_on_such_a_volume(root: Path, picture: Picture) -> None:
+    folder = ImageFolder(root, check_space=False)
+    for name in ("Füchse", "hero/owl"):
+        Store(root).save(picture, prompt="", now=datetime.now(tz=UTC), filename=name)
+    names = [image.path.relative_to(root).as_posix() for image in (await folder.find()).pictures]
+    assert len(names) == 2
+    steps: tuple[tuple[Verdict, int], ...] = (("reject", 2), ("clear", 0))
+    for verdict, rejected in steps:
+        paths = await folder.rate(names, verdict=verdict, stars=4)
+        assert all(path.is_file() for path in paths)
+        found = await folder.find(rejected=True)
+        assert [image.stars for image in found.pictures] == [4] * rejected
+    for overwrite in (False, True):
+        copies = await folder.export(names, root / "site", overwrite=overwrite)
+        assert [path.read_bytes() for path in copies] == [picture.bytes] * 2
+    assert len(list((root / "site").iterdir())) == 2
+    for _ in range(2):
+        assert write_gallery(root).read_text("utf-8").count('"stars":4') == 2
+
+
+@pytest.mark.parametrize("root", [case_ignored, decomposed], indirect=True)
+async def test_an_image_is_rated_and_exported_by_any_name_that_the_volume_finds_it_by(root: Path) -> None:
+    server = build_server(Settings.from_arguments(demo=True, output_dir=root))
+    async with Client(server, mode="legacy", read_timeout_seconds=60) as client:
+        made = await call(
+            client, "generate_image", prompt="a red fox", filename="Füchse", width=64, height=64
+        )
+    folder, name = ImageFolder(root, check_space=False), Path(made["file_path"]).name
+    given = "FüCHSE.PNG" if unicodedata.is_normalized("NFC", name) else "Füchse.png"
+    await folder.rate([given], verdict="keep", stars=3)
+    [found] = (await folder.find(kept=True)).pictures
+    assert (found.path.name, found.stars) == (name, 3)
+    assert await folder.rate([given], verdict="reject") == (root / "rejected" / name,)
+    await folder.rate([given], verdict="clear")
+    [copy] = await folder.export([given], root / "site")
+    assert copy.name == name
+    [request] = await folder.more_like([given])
+    assert request.prompt == "a red fox"
+
+
+@pytest.mark.parametrize(
+    ("root", "given"),
+    [(case_ignored, "FÜCHSE/OWL.PNG"), (decomposed, unicodedata.normalize("NFD", "Füchse/owl.png"))],
+    indirect=["root"],
+)
+async def test_a_subfolder_is_one_folder_however_its_name_is_written(
+    root: Path, given: str, picture: Picture
+) -> None:
+    folder, now = ImageFolder(root, check_space=False), datetime.now(tz=UTC)
+    Store(root).save(picture, prompt="", now=now, filename="Füchse/owl")
+    Store(root).save(picture, prompt="", now=now, filename=given.replace("OWL", "elk").replace("owl", "elk"))
+    names = [image.path.relative_to(root).as_posix() for image in (await folder.find()).pictures]
+    assert len(names) == 2
+    await folder.rate([given], verdict="keep", stars=2)
+    [found] = (await folder.find(kept=True)).pictures
+    assert (found.path.stem, found.stars) == ("owl", 2)
+
+
+async def test_styles_datasets_and_keys_are_written_once_on_such_a_volume(root: Path) -> None:
+    styles = Styles(root / "styles")
+    file = styles.save(Style(name="dusk", suffix=", at dusk"))
+    styles.save(Style(name="dusk", suffix=", at dawn"), overwrite=True)
+    assert styles.find("dusk").suffix == ", at dawn"
+    assert list(file.parent.iterdir()) == [file]
+    styles.remove("dusk")
+    assert list(file.parent.iterdir()) == []
+    keys = {server_key(root).derive("links") for _ in range(3)}
+    assert len(keys) == 1
+    (root / FOLDER / "server.key").write_bytes(b"cut off")
+    assert server_key(root).derive("links") not in keys
+    assert [path.name for path in (root / FOLDER).iterdir()] == ["server.key"]
+    store = ObjectStore(root / "dataset")
+    assert [await store.create("images/ab/x.png", data) for data in (b"first", b"second")] == [True, False]
+    assert await store.read("images/ab/x.png") == b"first"
+    await store.replace("images/ab/x.png", b"third")
+    assert await store.read("images/ab/x.png") == b"third"
+    assert [name async for name in store.names("images")] == ["images/ab/x.png"]
+    assert len(list((root / "dataset" / "images" / "ab").iterdir())) == 1
 
 
 async def call(client: Client, tool: str, **arguments: object) -> dict[str, Any]:

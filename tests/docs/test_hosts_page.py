@@ -47,3 +47,10 @@ def test_the_links_of_the_readme_install_what_init_writes(root: Path) -> None:
     plain = Launch(command="uvx", arguments=["vllm-image-mcp"])
     assert json.loads(queries["insiders.vscode.dev"]["config"][0]) == HOSTS["vscode"].entry(plain)
     assert json.loads(base64.b64decode(queries["cursor.com"]["config"][0])) == HOSTS["cursor"].entry(plain)
+
+
+def test_the_tests_with_real_hosts_call_every_tool(root: Path) -> None:
+    from vllm_image_mcp.tools.registration import TOOLS  # noqa: PLC0415 - slow to import
+
+    calls = json.loads((root / "tests/hosts/calls.json").read_text("utf-8"))
+    assert {tool.__name__ for tool, *_ in TOOLS} <= {call["tool"] for call in calls}

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from vllm_omni_client._imaging import rename
 Call = Callable[..., Any]
 SCAN_SECONDS = 0.05
 """How long a scanner holds each new file."""
+LIST = os.scandir  # as it is before an emulation replaces it
+HELD_TRIES = 3
+"""How many operations on a file are refused while another program has it open."""
 
 
 class Volume:
@@ -103,16 +107,25 @@ def decomposed(volume: Volume) -> None:
     def listing(call: Call) -> Call:
         return lambda *arguments: [unicodedata.normalize("NFD", name) for name in call(*arguments)]
 
+    def composed(path: object) -> object:
+        return path if isinstance(path, int) else unicodedata.normalize("NFC", _text(path))
+
     def finding(call: Call) -> Call:
         def find(path: object, *rest: object, **options: object) -> object:
-            if not isinstance(path, int):
-                path = unicodedata.normalize("NFC", os.fspath(path))  # type: ignore[call-overload]
-            return call(path, *rest, **options)
+            return call(composed(path), *rest, **options)
 
         return find
 
+    def moving(call: Call) -> Call:
+        def move(old: object, new: object, **options: object) -> object:
+            return call(composed(old), composed(new), **options)
+
+        return move
+
+    volume.patch.setattr(rename, "_CALLS", {})  # it does not go through `os`
     volume.answer("listdir", listing)
     volume.answer("stat lstat open unlink remove utime", finding)
+    volume.answer("link rename replace", moving)
     volume.answer_open(finding)
 
 
@@ -131,18 +144,20 @@ def case_ignored(volume: Volume) -> None:
 
         return place
 
-    volume.answer("stat lstat open unlink remove utime", finding)
+    volume.answer("stat lstat open unlink remove utime mkdir listdir scandir", finding)
     volume.answer_open(finding)
     volume.answer("link rename replace", placing)
 
 
 def _as_listed(path: object, options: dict[str, Any]) -> str:
-    """Return a path with its last name as its folder lists it."""
+    """Return a path with its names as their folders list them."""
     name = _text(path)
     head, tail = os.path.split(name)
     folder = options.get("dir_fd")
-    within = head or ("." if folder is None else f"/proc/self/fd/{folder}")
-    same = [each.name for each in os.scandir(within) if each.name.casefold() == tail.casefold()]
+    if head.strip("/") and tail:
+        head = _as_listed(head, options)
+    within = os.path.join("." if folder is None else f"/proc/self/fd/{folder}", head)  # noqa: PTH118 - as below
+    same = [each.name for each in LIST(within) if each.name.casefold() == tail.casefold()]
     return os.path.join(head, same[0]) if same else name  # noqa: PTH118 - it may be relative to a descriptor
 
 
@@ -197,6 +212,38 @@ def scanned(volume: Volume) -> None:
     volume.answer("rename replace unlink remove", holding)
 
 
+def held_by_another_program(volume: Volume) -> None:
+    """Windows, where another program has each file open for a moment (ERROR_SHARING_VIOLATION)."""
+    _hold(volume, 32)
+
+
+def being_deleted(volume: Volume) -> None:
+    """The same, as Windows says it of a file that is being deleted or indexed (ERROR_ACCESS_DENIED)."""
+    _hold(volume, 5)
+
+
+def _hold(volume: Volume, code: int) -> None:
+    """Refuse the first tries to move, replace or remove any file, old or new, whoever asks."""
+    no_exclusive_move(volume)
+    tries: Counter[str] = Counter()
+
+    def holding(call: Call) -> Call:
+        def refusing(path: object, *rest: object, **options: object) -> object:
+            for each in (path, *rest[:1]):
+                file = "" if isinstance(each, (int, tuple)) else _path_of(each, options)
+                if os.path.isfile(file):  # noqa: PTH113 - as it may be relative to a descriptor
+                    tries[f"{call.__name__} {file}"] += 1
+                    if tries[f"{call.__name__} {file}"] <= HELD_TRIES:
+                        error = PermissionError(errno.EACCES, "it is in use by another process", file)
+                        error.winerror = code  # type: ignore[attr-defined]  # only Windows has it
+                        raise error
+            return call(path, *rest, **options)
+
+        return refusing
+
+    volume.answer("rename replace unlink remove utime", holding)
+
+
 def ahead_of_us(volume: Volume) -> None:
     """A share whose clock is ten minutes ahead."""
     _shift(volume, 600)
@@ -232,6 +279,8 @@ VOLUMES: tuple[Callable[[Volume], None], ...] = (
     nothing_synced,
     times_of_fat,
     scanned,
+    held_by_another_program,
+    being_deleted,
     ahead_of_us,
     behind_us,
 )

@@ -75,6 +75,18 @@ def test_a_terminal_keeps_its_encoding_and_shows_what_it_lacks_as_escapes() -> N
     assert printed("é 🦊", encoding="cp1252", before=terminal) == b"\xe9 \\U0001f98a"
 
 
+def test_a_command_runs_without_the_streams_that_pythonw_and_services_lack(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom vllm_image_mcp.cli import main\n"
+        "sys.stdin = sys.stdout = sys.stderr = None\n"
+        "main(['generate', 'a 🦊', '--demo', '--width', '64', '--height', '64'])"
+    )
+    environment = {**os.environ, "VLLM_IMAGE_OUTPUT_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert len(list(tmp_path.glob("*.png"))) == 1
+
+
 def test_paths_of_arguments_begin_at_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for variable in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(variable, str(tmp_path))

@@ -31,7 +31,7 @@ from vllm_image_core.storage.library import Library
 from vllm_image_core.storage.query import MAX_LIMIT, Query
 from vllm_image_core.storage.record import Record
 from vllm_image_core.storage.search import requests_like
-from vllm_image_core.storage.verdicts import BIN, Verdict, Verdicts, current_path
+from vllm_image_core.storage.verdicts import BIN, Verdict, Verdicts, current_path, listed_name
 from vllm_image_core.studio_views import ImageGrid, StudioViews
 from vllm_image_core.text import brief, folder_text
 
@@ -189,7 +189,9 @@ class ImageFolder(StudioViews):
             IndexUnavailable: The folder's index cannot be read or written.
         """
         check_integer("count", count, 1, MOST_IMAGES, allowed=f"an integer from 1 to {MOST_IMAGES}")
-        names = None if images is None else frozenset(_name_in(self.output_dir, each) for each in images)
+        folder = self.output_dir
+        given = [_name_in(folder, each) for each in images or ()]
+        names = None if images is None else frozenset(listed_name(folder, each) or each for each in given)
         query = Query(names=names, limit=MAX_LIMIT)
         page = await asyncio.to_thread(self._library.search.find, query, kept=names is None)
         return await asyncio.to_thread(requests_like, page.pictures, count=count, draw_seed=self._draw_seed)
@@ -232,8 +234,10 @@ class ImageFolder(StudioViews):
 
     def _file_of(self, image: ImageFile) -> Path:
         name = _name_in(self.output_dir, image)
-        path = current_path(self.output_dir, name)
-        if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
+        is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+        listed = listed_name(self.output_dir, name) if is_inside else ""
+        path = current_path(self.output_dir, listed)
+        if not path.is_file():
             raise InvalidRequest(
                 f"{brief(name)} is not an image in {folder_text(self.output_dir)}.",
                 parameter="images",

@@ -1,10 +1,15 @@
 """Files of a store are written once and complete."""
 
+import errno
+import os
+import stat
+import sys
 from pathlib import Path
 
 import pytest
 from vllm_image_core.datasets.object_store import ObjectStore
 from vllm_image_core.errors import CannotSave, InvalidRequest
+from vllm_image_core.storage.temporary_names import temporary_name
 
 pytest.importorskip("obstore")
 
@@ -42,7 +47,7 @@ async def test_an_address_leads_back_to_its_name(tmp_path: Path) -> None:
 async def test_unfinished_files_are_not_listed(tmp_path: Path) -> None:
     store = ObjectStore(tmp_path)
     await store.create("rows/a.parquet", b"")
-    (tmp_path / "rows" / "b.parquet#1").write_bytes(b"cut o")
+    (tmp_path / "rows" / temporary_name()).write_bytes(b"cut o")
 
     assert [name async for name in store.names("rows")] == ["rows/a.parquet"]
     assert [name async for name in store.names("nothing")] == []
@@ -63,6 +68,39 @@ async def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> No
 
     with pytest.raises(CannotSave, match="cannot be created"):
         ObjectStore(tmp_path / "file" / "out")
+
+
+async def test_files_are_synced_through_a_handle_that_may_write_as_windows_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: dict[int, int] = {}
+    opens, syncs = os.open, os.fsync
+
+    def open_noted(path: str, flags: int, *rest: int, **options: int | None) -> int:
+        descriptor = opens(path, flags, *rest, **options)
+        opened[descriptor] = flags
+        return descriptor
+
+    def sync(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and not opened[descriptor] & os.O_WRONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # emulated: FlushFileBuffers is refused
+        syncs(descriptor)
+
+    monkeypatch.setattr(os, "open", open_noted)
+    monkeypatch.setattr(os, "fsync", sync)
+    store = ObjectStore(tmp_path)
+    assert await store.create("images/a.png", b"first")
+    await store.replace("images/a.png", b"second")
+    assert await store.read("images/a.png") == b"second"
+
+
+def test_a_folder_that_windows_would_change_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")  # emulated
+    with pytest.raises(CannotSave, match="is reserved by Windows"):
+        ObjectStore(tmp_path / "aux")
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_store_that_does_not_take_a_file_says_so_in_a_line(tmp_path: Path) -> None:

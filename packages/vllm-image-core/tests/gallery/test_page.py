@@ -6,19 +6,26 @@ import os
 import re
 import shutil
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from pathlib import Path, PureWindowsPath
+from typing import Any, cast
 
 import pytest
 from drawing_server import Server, studio_of
-from vllm_image_core.gallery.page import served_gallery, write_gallery
+from vllm_image_core.gallery.page import gallery_page, served_gallery, write_gallery
 from vllm_image_core.requests.fields import fields_shown_in
+from vllm_image_core.storage.index import Index
+from vllm_image_core.storage.query import Query
 
 HOSTILE = """</script><img src=x onerror=alert(1)> & "quoted" \u2028 it's"""
 
 
 def data_of(page: Path) -> dict[str, Any]:
-    found = re.search(r'type="application/json">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
+    return data_in(page.read_text("utf-8"))
+
+
+def data_in(page: str) -> dict[str, Any]:
+    found = re.search(r'type="application/json">(.*?)</script>', page, re.DOTALL)
     assert found is not None
     return json.loads(found[1])
 
@@ -61,6 +68,15 @@ async def test_the_page_and_its_thumbnails_wait_for_a_scanner(
     [fox] = [each for each in data_of(write_gallery(folder))["images"] if each["prompt"] == "a red fox"]
     assert (folder / fox["thumbnail"]).is_file()
     assert sorted(tries.values()) == [3, 3, 3]
+
+
+async def test_images_have_the_names_that_verdicts_know_on_windows_too(folder: Path) -> None:
+    root = PureWindowsPath(r"D:\out")
+    [record, *_] = Index(folder).find(Query()).pictures
+    paths = {root / r"hero\fox.png": "hero/fox.png", root / r"rejected\hero\owl.png": "hero/owl.png"}
+    records = [replace(record, path=cast("Path", path)) for path in paths]
+    page = gallery_page(records, {}, cast("Path", root), editable=True)
+    assert [image["name"] for image in data_in(page)["images"]] == list(paths.values())
 
 
 async def test_a_prompt_cannot_end_the_element_that_it_stands_in(folder: Path) -> None:

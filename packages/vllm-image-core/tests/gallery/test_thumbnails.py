@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from drawing_server import Server, studio_of
 from PIL import Image
+from vllm_image_core.gallery.page import THUMBNAILS
 from vllm_image_core.gallery.thumbnails import update_thumbnails
+from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.index import Index
 from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Record
@@ -52,6 +54,14 @@ async def test_images_of_one_name_and_time_in_two_subfolders_have_thumbnails_of_
     assert len(set(found.values())) == 2
     with Image.open(found[twin]) as image:
         assert image.size == (64, 64)
+
+
+async def test_the_name_of_a_thumbnail_is_short_enough_for_every_output_folder(
+    record: Record, tmp_path: Path
+) -> None:
+    long = replace(record, path=record.path.rename(tmp_path / f"{'f' * 120}.png"))
+    [path] = update_thumbnails([long], tmp_path / FOLDER / THUMBNAILS).values()
+    assert len(str(path.with_suffix(".part").relative_to(tmp_path))) < 92
 
 
 async def test_a_file_that_is_no_image_has_none(record: Record, tmp_path: Path) -> None:

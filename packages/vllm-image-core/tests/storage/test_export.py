@@ -1,12 +1,15 @@
 """Images are exported as copies or in another format, and replace nothing unless that is asked for."""
 
+import errno
 import io
+import os
+import sys
 from pathlib import Path
 
 import pytest
 from edit_server import Server
 from PIL import Image
-from vllm_image_core import InvalidRequest, Studio
+from vllm_image_core import CannotSave, InvalidRequest, Studio
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.storage.export import convert
 
@@ -50,6 +53,45 @@ async def test_only_images_of_the_folder_are_exported_each_under_a_name_of_its_o
             with pytest.raises(InvalidRequest, match="is not an image in"):
                 await studio.export([name], tmp_path / "site")
     assert not (tmp_path / "site").exists()
+
+
+async def test_names_that_are_one_name_where_case_is_ignored_are_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    async with Studio(Server(), output_dir=tmp_path / "out") as studio:
+        images = [await studio.generate("a fox", filename=name) for name in ("a/fox", "b/FOX", "c/owl")]
+        for overwrite in (False, True):
+            with pytest.raises(InvalidRequest, match=r"fox\.png would be written twice"):
+                await studio.export(images, tmp_path / "site", overwrite=overwrite)
+    assert not (tmp_path / "site").exists()
+
+
+async def test_a_folder_that_windows_would_change_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Studio(Server(), output_dir=tmp_path / "out") as studio:
+        image = await studio.generate("a fox")
+        monkeypatch.setattr(sys, "platform", "win32")  # emulated
+        for name in ("aux", "site.", "c:d"):
+            with pytest.raises(CannotSave, match="Windows"):
+                await studio.export([image], tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+async def test_a_copy_that_another_program_holds_is_said_to_be_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(*_: object, **__: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    async with Studio(Server(), output_dir=tmp_path / "out") as studio:
+        image = await studio.generate("a fox")
+        await studio.export([image], tmp_path / "site")
+        monkeypatch.setattr("vllm_omni_client._imaging.held_files.RETRY_SECONDS", 0.02)
+        monkeypatch.setattr(os, "replace", held)
+        with pytest.raises(CannotSave, match="another program has the file open") as caught:
+            await studio.export([image], tmp_path / "site", overwrite=True)
+    assert "Close the program" in caught.value.next_step
 
 
 def test_transparent_parts_become_white_in_a_jpeg() -> None:

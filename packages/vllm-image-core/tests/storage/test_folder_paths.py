@@ -76,6 +76,19 @@ def test_a_path_that_leaves_no_room_for_the_names_of_files_is_refused_before_any
 
 
 @pytest.mark.usefixtures("windows")
+def test_a_filename_that_makes_a_path_too_long_is_refused_with_the_most_it_may_have(tmp_path: Path) -> None:
+    room = 242 - len(f"{tmp_path}/hero/")
+    store = Store(tmp_path)
+    store.check_subfolder("hero/" + "a" * min(room, 100))
+    (deep := tmp_path / ("d" * (room - 60))).mkdir()
+    room -= len(deep.name) - len("hero")
+    Store(deep).check_subfolder("a" * (room))
+    with pytest.raises(CannotSave, match="would have 244 characters without its extension") as caught:
+        Store(deep).check_subfolder("a" * (room + 2))
+    assert f"at most {room} characters, or let Windows use long paths" in caught.value.next_step
+
+
+@pytest.mark.usefixtures("windows")
 @pytest.mark.parametrize("folder", ["images", "./images", "../images", "a.b/c d", "console", "com10"])
 def test_any_other_path_is_a_folder(folder: str) -> None:
     check_folder_path(Path(folder))

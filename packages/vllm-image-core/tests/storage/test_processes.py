@@ -90,6 +90,17 @@ def test_machines_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) ->
         assert len(tables) == 2
 
 
+def test_two_machines_that_were_copied_with_their_id_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "workstation")
+    monkeypatch.setattr("vllm_image_core.storage.processes._installation_of_windows", lambda: "5f9c-guid")
+    monkeypatch.setattr(sys, "platform", "win32")  # emulated
+    tables: set[str] = set()
+    for node in (0x00_16_3E_12_34_56, 0x00_16_3E_12_34_57):
+        monkeypatch.setattr(uuid, "getnode", lambda node=node: node)
+        tables.add(process_table())
+    assert len(tables) == 2
+
+
 class Mac:
     """The C library of a Mac, emulated: it knows the ID of the boot session."""
 

@@ -32,6 +32,7 @@ class Command(click.Command):
     """A command that gets its arguments as typed and can print any text."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401, D102 - click's own
+        open_missing_streams()
         accept_any_text()
         return super().main(*args, **{**kwargs, "windows_expand_args": False})
 
@@ -72,6 +73,13 @@ class FileArgument(click.File):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> BinaryIO:  # noqa: ANN401, D102 - click's own
         opened: BinaryIO = super().convert(with_home(value), param, ctx)  # type: ignore[assignment]  # the mode is binary
         return opened
+
+
+def open_missing_streams() -> None:
+    """Let a program run that was started without stdin, stdout or stderr, as pythonw does on Windows."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - until the end
 
 
 def accept_any_text() -> None:

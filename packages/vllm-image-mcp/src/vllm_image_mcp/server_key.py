@@ -2,13 +2,13 @@
 
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 from typing import Final
 
 from vllm_image_core.errors import CannotSave
 from vllm_image_core.storage.database import FOLDER
+from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 
 _FILE: Final = "server.key"
@@ -34,7 +34,6 @@ def server_key(root: Path) -> ServerKey:
     """
     path = root / FOLDER / _FILE
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         return ServerKey(_read(path) or _create(path))
     except OSError as error:
         raise CannotSave(
@@ -53,19 +52,11 @@ def _read(path: Path) -> bytes | None:
 
 def _create(path: Path) -> bytes:
     """Create the file completely or not at all; if another process is faster, its secret counts."""
-    secret, draft = secrets.token_bytes(_BYTES), path.with_name(f"{_FILE}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secret)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists() and _read(path) is None:  # a file that was cut off
-            draft.replace(path)
-        else:
-            path.hardlink_to(draft)
-    except FileExistsError:
-        return _read(path) or secret
-    finally:
-        draft.unlink(missing_ok=True)
+    secret = secrets.token_bytes(_BYTES)
+    with Folder.open(path.parent) as folder, folder.temporary(secret, mode=0o600) as draft:
+        if folder.place(draft, _FILE):
+            return secret
+        if (theirs := _read(path)) is not None:
+            return theirs
+        folder.replace(draft, _FILE)  # a file that was cut off
     return secret

@@ -56,6 +56,15 @@ async def test_the_page_and_its_images_are_served_and_nothing_else(
         assert (await browser.get(path)).status_code == 404, path
 
 
+async def test_a_decision_is_about_the_image_however_its_name_is_written(
+    browser: httpx.AsyncClient, folder: Path
+) -> None:
+    name = first_name(folder)
+    answer = await browser.post("opinion", json={"name": f"./{name}", "verdict": "keep", "stars": 4})
+    assert answer.json() == {"file": name, "choice": "kept", "stars": 4}
+    assert Verdicts(folder).opinions() == {name: Opinion(kept=True, stars=4)}
+
+
 async def test_decisions_are_stored_and_the_answer_is_what_is_true_now(
     browser: httpx.AsyncClient, folder: Path
 ) -> None:

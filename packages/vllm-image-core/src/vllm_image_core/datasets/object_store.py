@@ -1,7 +1,6 @@
 """Object store: write new files into a folder, S3, Google Cloud or Azure, complete and never over another."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +9,9 @@ from urllib.parse import unquote
 
 from vllm_image_core.checks import invalid_value
 from vllm_image_core.errors import CannotSave, MissingPackage
+from vllm_image_core.storage.folder import Folder
+from vllm_image_core.storage.folder_paths import check_folder_path
+from vllm_image_core.storage.temporary_names import is_temporary
 from vllm_image_core.text import one_line
 
 _PREFIXES: Final[Mapping[str, str]] = {"s3": "aws_", "gs": "google_", "az": "azure_"}
@@ -97,7 +99,7 @@ class ObjectStore:
         try:
             while page := await asyncio.to_thread(next, pages, None):
                 for each in page:
-                    if "#" not in each["path"]:  # what a process that was killed leaves behind
+                    if not is_temporary(each["path"].rpartition("/")[2]):
                         yield str(each["path"])
         except self._errors as error:
             raise self._failure("list", error) from error
@@ -108,9 +110,10 @@ class ObjectStore:
 
     async def _put(self, name: str, data: bytes, *, mode: str) -> bool:
         try:
-            await self._obstore.put_async(self._store, name, data, mode=mode)
             if self._folder is not None:
-                await asyncio.to_thread(_sync, self._folder / name)
+                replaces = mode == "overwrite"
+                return await asyncio.to_thread(_write, self._folder / name, data, replaces=replaces)
+            await self._obstore.put_async(self._store, name, data, mode=mode)
         except self._obstore.exceptions.AlreadyExistsError:
             return False
         except self._errors as error:
@@ -118,6 +121,7 @@ class ObjectStore:
         return True
 
     def _open_folder(self, folder: Path) -> Any:  # noqa: ANN401 - obstore is optional
+        check_folder_path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -155,19 +159,14 @@ def _import_obstore() -> Any:  # noqa: ANN401 - optional: not there for type che
         raise MissingPackage("obstore", needed_for=needed, extra="stores") from error
 
 
-def _sync(path: Path) -> None:
-    """Wait until a new file and its entry in the folder are on the disk."""
-    for each in (path, path.parent):
-        try:
-            handle = os.open(each, os.O_RDONLY)
-        except PermissionError:  # Windows opens no folders
-            if each.is_dir():
-                continue
-            raise
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _write(path: Path, data: bytes, *, replaces: bool) -> bool:
+    """Write a file and its entry in the folder to the disk; return False if its name is taken."""
+    with Folder.open(path.parent) as folder, folder.temporary(data) as temporary:
+        if replaces:
+            folder.replace(temporary, path.name)
+        is_new = replaces or folder.place(temporary, path.name)
+        folder.sync()
+    return is_new
 
 
 def _first_line(error: Exception) -> str:

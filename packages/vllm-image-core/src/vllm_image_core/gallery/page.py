@@ -98,7 +98,7 @@ def _image(record: Record, thumbnail: Path, folder: Path) -> dict[str, Any]:
         each.name: getattr(record, each.name) for each in REQUEST_FIELDS if hasattr(record, each.name)
     }
     return {
-        "name": path_text(record.path.relative_to(folder / BIN if is_rejected else folder)),
+        "name": path_text(record.path.relative_to(folder / BIN if is_rejected else folder).as_posix()),
         "file": _address(record.path, folder),
         "thumbnail": _address(thumbnail, folder),
         "prompt": record.prompt or "",

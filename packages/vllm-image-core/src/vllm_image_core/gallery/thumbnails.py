@@ -53,9 +53,9 @@ def update_thumbnails(
 
 def _up_to_date(record: Record, folder: Path) -> Path | None:
     """Return the thumbnail of an image, made now if it is missing or out of date; None if it cannot be."""
-    subfolder = os.fsencode(os.path.relpath(record.path.parent, folder))
-    place = hashlib.sha256(subfolder).hexdigest()[:12]  # images of several subfolders may have one name
-    path = folder / f"{record.path.name}.{record.modified_ns:x}.{place}.jpg"
+    # Images of several subfolders may have one name, and Windows limits the length of a path.
+    place = hashlib.sha256(os.fsencode(os.path.relpath(record.path, folder))).hexdigest()[:24]
+    path = folder / f"{place}.{record.modified_ns:x}.jpg"
     if path.exists():
         return path
     try:

@@ -12,6 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Final, TypeVar
 
+from vllm_omni_client.imaging import FileHeld, retry_while_held
+
 from vllm_image_core.errors import CannotSave, InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.style import Style
@@ -109,11 +111,11 @@ class Styles:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             draft.write_text(text, "utf-8")
-            draft.replace(file)
+            retry_while_held(lambda: draft.replace(file))
         except OSError as error:
             with suppress(OSError):
                 draft.unlink()
-            raise CannotSave(f"The style {name} cannot be saved in {_path_text(folder)}: {error}") from error
+            raise _cannot_save(f"The style {name} cannot be saved in {_path_text(folder)}", error) from error
         return file
 
     def remove(self, name: str) -> Path:
@@ -136,9 +138,9 @@ class Styles:
             raise self._unknown(name, plain)
         file = self._writable() / f"{plain}{_ENDING}"
         try:
-            file.unlink()
+            retry_while_held(file.unlink)
         except OSError as error:
-            raise CannotSave(f"The style {plain} cannot be removed: {error}") from error
+            raise _cannot_save(f"The style {plain} cannot be removed", error) from error
         return file
 
     def _files(self) -> Iterator[Path]:
@@ -183,6 +185,15 @@ def _bad_name(name: str) -> InvalidRequest:
         parameter="name",
         value=name,
         allowed=_ALLOWED,
+    )
+
+
+def _cannot_save(what: str, error: OSError) -> CannotSave:
+    return CannotSave(
+        f"{what}: {one_line(error.strerror or str(error))}.",
+        next_step="Close the program that has it open, and try again."
+        if isinstance(error, FileHeld)
+        else "Choose another folder of styles, or make this one writable and free some space.",
     )
 
 

@@ -13,8 +13,10 @@ from vllm_image_core.imaging.metadata_blocks import KEYWORD as PARAMETERS
 from vllm_image_core.imaging.picture import Picture, read_text, write_text
 from vllm_image_core.provenance.recipe import KEYWORD, find_recipe
 from vllm_image_core.requests.fields import OutputFormat
+from vllm_image_core.storage.filename import fold_name
 from vllm_image_core.storage.folder import Folder
-from vllm_image_core.storage.os_errors import reason_of
+from vllm_image_core.storage.folder_paths import check_folder_path
+from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.text import TextTooLong, one_line
 
 __all__ = ["convert", "export_images"]
@@ -40,19 +42,22 @@ def export_images(
     """
     pictures = [_read(path, output_format) for path in images]
     names = [f"{path.stem}.{one.extension}" for path, one in zip(images, pictures, strict=True)]
-    taken = [name for name in names if names.count(name) > 1]
+    folds = [fold_name(name) for name in names]  # most volumes of Windows and Macs ignore case
+    twice = [name for name, fold in zip(names, folds, strict=True) if folds.count(fold) > 1]
+    taken = twice[:1]
     if not overwrite:
         taken += [name for name in names if os.path.lexists(folder / name)]
     if taken:
         raise InvalidRequest(
             f"{one_line(taken[0])} would be written twice."
-            if names.count(taken[0]) > 1
+            if twice
             else f"{one_line(str(folder / taken[0]), limit=300)} exists already.",
             parameter="images",
             value=taken[0],
             allowed="names that are free in the folder",
             next_step="Choose another folder, or ask to overwrite the file.",
         )
+    check_folder_path(folder)
     try:
         with Folder.open(folder) as opened:
             for name, picture in zip(names, pictures, strict=True):
@@ -60,7 +65,10 @@ def export_images(
             opened.sync()
     except OSError as error:
         where = one_line(str(folder), limit=300)
-        raise CannotSave(f"Images cannot be exported to {where}: {reason_of(error)}.") from error
+        raise CannotSave(
+            f"Images cannot be exported to {where}: {reason_of(error)}.",
+            next_step=next_step_after(error, otherwise="Choose another folder."),
+        ) from error
     return tuple(folder / name for name in names)
 
 
@@ -112,4 +120,4 @@ def _write(folder: Folder, name: str, picture: Picture, *, overwrite: bool) -> N
             return
         if not overwrite:
             raise FileExistsError(f"{name} was written by another program")
-        os.replace(folder.path / temporary, folder.path / name)  # noqa: PTH105 - as elsewhere in the folder
+        folder.replace(temporary, name)

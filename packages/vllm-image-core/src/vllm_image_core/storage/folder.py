@@ -105,10 +105,10 @@ class Folder:
             os.close(descriptor)
 
     @contextmanager
-    def temporary(self, *content: bytes | memoryview) -> Generator[str]:
+    def temporary(self, *content: bytes | memoryview, mode: int = _MODE) -> Generator[str]:
         """Write content into a hidden file, synced to disk; yield its unique name, and finally remove it."""
         name = temporary_name()
-        descriptor = os.open(self._at(name), _NEW_FILE, _MODE, dir_fd=self.descriptor)
+        descriptor = os.open(self._at(name), _NEW_FILE, mode, dir_fd=self.descriptor)
         try:
             _write(descriptor, content)
             yield name
@@ -127,6 +127,11 @@ class Folder:
         except FileExistsError:
             return False
         return True
+
+    def replace(self, temporary: str, name: str) -> None:
+        """Give a temporary file its final name atomically, in place of a file that has it."""
+        ends = {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
+        retry_while_held(partial(os.replace, self._at(temporary), self._at(name), **ends))
 
     def remove(self, name: str) -> None:
         """Remove a file."""

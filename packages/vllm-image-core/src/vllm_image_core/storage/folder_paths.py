@@ -23,7 +23,12 @@ _SHOWN: Final = 300
 _VOLUMES: Final = "volumes"
 _PARTS_OF_A_VOLUME: Final = 3
 """/Volumes/NAME: where a Mac mounts other disks and shares."""
+_ROOM_OF_AN_IMAGE: Final = len(r"rejected\_99.webp")
 _LONG_PATHS: Final = (r"SYSTEM\CurrentControlSet\Control\FileSystem", "LongPathsEnabled")
+_ENABLE_LONG_PATHS: Final = (
+    f"or let Windows use long paths: set {_LONG_PATHS[1]} to 1 in the registry under "
+    f"HKEY_LOCAL_MACHINE\\{_LONG_PATHS[0]}, and restart"
+)
 
 
 def check_folder_path(folder: Path) -> None:
@@ -37,6 +42,23 @@ def check_folder_path(folder: Path) -> None:
     check_drive(folder)
     if sys.platform == "win32":
         _check_length(folder)
+
+
+def check_file_path(path: Path) -> None:
+    """Check the absolute path of a new image, without its extension, if this is Windows.
+
+    Raises:
+        CannotSave: It is too long for this Windows, here or in the folder of rejected images.
+    """
+    length, most = len(str(path)), _MOST_CHARACTERS - _ROOM_OF_AN_IMAGE
+    if sys.platform != "win32" or length <= most or _long_paths_are_enabled():
+        return
+    raise CannotSave(
+        f"The path of the image would have {length} characters without its extension: "
+        f"{one_line(str(path), limit=_SHOWN)}. This Windows allows {most}.",
+        next_step=f"Choose a filename with at most {len(path.name) - (length - most)} characters, "
+        f"{_ENABLE_LONG_PATHS}.",
+    )
 
 
 def check_drive(folder: Path) -> None:
@@ -97,8 +119,7 @@ def _check_length(folder: Path) -> None:
         f"The path of the output folder has {length} characters: "
         f"{one_line(str(folder), limit=_SHOWN)}. This Windows allows {_MOST_CHARACTERS} for each file, "
         f"and the files in the folder need up to {_ROOM} of them.",
-        next_step=f"Choose a folder with at most {most} characters, or let Windows use long paths: set "
-        f"{_LONG_PATHS[1]} to 1 in the registry under HKEY_LOCAL_MACHINE\\{_LONG_PATHS[0]}, and restart.",
+        next_step=f"Choose a folder with at most {most} characters, {_ENABLE_LONG_PATHS}.",
     )
 
 

@@ -86,7 +86,16 @@ def _is_free(pid: int) -> bool:
 
 
 def _machine_of_windows() -> str:
-    """Return the ID of this installation of Windows, or else the address of its network card."""
+    """Return the IDs of this installation of Windows and of its network card: copies share the first."""
+    return "/".join(filter(None, (_installation_of_windows(), _network_card())))
+
+
+def _network_card() -> str:
+    node = uuid.getnode()
+    return "" if node & _MADE_UP else f"{node:012x}"
+
+
+def _installation_of_windows() -> str:
     try:
         import winreg  # noqa: PLC0415 - only Windows has it
 
@@ -94,8 +103,7 @@ def _machine_of_windows() -> str:
         with registry.OpenKey(registry.HKEY_LOCAL_MACHINE, r"SOFTWARE\Microsoft\Cryptography") as key:
             return str(registry.QueryValueEx(key, "MachineGuid")[0])
     except (ImportError, OSError):
-        node = uuid.getnode()
-        return "" if node & _MADE_UP else f"{node:012x}"
+        return ""
 
 
 def _boot_of_mac() -> str:

@@ -13,7 +13,7 @@ from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.disk_space import check_space
 from vllm_image_core.storage.filename import automatic_stem, check_filename, fold_name
 from vllm_image_core.storage.folder import Folder, create_folder, is_link
-from vllm_image_core.storage.folder_paths import check_drive, check_folder_path
+from vllm_image_core.storage.folder_paths import check_drive, check_file_path, check_folder_path
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.subfolders import Subfolders
 from vllm_image_core.text import one_line
@@ -112,7 +112,8 @@ class Store:
         try:
             if given is None:
                 return self.root / self._write(picture, automatic_stem(prompt, now), _write, ())
-            *folders, stem = given.split("/")
+            subfolder, _, stem = given.rpartition("/")
+            folders = self._subfolders.known_as(subfolder).split("/") if subfolder else ()
             with self._naming:
                 name = self._write(picture, stem, _write_without_equal_name, folders)
                 return self.root.joinpath(*folders, name)
@@ -143,6 +144,8 @@ class Store:
                 )
         if folders:
             check_folder_path(path)
+        if given is not None:
+            check_file_path(self.root / given)
 
     def _write(
         self,

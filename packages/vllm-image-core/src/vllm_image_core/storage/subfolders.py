@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from vllm_image_core.storage.database import FOLDER
-from vllm_image_core.storage.filename import is_subfolder
+from vllm_image_core.storage.filename import fold_name, is_subfolder
 from vllm_image_core.storage.folder import is_link
 
 _logger = logging.getLogger(__name__)
@@ -45,6 +45,22 @@ class Subfolders:
         if state != self._state:
             self._names, self._state = tuple(self._read()), state
         return tuple(name for name in self._names if is_real_folder(self._root, name))
+
+    def known_as(self, name: str) -> str:
+        """Return the name by which a subfolder is remembered.
+
+        On volumes that ignore case, or how accents are composed, one folder has several.
+        """
+        names = self.names()
+        fold = fold_name(name)
+        same = (other for other in names if fold_name(other) == fold and self._is_one_folder(other, name))
+        return name if name in names else next(same, name)
+
+    def _is_one_folder(self, name: str, other: str) -> bool:
+        try:
+            return (self._root / name).samefile(self._root / other)
+        except OSError:
+            return False
 
     def remember(self, name: str) -> None:
         """Add a subfolder; if that fails, its images are saved, but are not found."""

@@ -4,6 +4,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
@@ -13,7 +14,9 @@ from vllm_omni_client.imaging import rename_if_free, retry_while_held
 from vllm_image_core import checks
 from vllm_image_core.errors import CannotSave, InvalidRequest, VerdictsUnavailable
 from vllm_image_core.storage.database import DamagedDatabase, Database, Schema, writing
-from vllm_image_core.storage.os_errors import reason_of
+from vllm_image_core.storage.filename import fold_name
+from vllm_image_core.storage.folder import Folder
+from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.subfolders import Subfolders
 from vllm_image_core.text import brief, one_line
 
@@ -104,8 +107,7 @@ class Verdicts:
             CannotSave: A file cannot be moved.
         """
         _check_values(verdict, stars, tag)
-        for name in names:
-            self._check(name)
+        names = [self._checked(name) for name in names]
         values = {"kept": None if verdict is None else verdict == "keep", "stars": stars, "tag": tag}
 
         def write(connection: sqlite3.Connection) -> None:
@@ -122,16 +124,20 @@ class Verdicts:
         rows = self._run(lambda connection: connection.execute(_ALL).fetchall())
         return {name: Opinion(kept=bool(kept), stars=stars, tag=tag) for name, kept, stars, tag in rows}
 
-    def _check(self, name: str) -> None:
-        first, *_ = parts = Path(name).parts or ("",)
-        is_inside = not Path(name).is_absolute() and not any(part.startswith(".") for part in parts)
-        if not (is_inside and first not in {"", BIN} and current_path(self._root, name).is_file()):
+    def _checked(self, name: str) -> str:
+        """Return an image's name as its folder lists it."""
+        is_inside = not Path(name).is_absolute() and not any(
+            part.startswith(".") for part in Path(name).parts
+        )
+        listed = listed_name(self._root, name) if is_inside else ""
+        if listed.partition("/")[0] in {"", BIN} or not current_path(self._root, listed).is_file():
             raise InvalidRequest(
                 f"{brief(name)} is not an image in {one_line(str(self._root), limit=300)} or in its bin.",
                 parameter="images",
                 value=name,
                 allowed="names of images in the output folder",
             )
+        return listed
 
     def _moved(self, name: str, verdict: Verdict | None) -> Path:
         here, there = self._root / name, self._root / BIN / name
@@ -147,10 +153,13 @@ class Verdicts:
             if not retry_while_held(lambda: rename_if_free(old, new)):
                 if new.exists():
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-                old.rename(new)
+                retry_while_held(lambda: old.rename(new))
         except OSError as error:
             where = one_line(str(new), limit=300)
-            raise CannotSave(f"{one_line(name)} cannot be moved to {where}: {reason_of(error)}.") from error
+            raise CannotSave(
+                f"{one_line(name)} cannot be moved to {where}: {reason_of(error)}.",
+                next_step=next_step_after(error, otherwise="Check the folder and its permissions."),
+            ) from error
         return new
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -167,6 +176,35 @@ def current_path(root: Path, name: str) -> Path:
     """Return where an image of a folder is now: in the folder, or in its bin if it was rejected."""
     path, rejected = root / name, root / BIN / name
     return rejected if not path.exists() and rejected.exists() else path
+
+
+def listed_name(root: Path, name: str) -> str:
+    r"""Return the name by which the index knows an image in the folder or the bin; "" if neither has it.
+
+    Most volumes of Windows and Macs find a file in another case, too, and Windows takes ``hero\fox.png`` and
+    ``fox.png.`` as names of files.
+    """
+    return _listed_below(root, name) or _listed_below(root / BIN, name)
+
+
+def _listed_below(root: Path, name: str) -> str:
+    *folders, file = Path(name).parts or ("",)
+    folder = Subfolders(root).known_as("/".join(folders))
+    listed = _listed_in(root / folder, file)
+    return f"{folder}/{listed}" if folder and listed else listed
+
+
+def _listed_in(folder: Path, name: str) -> str:
+    path = folder / name
+    if not name or not os.path.lexists(path):
+        return ""
+    if name.isascii() and not os.path.lexists(folder / name.swapcase()):
+        return name  # this volume distinguishes case
+    with suppress(OSError), Folder.existing(folder) as opened:
+        names = opened.names()
+        same = [name] if name in names else [each for each in names if fold_name(each) == fold_name(name)]
+        return next((each for each in same if path.samefile(folder / each)), "")
+    return ""
 
 
 def _check_values(verdict: object, stars: object, tag: object) -> None:

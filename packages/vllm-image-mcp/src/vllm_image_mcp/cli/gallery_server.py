@@ -146,7 +146,9 @@ class GalleryServer:
             opinions = await asyncio.to_thread(self._verdicts.opinions)
         except ImageError as error:
             return PlainTextResponse(sentence(error), status_code=400)
-        return JSONResponse(_state(path, opinions.get(name, Opinion()), self._folder))
+        folder = self._folder / BIN if path.is_relative_to(self._folder / BIN) else self._folder
+        opinion = opinions.get(path.relative_to(folder).as_posix(), Opinion())
+        return JSONResponse(_state(path, opinion, self._folder))
 
 
 async def _object_in(request: Request) -> dict[str, Any]:

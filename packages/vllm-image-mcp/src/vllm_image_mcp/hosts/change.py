@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -77,7 +78,8 @@ class FileChange:
                 done = f"{self.file} was changed; {copy.name} next to it is the old one."
             retry_while_held(lambda: temporary.replace(self.file))
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # it was moved, or is held, which is reported
+                temporary.unlink()
         return done
 
 
