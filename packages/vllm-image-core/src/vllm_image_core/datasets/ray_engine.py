@@ -2,6 +2,7 @@
 
 import math
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any, Final
@@ -56,11 +57,12 @@ def run_on_ray(
         nodes = max(1, sum(bool(node["Alive"]) for node in ray.nodes()))
         share = spec.share(nodes)
         rows = min(max(_ROWS[0], math.ceil(share.max_in_flight / 2)), _ROWS[1])
+        # The generator of an earlier run of this driver may still be there: it has other servers.
         # A worker hands on the rows of a block when all of them are done, so blocks are small.
         blocks = _dataset(ray, source).repartition(target_num_rows_per_block=max(_BLOCK_ROWS, 4 * rows))
         found = blocks.map_batches(
             _NodeWorker,
-            fn_constructor_kwargs={"spec": share, "run": ray.get_runtime_context().get_job_id()},
+            fn_constructor_kwargs={"spec": share, "run": secrets.token_hex(8)},
             batch_size=rows,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=nodes),
