@@ -27,7 +27,7 @@ from vllm_image_core.storage.edit_inputs import find_inputs
 from vllm_image_core.storage.export import export_images
 from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
-from vllm_image_core.storage.query import MAX_LIMIT, Query
+from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Record
 from vllm_image_core.storage.search import requests_like
 from vllm_image_core.storage.verdicts import BIN, Verdict, Verdicts, current_path
@@ -183,7 +183,7 @@ class ImageFolder(StudioViews):
         """Return the requests of images with new seeds, for ``batch``: more images like those.
 
         Args:
-            images: Images of this folder, at most 1,000; None for those that were kept.
+            images: Images of this folder; None for those that were kept.
             count: How many requests for each, each with a seed of its own.
 
         Raises:
@@ -192,9 +192,8 @@ class ImageFolder(StudioViews):
         """
         check_integer("count", count, 1, MOST_IMAGES, allowed=f"an integer from 1 to {MOST_IMAGES}")
         names = None if images is None else frozenset(_name_in(self.output_dir, each) for each in images)
-        find = functools.partial(self._library.find, Query(names=names, limit=MAX_LIMIT), kept=names is None)
-        page = await asyncio.to_thread(find)
-        return await asyncio.to_thread(requests_like, page.pictures, count=count, draw_seed=self._draw_seed)
+        records = self._library.find_all(Query(names=names), kept=names is None)
+        return await asyncio.to_thread(requests_like, records, count=count, draw_seed=self._draw_seed)
 
     async def _rank(self, images: Mapping[int, GeneratedImage], *, score: Score, keep: int | None) -> Ranking:
         """Rank the images of a batch, and keep so many of the best."""

@@ -2,9 +2,9 @@
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -24,7 +24,7 @@ from vllm_image_core.storage.filename import check_filename, normal_form
 from vllm_image_core.storage.folder import Folder, exists
 from vllm_image_core.storage.index import Index, Page
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
-from vllm_image_core.storage.query import Query
+from vllm_image_core.storage.query import MAX_LIMIT, Query
 from vllm_image_core.storage.record import Facts, Record, facts_in, record
 from vllm_image_core.storage.search import Search
 from vllm_image_core.storage.store import Store
@@ -212,6 +212,14 @@ class Library:
     ) -> Page:
         """Return one page of the images, newest first; see `Search.find`."""
         return self._search.find(query, kept=kept, stars=stars, rejected=rejected, on_progress=on_progress)
+
+    def find_all(self, query: Query, *, kept: bool) -> Generator[Record]:
+        """Yield every image that a query finds, newest first, however many there are."""
+        offset: int | None = 0
+        while offset is not None:
+            page = self.find(replace(query, limit=MAX_LIMIT, offset=offset), kept=kept)
+            yield from page.pictures
+            offset = page.next_offset
 
     def _lock_notes(self) -> tuple[str, ...]:
         """Return a note, with the first saved image, if the file system does not support locks."""
