@@ -1,5 +1,6 @@
 """Finding images by what people decided about them, and requests for more of those."""
 
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,18 +48,24 @@ async def test_an_image_that_is_tagged_later_is_found_by_that_tag_alone(
         assert {each.tag for each in (await studio.find()).pictures} == {"hero", None}
 
 
+def no_fts(_: sqlite3.Connection) -> bool:
+    """As in a Python whose SQLite was built without FTS5."""
+    return False
+
+
 @pytest.mark.parametrize("fts", [True, False])
 async def test_a_tag_is_found_by_its_words_whenever_it_was_given(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fts: bool
 ) -> None:
     if not fts:
-        monkeypatch.setattr(full_text, "prepare", lambda _: False)
+        monkeypatch.setattr(full_text, "prepare", no_fts)
     async with batch_server.studio(tmp_path) as studio:
         fox = await studio.generate("a fox", width=64, height=64, tag="draft")
         owl = await studio.generate("an owl", width=64, height=64, tag="draft")
         await studio.rate([fox], tag="home page hero")
         for words, found in {"hero": [fox], "fox page": [fox], "draft": [owl], "owl hero": []}.items():
-            assert [each.path for each in (await studio.find(words)).pictures] == [each.path for each in found]
+            pictures = (await studio.find(words)).pictures
+            assert [each.path for each in pictures] == [each.path for each in found]
         await studio.rate([fox, owl], tag="")
         assert [(await studio.find(words)).pictures for words in ("hero", "draft")] == [(), ()]
         assert [each.path for each in (await studio.find("fox")).pictures] == [fox.path]

@@ -99,13 +99,14 @@ class Query:
         """Return the full-text condition; text without any word matches nothing."""
         if not self.match:
             return "0", ()
-        # The plus keeps SQLite from searching by words first.
-        found = "+" * common + "id IN (SELECT rowid FROM picture_text WHERE picture_text MATCH ?)"
+        found = "id IN (SELECT rowid FROM picture_text WHERE picture_text MATCH ?)"
+        if common:
+            found = f"+{found}"  # which keeps SQLite from searching by words first
         if not self.tags:
             return found, (self.match,)
         now = "id IN (SELECT rowid FROM temp.retagged_text WHERE retagged_text MATCH ?)"
         return (
-            f"({found} AND name NOT IN (SELECT value FROM json_each(?)) OR {now})",
+            f"({found} AND name NOT IN (SELECT value FROM json_each(?)) OR {now})",  # noqa: S608 - our own words
             (self.match, json.dumps(sorted(self.tags)), self.match),
         )
 

@@ -122,7 +122,11 @@ def _values(text: str) -> list[object]:
         from vllm_image_core.requests.sweep import MOST_IMAGES  # noqa: PLC0415 - likewise
 
         first, last = int(numbers[1]), int(numbers[2])
-        return list(range(first, min(last, first + MOST_IMAGES) + 1))
+        if last - first >= MOST_IMAGES:
+            raise click.BadParameter(
+                f"{text} has {last - first + 1} values; a batch takes at most {MOST_IMAGES} images."
+            )
+        return list(range(first, last + 1))
     return [value.strip() for value in text.split(",")]
 
 
