@@ -38,11 +38,12 @@ if TYPE_CHECKING:
     from vllm_image_core.batches.events import Event, EventKind, EventStream
     from vllm_image_core.batches.forecast import BatchForecast
     from vllm_image_core.batches.handle import ImageBatch
+    from vllm_image_core.batches.item_states import Progress
     from vllm_image_core.batches.limits import Limits
     from vllm_image_core.batches.ranking import RankedImage, Ranking, Score
     from vllm_image_core.batches.results import Results
     from vllm_image_core.batches.summary import BatchState, BatchSummary, FoundBatch, ItemReport
-    from vllm_image_core.batches.worker_pool import Done, Failed, Progress
+    from vllm_image_core.batches.worker_pool import Done, Failed
     from vllm_image_core.batches.worker_pool import State as RequestState
     from vllm_image_core.blocking.batch import BlockingBatch
     from vllm_image_core.blocking.studio import BlockingStudio
@@ -213,11 +214,12 @@ _NAMES: Final = {
     "batches.events": ("Event", "EventKind", "EventStream"),
     "batches.handle": ("ImageBatch",),
     "batches.forecast": ("BatchForecast",),
+    "batches.item_states": ("Progress",),
     "batches.limits": ("Limits",),
     "batches.ranking": ("RankedImage", "Ranking", "Score"),
     "batches.results": ("Results",),
     "batches.summary": ("BatchState", "BatchSummary", "FoundBatch", "ItemReport"),
-    "batches.worker_pool": ("Done", "Failed", "Progress", "RequestState"),
+    "batches.worker_pool": ("Done", "Failed", "RequestState"),
     "blocking.batch": ("BlockingBatch",),
     "blocking.studio": ("BlockingStudio",),
     "datasets.dataset": ("DatasetRun", "generate_dataset"),

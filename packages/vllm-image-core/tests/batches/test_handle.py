@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from recorded_batches import requests
 from vllm_image_core.batches.handle import ImageBatch
-from vllm_image_core.batches.worker_pool import Failed, Progress
+from vllm_image_core.batches.item_states import Progress
+from vllm_image_core.batches.worker_pool import Failed
 from vllm_image_core.errors import BatchMoved, InvalidRequest
 from vllm_omni_client.errors import BadReply
 

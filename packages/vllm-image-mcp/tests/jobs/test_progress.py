@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 from mcp.server.mcpserver import Context
-from vllm_image_core.batches.worker_pool import Progress
+from vllm_image_core.batches.item_states import Progress
 from vllm_image_core.estimation.backlog import Eta
 from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
 from vllm_image_mcp.jobs.progress import ProgressReporter, duration

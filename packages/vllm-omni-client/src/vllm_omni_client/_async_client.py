@@ -192,17 +192,6 @@ class AsyncOmniClient(BaseClient):
         **values: Unpack[GenerationValues],
     ) -> SavedImage: ...
 
-    @overload
-    async def generate_image(
-        self,
-        request: ImageGenerationRequest | str,
-        /,
-        *,
-        into: str | Path | None,
-        overwrite: bool = False,
-        **values: Unpack[GenerationValues],
-    ) -> ImageGenerationReply | SavedImage: ...
-
     @with_named_values(GenerationValues)
     async def generate_image(
         self,
@@ -279,20 +268,6 @@ class AsyncOmniClient(BaseClient):
         overwrite: bool = False,
         **values: Unpack[EditValues],
     ) -> SavedImage: ...
-
-    @overload
-    async def edit_image(
-        self,
-        request: ImageEditRequest | str,
-        /,
-        image: InputImage | Sequence[InputImage],
-        *,
-        mask_image: InputImage | None = None,
-        reference_image: InputImage | None = None,
-        into: str | Path | None,
-        overwrite: bool = False,
-        **values: Unpack[EditValues],
-    ) -> ImageGenerationReply | SavedImage: ...
 
     @with_named_values(EditValues)
     async def edit_image(

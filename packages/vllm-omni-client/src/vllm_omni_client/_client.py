@@ -161,17 +161,6 @@ class OmniClient(BaseClient):
         **values: Unpack[GenerationValues],
     ) -> SavedImage: ...
 
-    @overload
-    def generate_image(
-        self,
-        request: ImageGenerationRequest | str,
-        /,
-        *,
-        into: str | Path | None,
-        overwrite: bool = False,
-        **values: Unpack[GenerationValues],
-    ) -> ImageGenerationReply | SavedImage: ...
-
     @with_named_values(GenerationValues)
     def generate_image(
         self,
@@ -248,20 +237,6 @@ class OmniClient(BaseClient):
         overwrite: bool = False,
         **values: Unpack[EditValues],
     ) -> SavedImage: ...
-
-    @overload
-    def edit_image(
-        self,
-        request: ImageEditRequest | str,
-        /,
-        image: InputImage | Sequence[InputImage],
-        *,
-        mask_image: InputImage | None = None,
-        reference_image: InputImage | None = None,
-        into: str | Path | None,
-        overwrite: bool = False,
-        **values: Unpack[EditValues],
-    ) -> ImageGenerationReply | SavedImage: ...
 
     @with_named_values(EditValues)
     def edit_image(

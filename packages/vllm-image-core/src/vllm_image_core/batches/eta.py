@@ -10,8 +10,8 @@ from typing import Final
 from vllm_omni_client.errors import OmniError
 
 from vllm_image_core.batches.context import BatchContext
+from vllm_image_core.batches.item_states import Progress
 from vllm_image_core.batches.recorder import BatchRecorder
-from vllm_image_core.batches.worker_pool import Progress
 from vllm_image_core.errors import JournalUnavailable
 from vllm_image_core.estimation.backlog import Backlog, Eta, ServerSpeed
 from vllm_image_core.estimation.work import Work

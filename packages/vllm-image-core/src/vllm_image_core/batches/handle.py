@@ -15,13 +15,13 @@ from vllm_image_core.batch_file.request_rows import RefusedRow
 from vllm_image_core.batches.context import BatchContext
 from vllm_image_core.batches.events import Event, Events, EventStream
 from vllm_image_core.batches.forecast import BatchForecast
-from vllm_image_core.batches.item_states import ImageOutcome, ItemStates
+from vllm_image_core.batches.item_states import ImageOutcome, ItemStates, Progress
 from vllm_image_core.batches.notebook_cell import CellRun, explained
 from vllm_image_core.batches.outcomes import Errors, Images, OutcomeReader
 from vllm_image_core.batches.ranking import Rank, Ranking
 from vllm_image_core.batches.results import Results
 from vllm_image_core.batches.runner import BatchRun
-from vllm_image_core.batches.worker_pool import BatchId, Progress, State
+from vllm_image_core.batches.worker_pool import BatchId, State
 from vllm_image_core.display.card import Card, Displayed, time_text
 from vllm_image_core.errors import BatchMoved, ImageError, InvalidRequest
 from vllm_image_core.estimation.backlog import Eta

@@ -3,10 +3,11 @@
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from vllm_image_core.batches.stored_items import ItemState, StoredOutcome
-from vllm_image_core.batches.worker_pool import Done, Failed, Outcome, Progress, State
+from vllm_image_core.batches.worker_pool import Done, Failed, Outcome, State
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 
@@ -25,6 +26,27 @@ _STATES: Final[dict[int, State]] = {
 }
 
 ImageOutcome = Outcome[ImageRequest, GeneratedImage]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Number of items in each state. `total` and `waiting` are None until all items are known.
+
+    `reused` counts those of `done` that existed already.
+    """
+
+    total: int | None
+    waiting: int | None
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+    reused: int = 0
+
+    @property
+    def ended_count(self) -> int:
+        """Number of items in a final state."""
+        return self.done + self.failed + self.cancelled
 
 
 class ItemStates:

@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from vllm_omni_client.errors import OmniError
 
-from vllm_image_core.batches.batch_row import Counts
 from vllm_image_core.batches.events import Events
 from vllm_image_core.batches.item_states import ItemStates
 from vllm_image_core.batches.stored_items import (
@@ -36,7 +35,6 @@ class BatchRecorder:
         number: The batch's number in the journal.
         states: The states of its requests.
         events: Its event streams and listeners.
-        seconds: Returns how long the batch was worked on, before and now.
 
     Attributes:
         number: The batch's number in the journal.
@@ -54,7 +52,6 @@ class BatchRecorder:
         number: int,
         states: ItemStates,
         events: Events,
-        seconds: Callable[[], float],
     ) -> None:
         self.id = id
         self.states = states
@@ -63,24 +60,9 @@ class BatchRecorder:
         self.left_running = 0
         self.cause: str | None = None
         self.trouble: ImageError | OmniError | None = None
-        self._seconds = seconds
         self._writer = writer
         self.number = number
         self._short_id = id[:14]
-
-    @property
-    def counts(self) -> Counts:
-        """The current counts, for the journal."""
-        states = self.states
-        return Counts(
-            running=states.running,
-            done=states.done_count,
-            failed=states.failed_count,
-            reused=states.reused,
-            left_running=self.left_running,
-            seconds=self._seconds(),
-            cause=self.cause,
-        )
 
     def label(self, position: int) -> str:
         """What log lines call a request."""

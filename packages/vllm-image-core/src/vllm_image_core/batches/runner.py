@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from vllm_omni_client.errors import OmniError
 
+from vllm_image_core.batches.batch_row import Counts
 from vllm_image_core.batches.context import BatchContext, Windowed
 from vllm_image_core.batches.eta import BatchEta
 from vllm_image_core.batches.events import Events
@@ -87,7 +88,7 @@ class BatchRun:
             number=lease.number,
             token=lease.token,
             loop=asyncio.get_running_loop(),
-            counts=lambda: self.recorder.counts,
+            counts=self._counts,
             callbacks=WriterCallbacks(
                 trouble=self._on_journal_trouble,
                 lost=self._on_lease_lost,
@@ -97,12 +98,7 @@ class BatchRun:
             heartbeat_seconds=context.heartbeat_seconds,
         )
         self.recorder: BatchRecorder = BatchRecorder(
-            self._writer,
-            id=lease.id,
-            number=lease.number,
-            states=states,
-            events=events,
-            seconds=lambda: self._before + self.seconds,
+            self._writer, id=lease.id, number=lease.number, states=states, events=events
         )
         self._writer.start()
         self._queue = BatchQueue(self.recorder, context.library, resumed=lease.resumed)
@@ -135,7 +131,7 @@ class BatchRun:
             _logger.info("Batch %s started; its requests are read as it runs", self.recorder.id)
 
     def _log_end(self) -> None:
-        counts, how = self.recorder.counts, self.stop_reason or self.recorder.states.end_state
+        counts, how = self._counts(), self.stop_reason or self.recorder.states.end_state
         text = "Batch %s ended (%s): %d done, %d failed, %.0f s"
         _logger.info(text, self.recorder.id, how, counts.done, counts.failed, counts.seconds)
 
@@ -183,6 +179,19 @@ class BatchRun:
     def seconds(self) -> float:
         """Seconds since it started, up to its end."""
         return (self._context.timer() if self._ended is None else self._ended) - self._began
+
+    def _counts(self) -> Counts:
+        """The current counts, for the journal."""
+        recorder, states = self.recorder, self.recorder.states
+        return Counts(
+            running=states.running,
+            done=states.done_count,
+            failed=states.failed_count,
+            reused=states.reused,
+            left_running=recorder.left_running,
+            seconds=self._before + self.seconds,
+            cause=recorder.cause,
+        )
 
     async def add_waiting_to_eta(self) -> None:
         """Add the waiting requests of a resumed batch to the time left."""
@@ -365,7 +374,7 @@ class BatchRun:
         if self.stop_reason == "lost":
             await self._writer.aclose()
             return
-        number, state, counts = self.recorder.number, self._state(), self.recorder.counts
+        number, state, counts = self.recorder.number, self._state(), self._counts()
         release = asyncio.ensure_future(
             self._writer.call(lambda queries: queries.release(number, state, counts), last=True)
         )

@@ -58,27 +58,6 @@ class Failed(Generic[Item]):
 Outcome: TypeAlias = Done[Item, Value] | Failed[Item]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Number of items in each state. `total` and `waiting` are None until all items are known.
-
-    `reused` counts those of `done` that existed already.
-    """
-
-    total: int | None
-    waiting: int | None
-    running: int
-    done: int
-    failed: int
-    cancelled: int
-    reused: int = 0
-
-    @property
-    def ended_count(self) -> int:
-        """Number of items in a final state."""
-        return self.done + self.failed + self.cancelled
-
-
 def run_items(
     work: Callable[[Item], Awaitable[Value]], items: Iterable[Item] | AsyncIterable[Item], *, at_once: int
 ) -> "WorkerPool[Item, Value]":

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from vllm_image_core.batches.batch_row import Counts
@@ -93,7 +94,8 @@ class JournalWriter:
         self._wake = threading.Condition()
         self._in_trouble = False
         self._cancel_announced = False
-        self._identity = _identity(journal)
+        self._path = journal.path
+        self._identity = _identity(self._path)
         self._thread = threading.Thread(target=self._run, name=f"batch {number}", daemon=True)
 
     def start(self) -> None:
@@ -222,12 +224,12 @@ class JournalWriter:
         return results
 
     def _check_there(self) -> None:
-        if _identity(self._journal) != self._identity and not self._is_replaced():
+        if _identity(self._path) != self._identity and not self._is_replaced():
             raise self._missing_journal_error()
 
     def _is_replaced(self) -> bool:
         """Switch to another file that has this batch, because a damaged one was repaired."""
-        found = _identity(self._journal)
+        found = _identity(self._path)
         if found is None or not self._journal.owns(self._number, self._token):
             return False
         self._identity = found
@@ -247,13 +249,13 @@ class JournalWriter:
         because the new file must be opened.
         """
         tries = 0
-        while _identity(self._journal) != self._identity:
+        while _identity(self._path) != self._identity:
             if tries >= _CLOSING_TRIES:
                 self._check_there()
             if self._is_replaced():
                 return False
             if self._journal.restore(queries, device=self._identity and self._identity[0]):
-                self._identity = _identity(self._journal)
+                self._identity = _identity(self._path)
                 return False
             self._report_trouble(self._missing_journal_error())
             with self._wake:
@@ -264,7 +266,7 @@ class JournalWriter:
     def _repair(self, error: DamagedDatabase) -> None:
         with suppress(DatabaseUnavailable):  # the next attempt tries again
             self._journal.repair(error)
-            self._identity = _identity(self._journal)
+            self._identity = _identity(self._path)
 
     def _requeue(
         self, rows: list[OutcomeRow], calls: list[tuple[Callable[[JournalQueries], Any], "Future[Any]"]]
@@ -305,9 +307,9 @@ def _result(
         return None, error
 
 
-def _identity(journal: Journal) -> tuple[int, int] | None:
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        status = journal.path.lstat()
+        status = path.lstat()
     except OSError:
         return None
     return status.st_dev, status.st_ino

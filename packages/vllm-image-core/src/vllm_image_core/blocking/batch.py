@@ -9,10 +9,10 @@ from vllm_omni_client.errors import OmniError
 from vllm_image_core.batch_file.request_rows import RefusedRow
 from vllm_image_core.batches.events import Event
 from vllm_image_core.batches.handle import ImageBatch
-from vllm_image_core.batches.item_states import ImageOutcome
+from vllm_image_core.batches.item_states import ImageOutcome, Progress
 from vllm_image_core.batches.ranking import Ranking
 from vllm_image_core.batches.results import Results
-from vllm_image_core.batches.worker_pool import BatchId, Progress
+from vllm_image_core.batches.worker_pool import BatchId
 from vllm_image_core.blocking.loop_thread import LoopThread
 from vllm_image_core.blocking.methods import Attribute, Blocking, forwarded, same_parameters, waiting
 from vllm_image_core.errors import ImageError

@@ -13,7 +13,6 @@ from typing import Final, Self
 from weakref import WeakValueDictionary
 
 from vllm_omni_client.errors import OmniError
-from vllm_omni_client.models import ImageGenerationReply
 
 from vllm_image_core.batches.context import OUTAGE_SECONDS, PROBE_SECONDS
 from vllm_image_core.datasets.image_row import ImageRow
@@ -28,17 +27,15 @@ from vllm_image_core.fleet.fleet import Fleet
 from vllm_image_core.generation.job import Job, ResolvedJob
 from vllm_image_core.generation.loaded_model import LoadedModel
 from vllm_image_core.generation.operations import send
+from vllm_image_core.generation.received_image import receive_image
 from vllm_image_core.imaging.picture import Picture, read_text
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import choose_model
 from vllm_image_core.provenance.facts import json_object
 from vllm_image_core.provenance.metadata import Metadata
-from vllm_image_core.provenance.recipe import collect_facts, find_recipe, write_recipe
+from vllm_image_core.provenance.recipe import find_recipe
 from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.text import message_of
-
-_MOST_PIXELS: Final = 4_194_304
-"""An image of up to 2048x2048 is always taken, and up to 1.1 times the pixels asked for."""
 
 _PROBE: Final = "probe"
 
@@ -162,7 +159,17 @@ class RowGenerator:
             return _row(existing, job, key, reused=True)
         started = self._timer()
         reply = await self._outages.send(lambda: send(self._fleet, job), job.budget)
-        picture, server = await asyncio.to_thread(self._write_recipe, job, reply, self._timer() - started)
+        received = await asyncio.to_thread(
+            receive_image,
+            job,
+            reply,
+            self._loaded,
+            self._metadata.of(job.resolved),
+            now=self._now(),
+            seconds=self._timer() - started,
+            more={},
+        )
+        picture = received.picture
         name = image_name(key, picture.extension)
         try:
             is_new = await self._outages.save(lambda: self._store.create(name, picture.bytes))
@@ -173,7 +180,7 @@ class RowGenerator:
             raise await self._spill(name, picture, error) from error
         if existing is not None:
             return _row(existing, job, key, reused=True)
-        image = _Image(picture, self._store.uri(name), server, round(self._timer() - started, 3))
+        image = _Image(picture, self._store.uri(name), received.server, round(self._timer() - started, 3))
         return _row(image, job, key, reused=False)
 
     async def _spill(self, name: str, picture: Picture, error: CannotSave) -> PictureNotSaved:
@@ -204,29 +211,6 @@ class RowGenerator:
                 seconds if isinstance(seconds, float) else None,
             )
         return None
-
-    def _write_recipe(
-        self, job: ResolvedJob, reply: ImageGenerationReply, seconds: float
-    ) -> tuple[Picture, str | None]:
-        """Check an image and write its parameters into it; runs in a thread."""
-        resolved, model = job.resolved, job.model.match.name
-        first = reply.data[0]
-        most = max(_MOST_PIXELS, int(1.1 * resolved.pixels))
-        received = Picture.check(first.bytes, max_pixels=most, inspection=first.inspection)
-        receipt = resolved.receipt(job.request).confirm(size=received.size, output_format=received.format)
-        server = reply.receipt.server or None if reply.receipt else None
-        more = {
-            "key": job.key,
-            "server": server,
-            "server_version": self._loaded.version_of(server),
-            "seconds": round(seconds, 3),
-            "tag": job.request.tag,
-            "receipt": receipt.compact(),
-            **resolved.facts(),
-        }
-        facts = collect_facts(resolved, model=model, now=self._now(), more=more)
-        metadata = self._metadata.of(resolved)
-        return write_recipe(received, resolved, model=model, facts=facts, metadata=metadata), server
 
     async def _is_writable(self) -> bool:
         try:

@@ -21,23 +21,15 @@ from vllm_image_core.generation.job import Job, Record, ResolvedJob, save_guarde
 from vllm_image_core.generation.layers import existing_layers, with_layers
 from vllm_image_core.generation.loaded_model import LoadedModel
 from vllm_image_core.generation.operations import send
+from vllm_image_core.generation.received_image import confirmed_receipt, receive_image
 from vllm_image_core.imaging.duplicates import DuplicateDetector
 from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.provenance.metadata import Metadata
-from vllm_image_core.provenance.recipe import collect_facts, write_recipe
 from vllm_image_core.requests.content_hash import ContentKey
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.limits import check_tag
-from vllm_image_core.requests.receipt import Receipt
-from vllm_image_core.requests.resolver import ResolvedRequest
 from vllm_image_core.storage.library import Existing, Library, Saved
-
-_MOST_PIXELS_OVER = 1.1
-"""An image with more than this many times the requested pixels is refused without decoding it."""
-
-_ALWAYS_TAKEN_PIXELS = 4_194_304
-"""An image of up to 2048x2048 is always kept, whatever was requested; a note gives its size."""
 
 
 def _record_nothing(_: GeneratedImage) -> None:
@@ -197,37 +189,29 @@ class Generator:
     ) -> GeneratedImage:
         """Check the image, write its parameters into it, and save it; runs in a thread."""
         now, resolved, match = self._now(), job.resolved, job.model.match
-        first = reply.data[0]
-        received = Picture.check(first.bytes, max_pixels=_most_pixels(resolved), inspection=first.inspection)
-        confirmed = _receipt(job, received)
-        server = _server(reply)
-        more = {
-            "key": job.key,
-            "server": server,
-            "server_version": self._loaded.version_of(server),
-            "seconds": round(seconds, 3),
-            "batch": job.batch,
-            "position": job.position,
-            "tag": job.request.tag,
-            "receipt": confirmed.compact(),
-            **resolved.facts(),
-        }
-        facts = collect_facts(resolved, model=match.name, now=now, more=more)
         metadata = self._metadata.of(resolved)
-        picture = write_recipe(received, resolved, model=match.name, facts=facts, metadata=metadata)
-        omitted = tuple(warnings.omitted_metadata(picture, resolved, self._metadata))
+        received = receive_image(
+            job,
+            reply,
+            self._loaded,
+            metadata,
+            now=now,
+            seconds=seconds,
+            more={"batch": job.batch, "position": job.position},
+        )
+        omitted = tuple(warnings.omitted_metadata(received.picture, resolved, self._metadata))
         if not spill:
-            self._check_there(picture)
+            self._check_there(received.picture)
         saved = self._library.save(
-            picture,
-            facts,
+            received.picture,
+            received.facts,
             prompt=resolved.prompt,
             now=now,
             filename=job.request.filename,
             spill=spill,
             self_describing=self._metadata.is_complete and not omitted,
         )
-        origin = self._loaded.origin(job.model, server=server)
+        origin = self._loaded.origin(job.model, server=received.server)
         self._speeds.learn(
             CompletedImage.from_reply(
                 reply,
@@ -240,31 +224,27 @@ class Generator:
             )
         )
         image = GeneratedImage(
-            picture=picture,
+            picture=received.picture,
             path=saved.path,
             request=resolved,
             model=match.name,
-            receipt=confirmed,
+            receipt=received.receipt,
             seconds=seconds,
-            server=server,
+            server=received.server,
             notes=(
                 *saved.notes,
                 *omitted,
                 *([match.warning] if match.warning else []),
-                *warnings.in_reply(resolved, reply, received),
-                *warnings.suspicions(received, resolved.seed, self._duplicates, first.inspection),
+                *warnings.in_reply(resolved, reply, received.original),
+                *warnings.suspicions(
+                    received.original, resolved.seed, self._duplicates, reply.data[0].inspection
+                ),
                 *warnings.repeats(job.budget),
                 *map(str, resolved.notes),
             ),
             spilled=saved.spilled,
         )
-        return with_layers(image, reply, self._library, facts=facts, metadata=metadata, now=now)
-
-
-def _receipt(job: ResolvedJob, received: Picture) -> Receipt:
-    """Return the receipt of a job, confirmed by the image that was received."""
-    receipt = job.resolved.receipt(job.request)
-    return receipt.confirm(size=received.size, output_format=received.format)
+        return with_layers(image, reply, self._library, facts=received.facts, metadata=metadata, now=now)
 
 
 def _reuse(existing: Existing, saved: Saved, job: ResolvedJob, *, seconds: float) -> GeneratedImage:
@@ -277,7 +257,7 @@ def _reuse(existing: Existing, saved: Saved, job: ResolvedJob, *, seconds: float
         path=saved.path,
         request=resolved,
         model=match.name,
-        receipt=_receipt(job, existing.picture),
+        receipt=confirmed_receipt(job, existing.picture),
         seconds=seconds,
         notes=(
             note,
@@ -292,10 +272,6 @@ def _reuse(existing: Existing, saved: Saved, job: ResolvedJob, *, seconds: float
     )
 
 
-def _server(reply: ImageGenerationReply) -> str | None:
-    return reply.receipt.server or None if reply.receipt else None
-
-
 def _describe(error: OmniError | ImageError, job: ResolvedJob) -> None:
     """Add to an error how often the request was tried, and what was asked for."""
     if job.budget.attempts > 1:
@@ -304,7 +280,3 @@ def _describe(error: OmniError | ImageError, job: ResolvedJob) -> None:
     steps = resolved.num_inference_steps
     noun = "step" if steps == 1 else "steps"
     error.add_note(f"Asked for: {resolved.size}, {steps} {noun}, seed {resolved.seed}.")
-
-
-def _most_pixels(resolved: ResolvedRequest) -> int:
-    return max(_ALWAYS_TAKEN_PIXELS, int(_MOST_PIXELS_OVER * resolved.pixels))

@@ -9,8 +9,8 @@ from vllm_image_mcp.error_messages import with_program_names
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
+    from vllm_image_core.batches.item_states import Progress
     from vllm_image_core.batches.summary import FoundBatch
-    from vllm_image_core.batches.worker_pool import Progress
     from vllm_image_core.estimation.backlog import Eta
 
     from vllm_image_mcp.jobs.batch_monitor import BatchMonitor
