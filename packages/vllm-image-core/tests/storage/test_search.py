@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from vllm_image_core.errors import InvalidRequest
-from vllm_image_core.storage import full_text, library
+from vllm_image_core.storage import full_text, search
 from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.search import Search
 
@@ -107,7 +107,7 @@ async def test_more_like_the_kept_ones_are_their_settings_with_new_seeds(
 async def test_more_like_these_reads_as_many_images_as_there_are(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "MAX_LIMIT", 2)
+    monkeypatch.setattr(search, "MAX_LIMIT", 2)
     async with batch_server.studio(tmp_path) as studio:
         batch = await studio.batch("a fox", count=5, width=64, height=64)
         await batch.wait()
