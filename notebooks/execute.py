@@ -68,7 +68,7 @@ def execute(notebook: Path, environment: Mapping[str, str]) -> Any:  # noqa: ANN
 
 
 def without_noise(notebook: Any) -> Any:  # noqa: ANN401 - likewise
-    """Drop what changes with each run and no web page shows: times of execution, and closed widgets."""
+    """Drop what changes with each run and no web page shows: times, closed widgets, and logs."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -76,7 +76,11 @@ def without_noise(notebook: Any) -> Any:  # noqa: ANN401 - likewise
     for cell in notebook.cells:
         cell.metadata = {}
         if "outputs" in cell:
-            cell.outputs = [each for each in cell.outputs if WIDGET not in each.get("data", {})]
+            cell.outputs = [
+                each
+                for each in cell.outputs
+                if WIDGET not in each.get("data", {}) and each.get("name") != "stderr"
+            ]
     return notebook
 
 
@@ -84,7 +88,7 @@ def main(names: Sequence[str]) -> None:
     """Execute the notebooks of these names, or all."""
     with ExitStack() as servers:
         urls = [servers.enter_context(simulated_server(port)) for port in PORTS]
-        environment = {"VLLM_IMAGE_URL": urls[0]}
+        environment = {"VLLM_IMAGE_URL": urls[0], "VLLM_IMAGE_URL_2": urls[1]}
         for path in sorted(FOLDER.glob("*.ipynb")):
             if not names or path.stem in names:
                 nbformat.write(without_noise(execute(path, environment)), path)

@@ -17,6 +17,9 @@ PAGES = (
     *sorted(ROOT.glob("packages/*/README.md")),
 )
 
+DISTRIBUTED = {"dataset_on_daft_and_ray"}
+"""Notebooks that `nox -s distributed` executes: they need Ray and Daft."""
+
 # The code blocks are found with sybil, which only `nox -s docs` installs.
 collect_ignore_glob = [] if find_spec("sybil") else ["test_*.py"]
 
@@ -26,7 +29,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     found = {
         "page": PAGES,
         "example": sorted(ROOT.glob("examples/*.py")),
-        "notebook": sorted(ROOT.glob("notebooks/*.ipynb")),
+        "notebook": [path for path in sorted(ROOT.glob("notebooks/*.ipynb")) if path.stem not in DISTRIBUTED],
     }
     for name, paths in found.items():
         if name in metafunc.fixturenames:

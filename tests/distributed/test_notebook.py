@@ -1,0 +1,48 @@
+"""The notebook on datasets is executed from its first cell to its last, and is kept with small outputs."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import nbformat as untyped
+import pytest
+from nbclient import NotebookClient
+from server_pair import ServerPair
+
+pytest.importorskip("daft")
+pytest.importorskip("ray")
+nbformat: Any = untyped
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "dataset_on_daft_and_ray.ipynb"
+CELL_SECONDS = 900
+MOST_BYTES = 200_000
+
+
+def text_of(notebook: Any) -> str:  # noqa: ANN401 - nbformat has no types
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("image/jpeg" in output.get("data", {}) for output in outputs)
+    assert not [output for output in outputs if output.output_type == "error"]
+    return "".join(output.get("text", "") or output.data.get("text/plain", "") for output in outputs)
+
+
+def test_the_notebook_is_kept_with_small_outputs() -> None:
+    text = text_of(nbformat.read(NOTEBOOK, as_version=4))
+
+    assert "10,100 rows, 10,100 ids, 0 failed" in text
+    assert NOTEBOOK.stat().st_size < MOST_BYTES
+    assert not [word for word in ("/tmp/", "/root/", "/home/", "object at 0x") if word in text]  # noqa: S108
+
+
+def test_the_notebook_runs_to_its_end(servers: ServerPair, tmp_path: Path, ray_address: str) -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    first, second = servers.urls
+    client = NotebookClient(notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": str(tmp_path)}})
+
+    found = {"VLLM_IMAGE_URL": first, "VLLM_IMAGE_URL_2": second, "RAY_ADDRESS": ray_address}
+    client.execute(env={**os.environ, **found})
+
+    text = text_of(notebook)
+    assert "10,000 of 10,000 rows, took" in text
+    assert "10,100 of 10,100 rows, 10,000 existed, took" in text
+    assert "10,100 rows, 10,100 ids, 0 failed" in text
+    assert servers.generated == 10_100
