@@ -375,14 +375,14 @@ async def test_a_batch_is_resumed_with_the_style_it_was_given(
     ],
 )
 async def test_an_image_is_saved_in_a_subfolder_and_found_there(
-    simulator_url: str, tmp_path: Path, door: Door
+    omni_url: str, tmp_path: Path, door: Door
 ) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
-    await door(simulator_url, folder, {"filename": "hero\\left.webp"})
+    await door(omni_url, folder, {"filename": "hero\\left.webp"})
     path = folder / "hero" / "left.webp"
     assert path.is_file()
-    async with Studio(simulator_url, output_dir=folder) as studio:
+    async with Studio(omni_url, output_dir=folder) as studio:
         [record] = (await studio.find("left")).pictures
         recalled = await studio.recall(path)
         [batch] = await studio.batches() or [None]
@@ -419,15 +419,18 @@ async def test_an_image_in_a_subfolder_is_an_input_a_resource_and_a_place_in_the
     assert '"hero/left.png"' in (tmp_path / "gallery.html").read_text("utf-8")
 
 
-async def test_images_are_exported_from_python_and_at_a_shell(simulator_url: str, tmp_path: Path) -> None:
-    folder, sites = tmp_path / "out", (tmp_path / "python", tmp_path / "shell")
+async def test_images_are_exported_through_every_door(simulator_url: str, tmp_path: Path) -> None:
+    folder, sites = tmp_path / "out", tuple(tmp_path / door for door in ("python", "shell", "tool"))
     folder.mkdir()
     await generate_with_studio(simulator_url, folder, {"filename": "hero/left"})
     async with Studio(simulator_url, output_dir=folder) as studio:
         await studio.export(["hero/left.png"], sites[0], output_format="webp")
     await run(simulator_url, folder, "export", "hero/left.png", "--to", str(sites[1]), "--format", "webp")
-    first, second = ((site / "left.webp").read_bytes() for site in sites)
-    assert first == second
+    settings = Settings.from_arguments(vllm_url=simulator_url, output_dir=folder, allow_dir=[tmp_path])
+    async with Client(build_server(settings)) as client:
+        to = {"images": ["hero/left.png"], "export_to": str(sites[2]), "output_format": "webp"}
+        assert not (await client.call_tool("rate_images", to)).is_error
+    assert len({(site / "left.webp").read_bytes() for site in sites}) == 1
 
 
 @pytest.mark.parametrize("door", [edit_with_studio, edit_with_tool, edit_with_shell])
@@ -473,10 +476,12 @@ async def test_an_unknown_style_names_near_ones(simulator_url: str, tmp_path: Pa
 
 @pytest.mark.parametrize("door", [generate_with_studio, generate_with_tool, generate_with_shell])
 async def test_a_lora_that_the_server_does_not_have_is_named_with_what_to_do(
-    simulator_url: str, tmp_path: Path, door: Door
+    omni_url: str, tmp_path: Path, door: Door
 ) -> None:
     with pytest.raises((AssertionError, LoraNotLoaded), match=r"(?s)Check the LoRA /loras/missing: .*folder"):
-        await door(simulator_url, tmp_path, {"lora": "/loras/missing"})
+        await door(omni_url, tmp_path, {"lora": "/loras/missing"})
+    async with Studio(omni_url, output_dir=tmp_path) as studio:  # the server goes on
+        assert (await studio.generate("a fox", **SMALL)).path.is_file()
 
 
 async def test_a_box_is_edited_and_an_image_extended(listener: "Listener", tmp_path: Path) -> None:

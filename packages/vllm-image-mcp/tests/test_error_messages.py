@@ -1,10 +1,14 @@
 import pickle
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from pydantic import BaseModel, ValidationError
 from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, NotRecalled, UnknownBatch
 from vllm_image_core.fleet.health import Health
+from vllm_image_mcp.cli import main
 from vllm_image_mcp.error_messages import diagnosis, explain, explain_arguments, explain_unknown, sentence
 from vllm_omni_client.errors import (
     BadReply,
@@ -168,3 +172,66 @@ def test_a_person_at_a_shell_reads_options_instead_of_parameters(message: str, a
     error = InvalidRequest(message, parameter="num_inference_steps", value=0, allowed="1 to 200")
     assert sentence(error) == f"{at_a_shell}. Correct --steps and try again."
     assert message in explain(error, server_url=URL)
+
+
+def options_of_commands() -> Iterator[tuple[click.Command, click.Parameter]]:
+    """Every option and argument with a value, of every command, apart from the settings."""
+    commands: list[click.Command] = [main]
+    while commands:
+        command = commands.pop()
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            names = command.list_commands(context)
+            commands += filter(None, (command.get_command(context, name) for name in names))
+        yield from ((command, each) for each in command.params if not hasattr(each, "group"))
+
+
+def test_every_option_of_every_command_is_named_in_an_error_as_it_is_typed() -> None:
+    checked = 0
+    for command, each in options_of_commands():
+        name = str(each.name)
+        argument = re.findall(r"\w+", each.metavar or name.upper())[0]
+        typed = each.opts[0] if isinstance(each, click.Option) else argument
+        error = InvalidRequest(f"{name}: 5 is wrong.", parameter=name, value=5, allowed="six")
+        with click.Context(command):
+            assert sentence(error) == f"{typed}: 5 is wrong. Correct {typed} and try again."
+        checked += 1
+    assert checked > 100
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message", "at_a_shell"),
+    [
+        (
+            "layers",
+            "It does not support layers and would ignore it",
+            "It does not support --layers and would",
+        ),
+        (
+            "width",
+            "Give one, or give width and height instead",
+            "Give one, or give --width and --height instead",
+        ),
+        (
+            "mask",
+            "Leave out width, height and aspect_ratio",
+            "Leave out --width, --height and --aspect-ratio",
+        ),
+        ("count", "Use count=10 for ten", "Use -n 10 for ten"),
+        (
+            "sweep",
+            "sweep has 'x'. Use one of seed, flow_shift",
+            "--sweep has 'x'. Use one of seed, flow_shift",
+        ),
+        ("sweep", "sweep has 4. Use 3, or zip", "--sweep has 4. Use 3, or --zip"),
+        ("seed", "The mask: width of the seed", "The mask: width of the seed"),
+    ],
+)
+def test_an_ordinary_word_is_an_option_only_in_its_place(
+    parameter: str, message: str, at_a_shell: str
+) -> None:
+    error = InvalidRequest(message, parameter=parameter, value=0, allowed="others")
+    sweep = main.get_command(click.Context(main), "sweep")
+    assert sweep
+    with click.Context(sweep):
+        assert sentence(error).startswith(at_a_shell)

@@ -247,7 +247,7 @@ async def test_the_owner_still_has_everything(server: HttpServer, owned: Owned, 
         assert owned.path.name in json.dumps(found)
 
 
-HANDLES = {"batch_id", "images", "mask", "reference_image", "seed", "seeds", "text"}
+HANDLES = {"batch_id", "export_to", "images", "mask", "reference_image", "seed", "seeds", "text"}
 """Parameters that can name what belongs to somebody."""
 VALUES = {
     *("prompt", "prompts", "negative_prompt", "width", "height", "aspect_ratio", "num_inference_steps"),
@@ -264,6 +264,7 @@ def arguments_for(tool: Tool, handle: str | None, owned: Owned) -> dict[str, obj
     """What a tool needs, and one parameter that names what belongs to anna."""
     own = {
         "batch_id": owned.batch,
+        "export_to": str(owned.path.parent),
         "images": [str(owned.path)],
         "mask": str(owned.path),
         "reference_image": str(owned.path),

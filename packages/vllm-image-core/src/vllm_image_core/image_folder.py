@@ -28,7 +28,7 @@ from vllm_image_core.storage.export import export_images
 from vllm_image_core.storage.grouped_writes import GROUP_SECONDS
 from vllm_image_core.storage.index import Page
 from vllm_image_core.storage.library import Library
-from vllm_image_core.storage.query import MAX_LIMIT, Query
+from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.record import Record
 from vllm_image_core.storage.search import requests_like
 from vllm_image_core.storage.verdicts import BIN, Verdict, Verdicts, current_path, listed_name
@@ -166,13 +166,7 @@ class ImageFolder(StudioViews):
             CannotSave: A file cannot be moved.
             VerdictsUnavailable: The folder's file of verdicts cannot be written.
         """
-        if isinstance(images, str):
-            found = await self.find_batch(images, limit=1 + max(indexes, default=0))
-            paths = {item.position: item.path for item in found.items}
-            files: list[ImageFile] = [paths.get(index) or f"{images} {index}" for index in indexes]
-        else:
-            files = [*images]
-        names = [_name_in(self.output_dir, each) for each in files]
+        names = [_name_in(self.output_dir, each) for each in await self._chosen(images, indexes)]
         return await asyncio.to_thread(self._verdicts.decide, names, verdict=verdict, stars=stars, tag=tag)
 
     async def more_like(
@@ -181,7 +175,7 @@ class ImageFolder(StudioViews):
         """Return the requests of images with new seeds, for ``batch``: more images like those.
 
         Args:
-            images: Images of this folder, at most 1,000; None for those that were kept.
+            images: Images of this folder; None for those that were kept.
             count: How many requests for each, each with a seed of its own.
 
         Raises:
@@ -192,9 +186,8 @@ class ImageFolder(StudioViews):
         folder = self.output_dir
         given = [_name_in(folder, each) for each in images or ()]
         names = None if images is None else frozenset(listed_name(folder, each) or each for each in given)
-        query = Query(names=names, limit=MAX_LIMIT)
-        page = await asyncio.to_thread(self._library.search.find, query, kept=names is None)
-        return await asyncio.to_thread(requests_like, page.pictures, count=count, draw_seed=self._draw_seed)
+        records = self._library.search.find_all(Query(names=names), kept=names is None)
+        return await asyncio.to_thread(requests_like, records, count=count, draw_seed=self._draw_seed)
 
     async def _rank(self, images: Mapping[int, GeneratedImage], *, score: Score, keep: int | None) -> Ranking:
         """Rank the images of a batch, and keep so many of the best."""
@@ -205,9 +198,10 @@ class ImageFolder(StudioViews):
 
     async def export(
         self,
-        images: Sequence[ImageFile],
+        images: str | Sequence[ImageFile],
         folder: Path | str,
         *,
+        indexes: Sequence[int] = (),
         output_format: OutputFormat | None = None,
         overwrite: bool = False,
     ) -> tuple[Path, ...]:
@@ -216,21 +210,31 @@ class ImageFolder(StudioViews):
         They keep their names, without subfolders, and what their files say about how they were made.
 
         Args:
-            images: Images of this folder: generated or found ones, paths or file names.
+            images: Images of this folder: generated or found ones, paths or file names; or a batch's id.
             folder: Where to; created if it is missing.
+            indexes: With a batch's id, the positions of its images, from 0, as on its contact sheet.
             output_format: "png", "jpeg" or "webp" to convert them; None copies them byte for byte.
             overwrite: Whether files of the same names are replaced.
 
         Raises:
             InvalidRequest: An image is not in this folder, or a file is in the way; nothing was written.
+            UnknownBatch: This folder has no batch with that id.
             CannotSave: A file cannot be written.
         """
         chosen = None if output_format is None else limits.output_format(output_format)
-        paths = [self._file_of(each) for each in images]
+        paths = [self._file_of(each) for each in await self._chosen(images, indexes)]
         target = folder_path("folder", folder)
         return await asyncio.to_thread(
             export_images, paths, target, output_format=chosen, overwrite=overwrite
         )
+
+    async def _chosen(self, images: str | Sequence[ImageFile], indexes: Sequence[int]) -> list[ImageFile]:
+        """Return the images that a caller means: those given, or those of a batch at some positions."""
+        if not isinstance(images, str):
+            return [*images]
+        found = await self.find_batch(images, limit=1 + max(indexes, default=0))
+        paths = {item.position: item.path for item in found.items}
+        return [paths.get(index) or f"{images} {index}" for index in indexes]
 
     def _file_of(self, image: ImageFile) -> Path:
         name = _name_in(self.output_dir, image)

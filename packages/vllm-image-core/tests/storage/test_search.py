@@ -1,10 +1,12 @@
 """Finding images by what people decided about them, and requests for more of those."""
 
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.storage import full_text, search
 from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.search import Search
 
@@ -46,6 +48,29 @@ async def test_an_image_that_is_tagged_later_is_found_by_that_tag_alone(
         assert {each.tag for each in (await studio.find()).pictures} == {"hero", None}
 
 
+def no_fts(_: sqlite3.Connection) -> bool:
+    """As in a Python whose SQLite was built without FTS5."""
+    return False
+
+
+@pytest.mark.parametrize("fts", [True, False])
+async def test_a_tag_is_found_by_its_words_whenever_it_was_given(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fts: bool
+) -> None:
+    if not fts:
+        monkeypatch.setattr(full_text, "prepare", no_fts)
+    async with batch_server.studio(tmp_path) as studio:
+        fox = await studio.generate("a fox", width=64, height=64, tag="draft")
+        owl = await studio.generate("an owl", width=64, height=64, tag="draft")
+        await studio.rate([fox], tag="home page hero")
+        for words, found in {"hero": [fox], "fox page": [fox], "draft": [owl], "owl hero": []}.items():
+            pictures = (await studio.find(words)).pictures
+            assert [each.path for each in pictures] == [each.path for each in found]
+        await studio.rate([fox, owl], tag="")
+        assert [(await studio.find(words)).pictures for words in ("hero", "draft")] == [(), ()]
+        assert [each.path for each in (await studio.find("fox")).pictures] == [fox.path]
+
+
 async def test_rejected_images_are_found_in_the_bin_with_their_ratings(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
@@ -77,6 +102,17 @@ async def test_more_like_the_kept_ones_are_their_settings_with_new_seeds(
         await more.wait()
         assert len(more.images) == 3
         assert [each.prompt for each in await studio.more_like([owl.path])] == ["an owl"]
+
+
+async def test_more_like_these_reads_as_many_images_as_there_are(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MAX_LIMIT", 2)
+    async with batch_server.studio(tmp_path) as studio:
+        batch = await studio.batch("a fox", count=5, width=64, height=64)
+        await batch.wait()
+        await studio.rate(batch.id, indexes=range(5), verdict="keep")
+        assert len(await studio.more_like()) == 5
 
 
 async def test_without_a_kept_image_there_is_nothing_to_be_like(

@@ -6,6 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
+import click
 from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, UnknownBatch
 from vllm_image_core.text import message_of, one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vllm_image_core.models.registry import Registry
 
 _MODELS_NAMED = 4
+_SWEEP = "sweep"
 _OUT_OF_MEMORY = (
     "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` "
     "to check available memory."
@@ -45,6 +47,7 @@ _SHELL_WORDS = {
     "(server_health)": "(`vllm-image-mcp health`)",
     "a smaller size or fewer images at once (n)": "a smaller size or a lower --max-concurrent",
     "call again": "try again",
+    "`vllm-image-mcp styles` and the resource styles://all list": "`vllm-image-mcp styles` lists",
 }
 """What tools call it, or a caller of the API, each with what it is called at a shell."""
 
@@ -60,7 +63,7 @@ def sentence(error: Exception) -> str:
         return _sentences(str(error), _BATCHES_AT_A_SHELL)
     step = next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
     whole = _sentences(message_of(error), *getattr(error, "__notes__", ()), with_command_names(step))
-    return _with_option_names(whole) if isinstance(error, InvalidRequest) else whole
+    return _with_option_names(whole, error.parameter) if isinstance(error, InvalidRequest) else whole
 
 
 def notes_for_model(notes: Sequence[str]) -> tuple[str, ...]:
@@ -157,29 +160,48 @@ def with_command_names(step: str) -> str:
     return step
 
 
-def _with_option_names(text: str) -> str:
-    """Replace the names of request fields with the shell's options: ``width=64`` becomes ``--width 64``."""
-    pattern, options = _field_names()
+def _with_option_names(text: str, parameter: str) -> str:
+    """Replace parameters with the options of the command: ``width=64`` becomes ``--width 64``."""
+    options = _options_here()
+    if parameter == _SWEEP:  # its axes are parameters, also at a shell
+        options = {name: option for name, option in options.items() if name in {_SWEEP, "zip"}}
 
     def option(found: re.Match[str]) -> str:
         name, equals = found["name"], found["equals"]
         return f"{options[name]}{' ' if equals else ''}" if name in options else found[0]
 
-    return pattern.sub(option, text)
+    return _names_in_text(tuple(options)).sub(option, text)
 
 
-@cache
-def _field_names() -> tuple[re.Pattern[str], Mapping[str, str]]:
-    """Return a pattern that finds the names of request fields in a message, and the option of each.
-
-    An ordinary word is a field's name only before an equals sign. Quoted text and paths are left alone.
-    """
+def _options_here() -> Mapping[str, str]:
+    """Return the option or argument of each parameter of requests and of the command that runs."""
     from vllm_image_core.requests.fields import REQUEST_FIELDS  # noqa: PLC0415 - only errors at a shell need it
 
     options = {each.name: each.option or f"--{each.name.replace('_', '-')}" for each in REQUEST_FIELDS}
-    compound = "|".join(name for name in options if "_" in name)
-    pattern = rf"(?<![\w/'\"-])(?P<name>(?:{compound})(?![\w/'\"-])|\w+(?==))(?P<equals>=)?"
-    return re.compile(pattern), options
+    context = click.get_current_context(silent=True)
+    for each in context.command.params if context else ():
+        name = each.name or ""
+        words = re.findall(r"\w+", each.metavar or name.upper())
+        options[name] = words[0] if isinstance(each, click.Argument) else each.opts[0]
+    return options
+
+
+@cache
+def _names_in_text(names: tuple[str, ...]) -> re.Pattern[str]:
+    """Return a pattern that finds these parameters in a message.
+
+    A name that is an ordinary word, such as `mask`, is the parameter only where the message begins with it,
+    before an equals sign, and in a few phrases. Quoted text and paths are left alone.
+    """
+    compound = "|".join(name for name in names if "_" in name) or "(?!)"
+    plain = "|".join(name for name in names if name and "_" not in name)
+    return re.compile(
+        rf"(?<![\w/'\"-])(?P<name>(?:{compound})(?![\w/'\"-])|\w+(?==)"
+        r"|(?:^|(?<=\b[Ll]eave )|(?<=\bsupport )|(?<=\bCorrect ))"
+        rf"(?:{plain})(?=:| has | asks | pairs | and | out\b)"
+        r"|(?:(?<=\bwith )|(?<=\bno )|(?<=\bor ))zip\b"
+        r"|\bwidth(?=(?:,| and) height\b)|(?<=\bwidth and )height|(?<=\bwidth, )height)(?P<equals>=)?"
+    )
 
 
 def next_step(error: ImageError | OmniError) -> str:

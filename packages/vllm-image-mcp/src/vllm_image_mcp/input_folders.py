@@ -80,6 +80,11 @@ class InputFolders:
         self._agreed: set[Path] = set()
         self._declined: set[Path] = set()
 
+    @property
+    def allowed(self) -> Sequence[Path]:
+        """The folders that were allowed in addition to the output folder."""
+        return self._folders[1:]
+
     def allow(self, folder: Path) -> None:
         """Allow a folder with all folders below it, as the host's roots are."""
         if folder not in self._folders:
@@ -98,7 +103,7 @@ class InputFolders:
         if not isinstance(given, str) or is_data_url(given):
             return None
         try:
-            path = self._path(given, "images")
+            path = self.path_of(given, "images")
         except InvalidRequest:
             return None
         if not path.is_absolute() or any(True for _ in self._candidates(path)):
@@ -124,7 +129,7 @@ class InputFolders:
         """
         if isinstance(given, str) and is_data_url(given):
             return read_input(given, parameter=parameter)
-        path = self._path(given, parameter)
+        path = self.path_of(given, parameter)
         for folder, parts in self._candidates(path):
             try:
                 with _open(folder, parts) as file:
@@ -146,12 +151,17 @@ class InputFolders:
         """Return the image's file name; if the extension was omitted, with the one that exists."""
         if isinstance(given, str) and is_data_url(given):
             return _NAME_OF_DATA
-        path = self._path(given, "images")
+        path = self.path_of(given, "images")
         candidates = self._candidates(path)
         there = (parts[-1] for folder, parts in candidates if os.path.isfile(folder.joinpath(*parts)))  # noqa: PTH113 - a Path raises where it may not look
         return next(there, path.name)
 
-    def _path(self, given: object, parameter: str) -> PurePath:
+    def path_of(self, given: object, parameter: str) -> PurePath:
+        """Return the path that a caller names, which is not looked up.
+
+        Raises:
+            InvalidRequest: It is not a path, is a URL, or contains "..".
+        """
         if not isinstance(given, str) or not given.strip():
             raise self._refusal(given, parameter, "it is not the name of an image")
         name = unquote(given[len(_OURS) :].partition("?")[0]) if given.startswith(_OURS) else given

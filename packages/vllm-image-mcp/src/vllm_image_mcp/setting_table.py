@@ -152,14 +152,14 @@ class SettingTable:
     allow_dir: Annotated[
         tuple[Path, ...] | None,
         Setting(
-            "Folder that edit_image may read besides the output folder; can be repeated.",
+            "Folder that edit_image may read, and rate_images export to; can be repeated.",
             "DIR",
             clean_folders,
             repeatable=True,
             mcp_only=True,
         ),
     ] = None
-    """Their subfolders may be read, too."""
+    """Their subfolders are included."""
     profiles: Annotated[
         Path | None, Setting("Your own model profiles: a TOML file or a folder.", "PATH", clean_path)
     ] = None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vllm_image_core.requests.style_folder import Styles
     from vllm_image_core.studio import Studio
 
+    from vllm_image_mcp.export_folders import ExportFolders
     from vllm_image_mcp.input_folders import InputFolders
     from vllm_image_mcp.jobs.batch_tracker import BatchTracker
     from vllm_image_mcp.output_folder import OutputFolder
@@ -143,6 +144,13 @@ class State:
         self._limits = limits
         if "studio" in self.__dict__:
             self.studio.set_limits(limits)
+
+    @cached_property
+    def export_folders(self) -> ExportFolders:
+        """The folders that images may be exported to."""
+        from vllm_image_mcp.export_folders import ExportFolders  # noqa: PLC0415 - only exports need them
+
+        return ExportFolders(self.input_folders)
 
     def check_folder(self) -> None:
         """Refuse work that needs an unusable output folder, before anything is sent: raise CannotSave."""

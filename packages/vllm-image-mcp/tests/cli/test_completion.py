@@ -1,14 +1,61 @@
 """The command `completion`, and what a shell's script gets when it asks for completions."""
 
+import os
+import re
+import select
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
 Run = Callable[..., Result]
+
+DEADLINE_SECONDS = 60.0
+_ESCAPES = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[\[(][0-9;?<>=]*[ -/]*[@-~]|\x1b.")
+
+
+def needs(shell: str) -> pytest.MarkDecorator:
+    there = sys.platform != "win32" and shutil.which(shell) is not None
+    return pytest.mark.skipif(not there, reason=f"needs {shell} and a pseudo-terminal")
+
+
+def type_into(folder: Path, command: Sequence[str], typed: str, *, until: str) -> str:
+    """Type something into a shell on a terminal of its own; return its screen once it shows some text."""
+    home = {"HOME": str(folder), "ZDOTDIR": str(folder), "XDG_CONFIG_HOME": str(folder), "TERM": "xterm"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    shown = b""
+    with subprocess.Popen(
+        [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=folder,
+        env={**os.environ, **home, "PATH": path},
+    ) as terminal:
+        assert terminal.stdin
+        assert terminal.stdout
+        keys, screen = terminal.stdin.fileno(), terminal.stdout.fileno()
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        try:
+            while time.monotonic() < deadline and until not in (text := plain(shown)):
+                if select.select([screen], [], [], 0.5)[0]:
+                    shown += (read := os.read(screen, 65_536))
+                    if b"\x1b[c" in read:  # fish asks what terminal this is, and waits for an answer
+                        os.write(keys, b"\x1b[?62c")
+                elif typed and text:  # the prompt is there, and the shell is quiet
+                    os.write(keys, typed.encode())
+                    typed = ""
+        finally:
+            terminal.kill()
+    return plain(shown)
+
+
+def plain(shown: bytes) -> str:
+    return _ESCAPES.sub("", shown.decode(errors="replace"))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
@@ -52,6 +99,33 @@ def test_the_script_for_bash_is_valid(run: Run, tmp_path: Path) -> None:
     script.write_text(run("completion", "bash").stdout, encoding="utf-8")
     checked = subprocess.run(["bash", "-n", str(script)], check=False)  # noqa: S607 - as found in the path
     assert checked.returncode == 0
+
+
+LOAD = {
+    "bash": ("--rcfile", "rc", "-i"),
+    "zsh": ("-d", "-i"),
+    "fish": ("--init-command", "source rc", "-i"),
+}
+"""How each shell is started so that it reads the script: zsh reads .zshrc in ZDOTDIR."""
+
+
+@pytest.mark.parametrize("shell", [pytest.param(each, marks=needs(each)) for each in LOAD])
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("vllm-image-mcp gene", "vllm-image-mcp generate "),
+        ("vllm-image-mcp generate --asp", "generate --aspect-ratio "),
+    ],
+)
+def test_a_shell_completes_what_is_typed(
+    run: Run, tmp_path: Path, shell: str, typed: str, completed: str
+) -> None:
+    script = run("completion", shell).stdout
+    before = "autoload -Uz compinit; compinit -u\n" if shell == "zsh" else ""
+    for name in ("rc", ".zshrc"):
+        (tmp_path / name).write_text(before + script, encoding="utf-8")
+    screen = type_into(tmp_path, (shell, *LOAD[shell]), f"{typed}\t", until=completed)
+    assert completed in screen
 
 
 def test_bash_gets_the_commands_that_begin_alike(run: Run) -> None:

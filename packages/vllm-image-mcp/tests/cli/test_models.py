@@ -59,6 +59,8 @@ def test_one_s_own_profiles_can_stand_in_the_environment(mine: Path, monkeypatch
 def test_a_right_file_is_told_to_be_right(mine: Path) -> None:
     result = run("models", "--check", str(mine))
     assert (result.exit_code, result.output) == (0, "acme/painter: the profile is valid.\n")
+    result = run("models", "--check", str(mine), "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"model": "acme/painter", "valid": True})
 
 
 def test_a_wrong_file_is_told_with_the_key_and_what_is_allowed(broken: Path) -> None:

@@ -1,6 +1,7 @@
 """The progress bar: where it is shown, and what it leaves behind."""
 
 import io
+import re
 from contextlib import redirect_stderr
 
 import pytest
@@ -27,6 +28,15 @@ def test_seconds_that_were_estimated_too_low_are_not_more_than_all() -> None:
         bar.update(9, 6, "1 s")
     assert "100% |" in terminal.getvalue()
     assert "9/6" not in terminal.getvalue()
+
+
+def test_a_bar_of_seconds_never_goes_back() -> None:
+    with redirect_stderr(Terminal()) as terminal, ProgressBar(timed=True) as bar:
+        for seconds, total in ((1, 4), (2, 10), (3, None), (4, 5)):
+            bar.update(seconds, total)
+    shown = [int(percent) for percent in re.findall(r"(\d+)% \|", terminal.getvalue())]
+    assert shown == sorted(shown)
+    assert {25, 80} <= set(shown)
 
 
 def test_an_unknown_total_shows_the_note() -> None:

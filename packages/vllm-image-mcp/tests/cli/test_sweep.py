@@ -58,7 +58,8 @@ def test_lists_may_be_paired_and_given_as_json(run_in: RunIn, omni: "OmniServer"
         (("--sweep", "seed=[1"), "'[1' is not a JSON list"),
         (("--sweep", "sead=1,2"), "sweep has 'sead', which is neither a parameter nor in the prompt."),
         (("--sweep", "steps=4,many"), "--steps: 'many' is not an integer."),
-        (("--count", "0"), "count: 0 is out of range."),
+        (("--sweep", "seed=1..5000"), "1..5000 has 5000 values; a batch takes at most 1000 images."),
+        (("--count", "0"), "-n: 0 is out of range."),
         (("--grid", "grid.png"), "grid.png is not the name of a JPEG; use grid.jpg."),
     ],
 )

@@ -197,6 +197,54 @@ async def test_a_name_in_the_output_folder_asks_nothing(host: Host, omni: "OmniS
     assert (user.asked, user.listed) == ([], 0)
 
 
+async def export(client: Client, folder: Path) -> CallToolResult:
+    await client.call_tool(
+        "generate_image", {"prompt": "a fox", "width": 64, "height": 64, "filename": "fox"}
+    )
+    return await client.call_tool("rate_images", {"images": ["fox.png"], "export_to": str(folder)})
+
+
+async def test_the_user_is_asked_once_before_images_are_exported_to_a_folder(
+    host: Host, photos: Path
+) -> None:
+    user = User(AGREES)
+    async with host(user) as client:
+        first = await export(client, photos / "new")
+        second = await client.call_tool(
+            "rate_images",
+            {"images": ["fox.png"], "export_to": str(photos / "new"), "output_format": "webp"},
+        )
+        read = await edit(client, photos / "cat.png")
+    assert [each.is_error for each in (first, second, read)] == [False] * 3, text(first)
+    assert sorted(path.name for path in (photos / "new").iterdir()) == ["fox.png", "fox.webp"]
+    until = "Your answer applies until the server stops."
+    assert user.asked == [
+        f"May rate_images save copies of images in {photos / 'new'}? {until}",
+        f"May edit_image read images in {photos}? {until}",
+    ]
+
+
+async def test_nothing_is_exported_if_the_user_declines_and_is_not_asked_again(
+    host: Host, photos: Path
+) -> None:
+    user = User(DECLINES)
+    async with host(user) as client:
+        for _ in range(2):
+            assert "the user does not want that" in text(await export(client, photos / "new"))
+    assert (len(user.asked), (photos / "new").exists()) == (1, False)
+
+
+async def test_images_are_exported_to_roots_of_a_legacy_host_without_a_question(
+    host: Host, photos: Path, era: str
+) -> None:
+    user = User(DECLINES, roots=(photos,))
+    async with host(user) as client:
+        result = await export(client, photos / "new")
+    is_legacy = era == "2025-11-25"
+    assert (user.listed, len(user.asked)) == ((1, 0) if is_legacy else (0, 1))
+    assert result.is_error != is_legacy
+
+
 async def test_a_data_url_is_an_image_like_any_other(host: Host, omni: "OmniServer") -> None:
     url = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
     async with host(User(None)) as client:

@@ -48,6 +48,30 @@ async def test_more_like_the_kept_ones_is_one_call(connect: Connect) -> None:
         assert (again["status"], again["reused"]) == ("success", False)
 
 
+async def test_chosen_images_are_kept_and_exported_into_an_allowed_folder(
+    connect: Connect, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    async with connect(allow_dir=[project]) as client:
+        batch_id = (await answer(client, "batch_generate", **FOXES))["batch_id"]
+        chosen = {"batch_id": batch_id, "indexes": [1, 4]}
+        both = await answer(
+            client, "rate_images", **chosen, verdict="keep", export_to="site/img", output_format="webp"
+        )
+        folder = project / "site" / "img"
+        assert sorted(map(Path, both["exported"])) == sorted(folder.iterdir())
+        assert [path.suffix for path in folder.iterdir()] == [".webp", ".webp"]
+        assert len((await answer(client, "find_images", verdict="keep"))["images"]) == 2
+        only = await answer(client, "rate_images", images=both["file_paths"], export_to=str(project))
+        assert (only["file_paths"], len(only["exported"])) == ([], 2)
+        result = await client.call_tool(
+            "rate_images", {**chosen, "verdict": "reject", "export_to": str(folder), "output_format": "webp"}
+        )
+        assert result.is_error
+        assert len((await answer(client, "find_images", verdict="keep"))["images"]) == 2  # nothing was done
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "says"),
     [
@@ -55,6 +79,8 @@ async def test_more_like_the_kept_ones_is_one_call(connect: Connect) -> None:
         ("rate_images", {"batch_id": "batch_1", "verdict": "keep"}, "indexes: None is not a list"),
         ("rate_images", {"images": ["none.png"], "verdict": "keep"}, "is not an image in"),
         ("rate_images", {"images": ["none.png"], "verdict": "love"}, "'love' is not a verdict"),
+        ("rate_images", {"images": ["none.png"], "export_to": "/etc"}, "is not an allowed folder"),
+        ("rate_images", {"images": ["none.png"], "export_to": "site"}, "is not an absolute path"),
         ("find_images", {"verdict": "clear"}, "'clear' cannot be searched for"),
         ("find_images", {"stars": 9}, "stars: 9 is out of range"),
     ],

@@ -111,11 +111,14 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "verdict": None,
         "stars": None,
         "tag": None,
+        "export_to": None,
+        "output_format": None,
     },
 }
 
 TYPES = {
     "indexes": ["integer"],
+    "export_to": "string",
     "verdict": "string",
     "stars": "integer",
     "tag": "string",

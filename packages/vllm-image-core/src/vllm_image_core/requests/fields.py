@@ -286,7 +286,7 @@ REQUEST_FIELDS: Final = (
     RequestField("aspect_ratio", str, 'E.g. "16:9"; overrides width/height.',
         'Aspect ratio, such as "16:9"; overrides width and height.', metavar="W:H",
         aliases="ratio aspect ar image_ratio image_aspect_ratio"),
-    RequestField("num_inference_steps", int, "Diffusion steps, 1 to 200.", "Number of inference steps.",
+    RequestField("num_inference_steps", int, "Steps, 1 to 200.", "Number of inference steps.",
         option="--steps", wire="num_inference_steps", indexed=True, short="steps",
         aliases="step n_steps num_steps inference_steps sampling_steps sample_steps step_count "
         "diffusion_steps denoising_steps number_of_steps inference_step_count"),
@@ -298,7 +298,7 @@ REQUEST_FIELDS: Final = (
         wire="seed", allowed="a signed 64-bit integer, preferably from 0 to 4294967295",
         range=(-(2**63), 2**63 - 1), shown_in=_EVERYWHERE - {"batch"}, indexed=True,
         aliases="seeds random_seed rng_seed noise_seed manual_seed seed_value"),
-    RequestField("filename", str, "Name or folder/name. Default: time and hash.",
+    RequestField("filename", str, "Name or folder/name.",
         "File name. Default: the time and a hash.", metavar="NAME", swept=False,
         aliases="file file_name output output_file output_filename output_name output_path save_path save_as "
         "file_path image_name out"),
@@ -314,7 +314,7 @@ REQUEST_FIELDS: Final = (
         "File format. Default: png, the only lossless one.", wire="output_format",
         noun="a supported format", shown_in=_EVERYWHERE,
         aliases="format image_format file_format file_type image_type output_type extension ext mime_type"),
-    RequestField("lora", str, "LoRA on the server: PATH:SCALE.",
+    RequestField("lora", str, "On the server: PATH:SCALE.",
         "LoRA: its path on the server or its name in the profile, and a scale, such as /loras/ink:0.8.",
         wire="lora", form="lora", indexed=True,
         aliases="loras lora_path lora_name lora_request adapter lora_adapter"),

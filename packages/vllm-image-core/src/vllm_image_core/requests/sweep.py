@@ -93,8 +93,8 @@ def sweep_changes(sweep: object, request: ImageRequest, *, pairs: bool, seeds_gi
         )
     total = math.prod(lengths.values())
     if total > MOST_IMAGES:
-        product = " x ".join(map(str, lengths.values()))
-        raise too_many(f"sweep asks for {product} = {total} images", total, parameter="sweep")
+        product = f"{' x '.join(map(str, lengths.values()))} = " if len(lengths) > 1 else ""
+        raise too_many(f"sweep asks for {product}{total} images", total, parameter="sweep")
     rows = itertools.product(*reversed(axes.values()))
     return [functools.reduce(Change.__or__, reversed(each)) for each in rows]
 

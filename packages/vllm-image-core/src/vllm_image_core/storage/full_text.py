@@ -5,10 +5,11 @@ table. So it is not filled by a trigger: the words of all images added since are
 change.
 """
 
+import json
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 MAX_CHARACTERS: Final = 1_000
@@ -61,10 +62,15 @@ def _words(text: str) -> list[str]:
 
 
 _TABLE: Final = (
-    "CREATE VIRTUAL TABLE IF NOT EXISTS picture_text USING fts5(words, content='', "
+    "CREATE VIRTUAL TABLE IF NOT EXISTS {} USING fts5(words, content='', "
     "tokenize=\"porter unicode61 remove_diacritics 2 categories 'L* N* Co So'\")"
 )
 _WORDS: Final = "spaced(coalesce(prompt, '') || ' ' || coalesce(tag, '') || ' ' || name)"
+_RETAGGED: Final = (
+    "INSERT INTO temp.retagged_text (rowid, words) "
+    "SELECT picture.id, spaced(coalesce(prompt, '') || ' ' || new.value || ' ' || name) "
+    "FROM json_each(?) AS new JOIN picture ON name = new.key WHERE width IS NOT NULL"
+)
 _UNTIL: Final = "coalesce((SELECT value FROM state WHERE name = 'text_until'), 0)"
 """The id of the last image whose words were entered."""
 
@@ -83,7 +89,7 @@ def prepare(connection: sqlite3.Connection) -> bool:
     """Set up full-text search; return False if this SQLite lacks it, or lacks our tokenizer."""
     connection.create_function("spaced", 1, add_spaces, deterministic=True)
     try:
-        connection.execute(_TABLE)
+        connection.execute(_TABLE.format("picture_text"))
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
             raise
@@ -95,6 +101,13 @@ def enter(connection: sqlite3.Connection) -> None:
     """Enter the words of all images added since the last call; must run within a transaction."""
     connection.execute(_ENTER)
     connection.execute(_ENTERED)
+
+
+def enter_retagged(connection: sqlite3.Connection, tags: Mapping[str, str]) -> None:
+    """Enter the words of images whose files hold an older tag, for the queries of this connection."""
+    connection.execute("DROP TABLE IF EXISTS temp.retagged_text")
+    connection.execute(_TABLE.format("temp.retagged_text"))
+    connection.execute(_RETAGGED, (json.dumps(tags),))
 
 
 def is_behind(connection: sqlite3.Connection) -> bool:

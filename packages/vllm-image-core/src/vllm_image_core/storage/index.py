@@ -280,6 +280,8 @@ class Index:
         if fts and query.text is not None and full_text.is_behind(connection):
             with changing(connection):
                 pass  # enters the words of images that a host without FTS5 has added
+        if fts and query.match and query.tags:
+            full_text.enter_retagged(connection, query.tags)
         common = fts and full_text.are_common(connection, query.match)
         condition, values = query.conditions(fts=fts, common=common)
         # Skipped rows are only counted in an index; only the rows on the page are read.

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final
 
 from vllm_image_core import checks
@@ -89,29 +90,44 @@ class Query:
             parts.append("created < ?")
             values.append(math.ceil(_seconds(self.until)))
         if self.text is not None and self.text.strip():
-            condition, words = self._with_match(common=common) if fts else _with_words(self.text)
+            condition, words = self._with_match(common=common) if fts else self._with_words(self.text)
             parts.append(condition)
             values.extend(words)
         return " AND ".join(parts), tuple(values)
 
     def _with_match(self, *, common: bool) -> tuple[str, tuple[str, ...]]:
         """Return the full-text condition; text without any word matches nothing."""
+        if not self.match:
+            return "0", ()
         found = "id IN (SELECT rowid FROM picture_text WHERE picture_text MATCH ?)"
-        # The plus keeps SQLite from searching by words first.
-        return ("+" * common + found, (self.match,)) if self.match else ("0", ())
+        if common:
+            found = f"+{found}"  # which keeps SQLite from searching by words first
+        if not self.tags:
+            return found, (self.match,)
+        now = "id IN (SELECT rowid FROM temp.retagged_text WHERE retagged_text MATCH ?)"
+        return (
+            f"({found} AND name NOT IN (SELECT value FROM json_each(?)) OR {now})",  # noqa: S608 - our own words
+            (self.match, json.dumps(sorted(self.tags)), self.match),
+        )
+
+    def _with_words(self, text: str) -> tuple[str, tuple[str, ...]]:
+        """Return the condition without full-text search."""
+        words = plain_words(text)
+        patterns = [f"%{word}%" for word in words]
+        like, values = "(prompt LIKE ? OR tag LIKE ? OR name LIKE ?)", [(each,) * 3 for each in patterns]
+        if self.tags:
+            tags = json.dumps(dict(self.tags))
+            like = (
+                "(prompt LIKE ? OR name LIKE ? OR tag LIKE ? AND name NOT IN (SELECT key FROM json_each(?)) "
+                "OR name IN (SELECT key FROM json_each(?) WHERE value LIKE ?))"
+            )
+            values = [(each, each, each, tags, tags, each) for each in patterns]
+        return (" AND ".join([like] * len(words)), tuple(chain(*values))) if words else ("0", ())
 
 
 def _plain(text: str) -> str:
     """Return text as it is stored: without lone surrogates."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _with_words(text: str) -> tuple[str, tuple[str, ...]]:
-    """Return the condition without full-text search."""
-    words = plain_words(text)
-    like = "(prompt LIKE ? OR tag LIKE ? OR name LIKE ?)"
-    values = tuple(f"%{word}%" for word in words for _ in range(3))
-    return (" AND ".join([like] * len(words)), values) if words else ("0", ())
 
 
 def _seconds(time: datetime) -> float:

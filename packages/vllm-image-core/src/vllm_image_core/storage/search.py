@@ -1,6 +1,6 @@
 """Search: find images by what their files record and by what people decided about them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from vllm_image_core import checks
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.storage.index import Index, Page
-from vllm_image_core.storage.query import Query
+from vllm_image_core.storage.query import MAX_LIMIT, Query
 from vllm_image_core.storage.record import Record
 from vllm_image_core.storage.sync import OnProgress
 from vllm_image_core.storage.verdicts import BIN, MOST_STARS, Verdicts
@@ -83,6 +83,14 @@ class Search:
             return replace(record, kept=opinion.kept, stars=opinion.stars, tag=tag)
 
         return replace(page, pictures=tuple(map(rated, page.pictures))) if opinions else page
+
+    def find_all(self, query: Query, *, kept: bool) -> Generator[Record]:
+        """Yield every image that a query finds, newest first, however many there are."""
+        offset: int | None = 0
+        while offset is not None:
+            page = self.find(replace(query, limit=MAX_LIMIT, offset=offset), kept=kept)
+            yield from page.pictures
+            offset = page.next_offset
 
 
 def requests_like(

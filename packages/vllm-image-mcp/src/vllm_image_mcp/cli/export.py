@@ -11,6 +11,7 @@ from vllm_image_core.text import path_text
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.cli.shared_options import chosen_images
 from vllm_image_mcp.command_line import PathArgument, echo
 from vllm_image_mcp.options import GroupedOptions
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=GroupedOptions)
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...|BATCH NUMBER...")
 @click.option("--to", "folder", type=PathArgument(), required=True, metavar="DIR", help="Where to.")
 @click.option(
     "--format",
@@ -44,10 +45,14 @@ async def export(
     """Copy images into another folder, in the format asked for.
 
     They come from the output folder, and keep their names and what their files say about how they were made.
-    Where they are afterwards is printed.
+    Name them by their files, or by a batch's id and their numbers on its contact sheet, counted from 0:
+    export batch_3bed 2 5 --to site. Where they are afterwards is printed.
     """
     state.check_folder()
-    paths = await state.studio.export(images, folder, output_format=output_format, overwrite=overwrite)
+    chosen, indexes = chosen_images(images)
+    paths = await state.studio.export(
+        chosen, folder, indexes=indexes, output_format=output_format, overwrite=overwrite
+    )
     for path in paths:
         echo(json_line({"path": path_text(path)}) if as_json else path_text(path))
     return 0

@@ -41,7 +41,8 @@ def models(settings: Settings, name: str | None, file: Path | None, *, as_json: 
         if file is not None:
             known_profiles = {each.model: each for each in (*registry, registry.fallback)}
             for each in read_profiles(file, known=known_profiles):
-                echo(f"{each.model}: the profile is valid.")
+                valid = {"model": each.model, "valid": True}
+                echo(json_line(valid) if as_json else f"{each.model}: the profile is valid.")
             if name is None:
                 return
         profile = None if name is None else registry.by_name(name)

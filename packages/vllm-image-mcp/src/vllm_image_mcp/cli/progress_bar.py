@@ -20,7 +20,8 @@ class ProgressBar:
 
     Args:
         label: What it stands for, in front of the bar.
-        timed: Whether it counts seconds, which are not shown, instead of things.
+        timed: Whether it counts seconds, which are not shown, instead of things. Their total is an estimate,
+            so such a bar never goes back.
         quiet: Whether to show nothing, even on a terminal.
 
     Attributes:
@@ -30,6 +31,8 @@ class ProgressBar:
     def __init__(self, label: str = "", *, timed: bool = False, quiet: bool = False) -> None:
         self.is_shown: bool = not quiet and sys.stderr.isatty()
         self._label = f"{label} " if label else ""
+        self._timed = timed
+        self._fraction = 0.0
         self._format = _TIMED if timed else _COUNTED
         self._bar: Any = None  # tqdm has no types
 
@@ -57,6 +60,9 @@ class ProgressBar:
             self._bar = tqdm(
                 file=sys.stderr, desc=self._label, leave=False, dynamic_ncols=True, bar_format=self._format
             )
+        if self._timed:
+            self._fraction = max(self._fraction, min(done / total, 1.0) if total else 0.0)
+            done, total = self._fraction, 1.0
         self._bar.total = total
         self._bar.n = done if total is None else min(done, total)
         self._bar.set_postfix_str(note, refresh=False)

@@ -10,6 +10,7 @@ from vllm_image_core.text import path_text
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.cli.json_line import json_line
+from vllm_image_mcp.cli.shared_options import chosen_images
 from vllm_image_mcp.command_line import echo
 from vllm_image_mcp.options import GroupedOptions
 
@@ -43,14 +44,8 @@ async def rate(
     """
     state.check_folder()
     decided = None if verdict in {"stars", "tag"} else cast("Verdict", verdict)
-    first, *numbers = images
-    if first.startswith("batch_"):
-        if not numbers or not all(number.isdecimal() for number in numbers):
-            raise click.BadParameter("Give the numbers of the batch's images, such as 2 5.")
-        indexes = [int(number) for number in numbers]
-        paths = await state.studio.rate(first, indexes=indexes, verdict=decided, stars=stars, tag=tag)
-    else:
-        paths = await state.studio.rate(list(images), verdict=decided, stars=stars, tag=tag)
+    chosen, indexes = chosen_images(images)
+    paths = await state.studio.rate(chosen, indexes=indexes, verdict=decided, stars=stars, tag=tag)
     for path in paths:
         echo(
             json_line({"path": path_text(path), "verdict": decided, "stars": stars, "tag": tag})

@@ -96,6 +96,16 @@ def take_variations(options: dict[str, Any]) -> Variations:
     return Variations(**{each.name: options.pop(each.name) for each in fields(Variations)})
 
 
+def chosen_images(given: tuple[str, ...]) -> tuple[str | list[str], list[int]]:
+    """Return the image files that a command names; or a batch's id, and the numbers of its images."""
+    first, *numbers = given
+    if not first.startswith("batch_"):
+        return [*given], []
+    if not numbers or not all(number.isdecimal() for number in numbers):
+        raise click.BadParameter("Give the numbers of the batch's images, such as 2 5.")
+    return first, [int(number) for number in numbers]
+
+
 def _sweep(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, list[object]] | None:
     """Read the values of each --sweep; None if there is none."""
     from vllm_image_core.requests.fields import REQUEST_FIELDS, SHORT_NAMES  # noqa: PLC0415 - likewise
@@ -122,7 +132,11 @@ def _values(text: str) -> list[object]:
         from vllm_image_core.requests.sweep import MOST_IMAGES  # noqa: PLC0415 - likewise
 
         first, last = int(numbers[1]), int(numbers[2])
-        return list(range(first, min(last, first + MOST_IMAGES) + 1))
+        if last - first >= MOST_IMAGES:
+            raise click.BadParameter(
+                f"{text} has {last - first + 1} values; a batch takes at most {MOST_IMAGES} images."
+            )
+        return list(range(first, last + 1))
     return [value.strip() for value in text.split(",")]
 
 

@@ -205,9 +205,10 @@ class FoundImages(Result):
 
 
 class RatedFiles(Result):
-    """Images that were kept, rejected, rated or tagged."""
+    """Images that were kept, rejected, rated, tagged or exported."""
 
     file_paths: list[str]
+    exported: list[str] = []
     notes: list[str] = []
 
 

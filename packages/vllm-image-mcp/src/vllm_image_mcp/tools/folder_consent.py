@@ -1,4 +1,4 @@
-"""Ask the user before images are read from a folder that nobody has allowed yet, once for each folder."""
+"""Ask the user before images are read from a folder, or exported to one, that nobody has allowed yet."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,17 +25,59 @@ class FolderConsent(BaseModel):
     allow: bool = Field(default=True, description="Let images in this folder be read.")
 
 
+class ExportConsent(BaseModel):
+    """The user's answer."""
+
+    allow: bool = Field(default=True, description="Let images be saved in this folder.")
+
+
 async def offered_roots(
     ctx: Context[State], *, images: object, mask: object, reference_image: object
 ) -> ListRoots | ListRootsResult:
     """Ask a host that has roots for them, if an image lies outside of the folders that may be read."""
-    capabilities = ctx.client_capabilities
-    has_roots = capabilities is not None and capabilities.roots is not None
-    is_legacy = (ctx.protocol_version or "") < _LEGACY_BEFORE
-    asks = ctx.request_context.lifespan_context.asks_for_folders
-    if asks and has_roots and is_legacy and _folders_outside(ctx, images, mask, reference_image):
+    if _can_list_roots(ctx) and _folders_outside(ctx, images, mask, reference_image):
         return ListRoots()
     return ListRootsResult(roots=[])
+
+
+async def offered_export_roots(ctx: Context[State], *, export_to: object) -> ListRoots | ListRootsResult:
+    """Ask a host that has roots for them, if images may not be exported to a folder yet."""
+    if _can_list_roots(ctx) and ctx.request_context.lifespan_context.export_folders.outside(export_to):
+        return ListRoots()
+    return ListRootsResult(roots=[])
+
+
+async def export_consent(
+    ctx: Context[State],
+    *,
+    export_to: object,
+    roots: Annotated[ListRootsResult, Resolve(offered_export_roots)],
+) -> Elicit[ExportConsent] | ExportConsent:
+    """Ask about a folder that images may not be exported to yet; agree if it is allowed.
+
+    If the host cannot ask, nothing more is allowed, and the export is refused.
+    """
+    state = ctx.request_context.lifespan_context
+    if not state.asks_for_folders:
+        return ExportConsent(allow=False)
+    _allow_roots(state, roots)
+    folder = state.export_folders.outside(export_to)
+    if folder is None or not can_ask(ctx):
+        return ExportConsent(allow=False)
+    named = one_line(str(folder), limit=LONGEST_PATH)
+    question = (
+        f"May rate_images save copies of images in {named}? Your answer applies until the server stops."
+    )
+    return Elicit(question, ExportConsent)
+
+
+def remember_export_answer(ctx: Context[State], export_to: object, *, agreed: bool) -> None:
+    """Remember the user's answer on the folder that they were asked about."""
+    state = ctx.request_context.lifespan_context
+    if can_ask(ctx) and state.asks_for_folders:
+        folder = state.export_folders.outside(export_to)
+        if folder is not None:
+            state.export_folders.remember(folder, agreed=agreed)
 
 
 async def folder_consent(
@@ -53,10 +95,7 @@ async def folder_consent(
     state = ctx.request_context.lifespan_context
     if not state.asks_for_folders:
         return FolderConsent(allow=False)
-    folders = state.input_folders
-    for root in roots.roots[:_MOST_ROOTS]:
-        if (path := _root_path(str(root.uri))) is not None:
-            folders.allow(path)
+    _allow_roots(state, roots)
     asked = _folders_outside(ctx, images, mask, reference_image)
     if not asked or not can_ask(ctx):
         return FolderConsent(allow=False)
@@ -74,6 +113,20 @@ def remember_answer(
         folders = state.input_folders
         for folder in _folders_outside(ctx, images, mask, reference_image):
             folders.remember(folder, agreed=agreed)
+
+
+def _can_list_roots(ctx: Context[State]) -> bool:
+    """Whether the host is one that has roots, and may name them."""
+    capabilities = ctx.client_capabilities
+    has_roots = capabilities is not None and capabilities.roots is not None
+    is_legacy = (ctx.protocol_version or "") < _LEGACY_BEFORE
+    return ctx.request_context.lifespan_context.asks_for_folders and has_roots and is_legacy
+
+
+def _allow_roots(state: State, roots: ListRootsResult) -> None:
+    for root in roots.roots[:_MOST_ROOTS]:
+        if (path := _root_path(str(root.uri))) is not None:
+            state.input_folders.allow(path)
 
 
 def _folders_outside(ctx: Context[State], *given: object) -> tuple[Path, ...]:

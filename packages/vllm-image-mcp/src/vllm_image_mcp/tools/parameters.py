@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, SkipValidation, WithJsonSchema
 from vllm_image_core.requests.fields import (
+    OutputFormat,
     Surface,
     field_named,
     fields_shown_in,
@@ -71,7 +72,7 @@ MaxConcurrent = Annotated[
 ]
 MaxWait = Annotated[
     SkipValidation[float | None],
-    Field(description="Seconds to wait. Default: 45 or more."),
+    Field(description="Seconds to wait."),
 ]
 Wait = Annotated[SkipValidation[bool | None], Field(description="Wait for unfinished images.")]
 Resume = Annotated[SkipValidation[bool | None], Field(description="Generate the missing images.")]
@@ -103,3 +104,5 @@ RatingVerdict = Annotated[
 ]
 Stars = Annotated[SkipValidation[int | None], Field(description="1 to 5; 0: none.")]
 Tag = Annotated[SkipValidation[str | None], Field(description="New tag.")]
+ExportTo = Annotated[SkipValidation[str | None], Field(description="Folder for copies.")]
+ExportFormat = Annotated[SkipValidation[OutputFormat | None], Field(description="Of the copies.")]

@@ -40,6 +40,6 @@ TOOLS = (
     (get_batch, "Check on a batch", _annotations(destroys=False)),
     (list_batches, "List batches", _READS),
     (find_images, "Find earlier images", _READS),
-    (rate_images, "Keep or reject images", _annotations(destroys=False, repeats=True)),
+    (rate_images, "Keep, reject or export images", _annotations(destroys=False, repeats=True)),
 )
 """Every tool with the title that hosts show to people, in the order in which hosts list them."""
