@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from recorded_batches import requests
 from vllm_image_core import BlockingBatch, BlockingStudio, Failed, ImageBatch, InvalidRequest, Studio
+from vllm_image_core.blocking.loop_thread import LoopThread
 from vllm_omni_client.errors import BadReply
 
 if TYPE_CHECKING:
@@ -106,12 +108,18 @@ def interrupts() -> Generator[None]:
 
 
 def interrupt_when(ready: Callable[[], bool]) -> threading.Thread:
-    """Interrupt the main thread as Ctrl-C does, once something is ready."""
+    """Interrupt the main thread as Ctrl-C does, once something is ready and it waits for the studio."""
     import _thread  # noqa: PLC0415 - what it does is what is tested
+
+    main_thread = threading.get_ident()
+
+    def waits() -> bool:
+        stack = traceback.extract_stack(sys._current_frames()[main_thread])
+        return any(frame.name == LoopThread.wait_for.__name__ for frame in stack)
 
     def interrupt() -> None:
         until = time.monotonic() + DEADLINE_SECONDS
-        while not ready() and time.monotonic() < until:
+        while not (ready() and waits()) and time.monotonic() < until:
             time.sleep(0.01)
         _thread.interrupt_main()
 
