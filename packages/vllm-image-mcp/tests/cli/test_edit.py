@@ -77,10 +77,10 @@ def test_boxes_polygons_and_a_ratio_are_written_at_the_shell(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("make it night", "gone.png"), "images: 'gone.png' cannot be read"),
+        (("make it night", "gone.png"), "IMAGE: 'gone.png' cannot be read"),
         (("make it night", "http://x/y.png"), "is a URL"),
         (("make it night", __file__), "is not an image that can be edited"),
-        (("make it night", "PHOTO", "--layers", "3"), "does not support layers"),
+        (("make it night", "PHOTO", "--layers", "3"), "does not support --layers"),
         (("make it night", *["PHOTO"] * 5), "edits at most 4 images"),
     ],
 )

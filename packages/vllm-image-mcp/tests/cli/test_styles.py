@@ -37,7 +37,7 @@ def test_a_style_is_saved_listed_shown_and_removed(folder: Path) -> None:
     [
         (("show",), 2, "styles show needs the NAME"),
         (("show", "dsk"), 1, "There is no style 'dsk'."),
-        (("show", "dsk"), 1, "`vllm-image-mcp styles` and the resource styles://all list all styles."),
+        (("show", "dsk"), 1, "`vllm-image-mcp styles` lists all styles."),
         (("save", "dusk", "--set", "guidance"), 2, "write NAME=VALUE"),
         (("save", "dusk", "--set", "seed=4"), 1, "'settings.seed' is not a key of a style"),
         (("save", "dusk", "--set", "steps=many"), 1, "'many' is not an integer"),

@@ -4,7 +4,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mcp.types import ResourceLink
-from vllm_image_core.imaging.extension import FORMATS
 from vllm_image_core.text import path_text
 
 
@@ -22,6 +21,8 @@ def picture_uri(path: Path, *, folder: Path) -> str:
 
 def mime_type_of(path: Path) -> str | None:
     """An image's MIME type, from the suffix of its file name."""
+    from vllm_image_core.imaging.extension import FORMATS  # noqa: PLC0415 - the server starts without it
+
     kind = FORMATS.get(path.suffix.lower())
     return kind and f"image/{kind}"
 
