@@ -4,14 +4,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import nbformat as untyped
 import pytest
-from nbclient import NotebookClient
 from server_pair import ServerPair
 
 pytest.importorskip("daft")
 pytest.importorskip("ray")
-nbformat: Any = untyped
+nbclient: Any = pytest.importorskip("nbclient")
+nbformat: Any = pytest.importorskip("nbformat")
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "dataset_on_daft_and_ray.ipynb"
 CELL_SECONDS = 900
@@ -36,7 +35,9 @@ def test_the_notebook_is_kept_with_small_outputs() -> None:
 def test_the_notebook_runs_to_its_end(servers: ServerPair, tmp_path: Path, ray_address: str) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     first, second = servers.urls
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": str(tmp_path)}})
+    client = nbclient.NotebookClient(
+        notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": str(tmp_path)}}
+    )
 
     found = {"VLLM_IMAGE_URL": first, "VLLM_IMAGE_URL_2": second, "RAY_ADDRESS": ray_address}
     client.execute(env={**os.environ, **found})

@@ -61,9 +61,14 @@ def sentence(error: Exception) -> str:
     """Return the text of an expected error for a person at a shell: what happened, and the next step."""
     if isinstance(error, UnknownBatch):
         return _sentences(str(error), _BATCHES_AT_A_SHELL)
+    text = row_sentence(error)
+    return _with_option_names(text, error.parameter) if isinstance(error, InvalidRequest) else text
+
+
+def row_sentence(error: Exception) -> str:
+    """Return the same for a row of a batch file, whose columns have the names of parameters."""
     step = next_step(error) if isinstance(error, (ImageError, OmniError)) else ""
-    whole = _sentences(message_of(error), *getattr(error, "__notes__", ()), with_command_names(step))
-    return _with_option_names(whole, error.parameter) if isinstance(error, InvalidRequest) else whole
+    return _sentences(message_of(error), *getattr(error, "__notes__", ()), with_command_names(step))
 
 
 def notes_for_model(notes: Sequence[str]) -> tuple[str, ...]:

@@ -346,7 +346,7 @@ def test_rows_have_variations_of_their_own_and_those_of_the_options(
     options = ("--seed", "5", "--filename", "animal", "--output-format", "webp")
     result = run_in("batch", str(tmp_path / "rows.jsonl"), *options, "--json", url=omni.url)
     assert result.exit_code == 1
-    assert "line 4 refused: --sweep has 'sead'" in result.stderr
+    assert "line 4 refused: sweep has 'sead'" in result.stderr
     made = sorted((each["prompt"], each["seed"], each["line"]) for each in objects(result))  # type: ignore[type-var]
     assert made == [
         *(("a bear", 70, 3), ("a bear", 80, 3), ("a fox", 5, 1), ("a fox", 6, 1)),

@@ -15,7 +15,7 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.command_line import echo
-from vllm_image_mcp.error_messages import sentence
+from vllm_image_mcp.error_messages import row_sentence
 from vllm_image_mcp.options import GroupedOptions
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class _BatchSource:
                 for request in requests:
                     await state.studio.check(request)
             except InvalidRequest as error:
-                requests, why = [], sentence(error)
+                requests, why = [], row_sentence(error)
             if why is not None:
                 self._refuse(row.line, why)
             for request in requests:
