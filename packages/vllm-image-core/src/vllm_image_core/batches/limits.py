@@ -73,10 +73,10 @@ def check_limits_again(
         LimitReached: It may not; says which limit, and when there is room again.
     """
     again = batch_row.counts.failed if retried else 0
-    left = _left(batch_row) + again
+    left = _unfinished_images(batch_row) + again
     if not (limits and left):
         return
-    _, counted = _counted(batch_row, int(time.time()) - _HOUR_SECONDS)
+    _, counted = _requested_images(batch_row, int(time.time()) - _HOUR_SECONDS)
     images = counted + again if counted else left
     _check(queries, limits, images=images, pixels=_pixels(batch_row, left), but=batch_row.number)
     if not counted:
@@ -90,7 +90,7 @@ def _check(
     now = int(time.time())
     rows = [row for row in queries.batch_rows_since(now - _HOUR_SECONDS) if row.number != but]
     if limits.images_per_hour is not None:
-        counted = [_counted(row, now - _HOUR_SECONDS) for row in rows]
+        counted = [_requested_images(row, now - _HOUR_SECONDS) for row in rows]
         _check_images(counted, limits.images_per_hour, images)
     if limits.megapixels_in_flight is not None:
         running = [row for row in rows if row.holder is not None and row.beat_at > now - _ALIVE_SECONDS]
@@ -132,7 +132,7 @@ def _check_megapixels(running: Sequence[BatchRow], limit: float, megapixels: flo
             limit="megapixels_in_flight",
             next_step="Request fewer or smaller images.",
         )
-    used = sum(_pixels(row, _left(row)) for row in running) / PIXELS_PER_MEGAPIXEL
+    used = sum(_pixels(row, _unfinished_images(row)) for row in running) / PIXELS_PER_MEGAPIXEL
     if used + megapixels <= limit:
         return
     ids = ", ".join(row.id for row in running[:3])
@@ -144,16 +144,16 @@ def _check_megapixels(running: Sequence[BatchRow], limit: float, megapixels: flo
     )
 
 
-def _counted(row: BatchRow, start: int) -> tuple[int, int]:
+def _requested_images(row: BatchRow, start: int) -> tuple[int, int]:
     """Return when images of a batch were requested after a time, and how many of them count."""
     if row.created > start:
-        return row.created, _requested(row)
+        return row.created, _count_images(row)
     if row.resumed > start:
-        return row.resumed, min(row.resumed_images, _requested(row))
+        return row.resumed, min(row.resumed_images, _count_images(row))
     return row.created, 0
 
 
-def _requested(row: BatchRow) -> int:
+def _count_images(row: BatchRow) -> int:
     """Return how many images of a batch count: not those that failed, were cancelled or existed already."""
     counts = row.counts
     if row.state == "cancelled":
@@ -161,7 +161,7 @@ def _requested(row: BatchRow) -> int:
     return max(0, row.recorded - counts.failed - counts.reused)
 
 
-def _left(row: BatchRow) -> int:
+def _unfinished_images(row: BatchRow) -> int:
     """Return how many images of a batch are unfinished."""
     return max(0, row.recorded - row.counts.done - row.counts.failed)
 

@@ -51,9 +51,8 @@ def run_on_ray(
             ray.init(
                 address=address, object_store_memory=memory, include_dashboard=False, log_to_driver=False
             )
-            ray.data.DataContext.get_current().enable_progress_bars = (
-                False  # the run reports its own progress
-            )
+            # The run reports its own progress.
+            ray.data.DataContext.get_current().enable_progress_bars = False
         nodes = max(1, sum(bool(node["Alive"]) for node in ray.nodes()))
         share = spec.share(nodes)
         rows = min(max(_ROWS[0], math.ceil(share.max_in_flight / 2)), _ROWS[1])

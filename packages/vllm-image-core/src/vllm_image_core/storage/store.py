@@ -113,7 +113,7 @@ class Store:
             if given is None:
                 return self.root / self._write(picture, automatic_stem(prompt, now), _write, ())
             subfolder, _, stem = given.rpartition("/")
-            folders = self._subfolders.known_as(subfolder).split("/") if subfolder else ()
+            folders = self._subfolders.find_name(subfolder).split("/") if subfolder else ()
             with self._naming:
                 name = self._write(picture, stem, _write_without_equal_name, folders)
                 return self.root.joinpath(*folders, name)

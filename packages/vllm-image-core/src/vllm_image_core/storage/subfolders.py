@@ -46,7 +46,7 @@ class Subfolders:
             self._names, self._state = tuple(self._read()), state
         return tuple(name for name in self._names if is_real_folder(self._root, name))
 
-    def known_as(self, name: str) -> str:
+    def find_name(self, name: str) -> str:
         """Return the name by which a subfolder is remembered.
 
         On volumes that ignore case, or how accents are composed, one folder has several.

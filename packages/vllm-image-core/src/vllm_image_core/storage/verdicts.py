@@ -107,7 +107,7 @@ class Verdicts:
             CannotSave: A file cannot be moved.
         """
         _check_values(verdict, stars, tag)
-        names = [self._checked(name) for name in names]
+        names = [self._find_name(name) for name in names]
         values = {"kept": None if verdict is None else verdict == "keep", "stars": stars, "tag": tag}
 
         def write(connection: sqlite3.Connection) -> None:
@@ -124,7 +124,7 @@ class Verdicts:
         rows = self._run(lambda connection: connection.execute(_ALL).fetchall())
         return {name: Opinion(kept=bool(kept), stars=stars, tag=tag) for name, kept, stars, tag in rows}
 
-    def _checked(self, name: str) -> str:
+    def _find_name(self, name: str) -> str:
         """Return an image's name as its folder lists it."""
         is_inside = not Path(name).is_absolute() and not any(
             part.startswith(".") for part in Path(name).parts
@@ -184,17 +184,17 @@ def listed_name(root: Path, name: str) -> str:
     Most volumes of Windows and Macs find a file in another case, too, and Windows takes ``hero\fox.png`` and
     ``fox.png.`` as names of files.
     """
-    return _listed_below(root, name) or _listed_below(root / BIN, name)
+    return _find_below(root, name) or _find_below(root / BIN, name)
 
 
-def _listed_below(root: Path, name: str) -> str:
+def _find_below(root: Path, name: str) -> str:
     *folders, file = Path(name).parts or ("",)
-    folder = Subfolders(root).known_as("/".join(folders))
-    listed = _listed_in(root / folder, file)
+    folder = Subfolders(root).find_name("/".join(folders))
+    listed = _find_in(root / folder, file)
     return f"{folder}/{listed}" if folder and listed else listed
 
 
-def _listed_in(folder: Path, name: str) -> str:
+def _find_in(folder: Path, name: str) -> str:
     path = folder / name
     if not name or not os.path.lexists(path):
         return ""

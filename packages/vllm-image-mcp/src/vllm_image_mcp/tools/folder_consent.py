@@ -53,9 +53,9 @@ async def export_consent(
     export_to: object,
     roots: Annotated[ListRootsResult, Resolve(offered_export_roots)],
 ) -> Elicit[ExportConsent] | ExportConsent:
-    """Ask about a folder that images may not be exported to yet; agree if it is allowed.
+    """Ask about a folder that images may not be exported to yet.
 
-    If the host cannot ask, nothing more is allowed, and the export is refused.
+    Nothing more is allowed, and nobody is asked, if it is allowed already or if the host cannot ask.
     """
     state = ctx.request_context.lifespan_context
     if not state.asks_for_folders:
