@@ -84,3 +84,10 @@ def test_a_request_gets_the_style_that_it_names(styles: Styles) -> None:
     plain = ImageRequest(prompt="a fox")
     assert styles.named(plain) is plain
     assert styles.named(ImageRequest(prompt="a fox", style="Photo")).style == Styles().find("photo")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_style_may_be_written_by_powershell(styles: Styles, tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "styles").mkdir()
+    (tmp_path / "styles" / "dusk.toml").write_bytes('suffix = ", à la brune"\r\n'.encode(encoding))
+    assert styles.find("dusk").suffix == ", à la brune"
