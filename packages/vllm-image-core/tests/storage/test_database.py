@@ -10,11 +10,12 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
 
 import pytest
 from vllm_image_core.errors import IndexUnavailable
-from vllm_image_core.storage.database import DamagedDatabase, Database, writing
+from vllm_image_core.storage.database import DamagedDatabase, Database, file_uri, writing
 from vllm_image_core.storage.index_tables import INDEX
 
 DEADLINE_SECONDS = 60
@@ -364,3 +365,10 @@ def test_a_file_that_may_only_be_read_is_told_with_what_to_do(tmp_path: Path) ->
     with pytest.raises(IndexUnavailable, match="it is not writable") as caught:
         change()
     assert caught.value.next_step.startswith("Make the file and its folder writable")
+
+
+def test_a_verbatim_path_of_windows_keeps_its_backslashes() -> None:
+    path = PureWindowsPath("\\\\?\\D:\\my pics\\index.sqlite3")
+    assert unquote(file_uri(path)) == f"file:{path}"
+    assert file_uri(PureWindowsPath("D:\\my pics\\x")) == "file:///D%3A/my%20pics/x"
+    assert file_uri(PureWindowsPath("\\\\nas\\share\\x")) == "file:////nas/share/x"
