@@ -16,7 +16,7 @@ _HEADER: Final = ("MODEL", "TYPE", "STEPS", "GUIDANCE", "SIZE", "MEMORY", "INPUT
 def table(profiles: Sequence[Profile], width: int | None = None) -> Iterator[str]:
     """Yield a header and a line for each model: its default settings, memory, and number of input images.
 
-    If the lines are longer than `width`, names have no organisation, and then there is no column for the type.
+    If the lines are longer than `width`, names lose their organisation, and then the types are left out.
     """
     rows = [_HEADER, *map(_row, profiles)]
     if _length(rows) > (width or _length(rows)):
