@@ -17,6 +17,7 @@ import sys
 from contextlib import suppress
 from glob import glob
 from pathlib import Path
+from traceback import walk_tb
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 import click
@@ -37,7 +38,16 @@ class Command(click.Command):
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401, D102 - click's own
         open_missing_streams()
         accept_any_text()
-        return super().main(*args, **{**kwargs, "windows_expand_args": False})
+        try:
+            return super().main(*args, **{**kwargs, "windows_expand_args": False})
+        except OSError as error:
+            stream = _stream_of(error)
+            if stream is None:
+                raise
+            _discard(stream)
+            lost = OutputLost(error)
+            lost.show()  # nowhere, if stderr is the stream
+            sys.exit(lost.exit_code)
 
 
 class Group(click.Group, Command):
@@ -124,6 +134,12 @@ def with_prompt(line: str, prompt: str | None, *, limit: int) -> str:
     used = len(click.unstyle(line)) + 2
     room = limit if width is None else width - used % width
     return f"{line}  {one_line(prompt, limit=room)}" if room >= _LEAST_OF_A_PROMPT else line
+
+
+def _stream_of(error: OSError) -> TextIO | None:
+    """Return the stream that click could not print help or an error on; None if the error is another one."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code is click.echo.__code__)
+    return next((frame.f_locals["file"] for frame in frames), None)
 
 
 def _discard(stream: TextIO) -> None:

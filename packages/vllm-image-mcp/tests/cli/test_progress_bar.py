@@ -1,6 +1,8 @@
 """The progress bar: where it is shown, and what it leaves behind."""
 
+import errno
 import io
+import os
 import re
 from contextlib import redirect_stderr
 
@@ -11,6 +13,20 @@ from vllm_image_mcp.cli.progress_bar import ProgressBar
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+class ClosedTerminal(Terminal):
+    """A terminal whose window was closed after some writes."""
+
+    def __init__(self, writes: int) -> None:
+        super().__init__()
+        self.left = writes
+
+    def write(self, text: str, /) -> int:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().write(text)
 
 
 def test_a_terminal_shows_how_much_is_done_and_how_long_it_takes() -> None:
@@ -73,3 +89,13 @@ def test_nothing_is_shown_without_a_terminal_or_if_a_command_is_quiet(
     with redirect_stderr(Terminal()) as terminal, ProgressBar(quiet=True) as bar:
         bar.update(1, 4)
     assert (bar.is_shown, terminal.getvalue()) == (False, "")
+
+
+@pytest.mark.parametrize("writes", range(12))
+def test_a_terminal_that_has_gone_stops_nothing(writes: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with redirect_stderr(ClosedTerminal(writes)), ProgressBar() as bar:
+        for done in range(1, 4):
+            bar.update(done, 4)
+            bar.echo("fox.png")
+            bar.clear()
+    assert capsys.readouterr().out == "fox.png\n" * 3
