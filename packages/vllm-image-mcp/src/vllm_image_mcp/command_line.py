@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _CLOSED: Final = (errno.EPIPE, errno.EINVAL)
 """The errors of a pipe that nobody reads any longer: EINVAL is that of Windows."""
 _PATTERN: Final = ("*", "?", "[")
+_LEAST_OF_A_PROMPT: Final = 6
+"""A terminal with less room for a prompt does not show it."""
 
 
 class Command(click.Command):
@@ -114,6 +117,23 @@ def echo(text: str, *, err: bool = False) -> None:
         _discard(sys.stderr if err else sys.stdout)
         if not err:
             raise OutputLost(error) from error
+
+
+def line_width() -> int | None:
+    """Return how many characters fit on a line of the terminal; None if stdout is not a terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def with_prompt(line: str, prompt: str | None, *, limit: int) -> str:
+    """Add a prompt at the end of a line, cut to a limit in characters, or at the terminal's edge."""
+    from vllm_image_core.text import one_line  # noqa: PLC0415 - a command may need no part of the core
+
+    if not prompt:
+        return line
+    width = line_width()
+    used = len(click.unstyle(line)) + 2
+    room = limit if width is None else width - used % width
+    return f"{line}  {one_line(prompt, limit=room)}" if room >= _LEAST_OF_A_PROMPT else line
 
 
 def _stream_of(error: OSError) -> TextIO | None:

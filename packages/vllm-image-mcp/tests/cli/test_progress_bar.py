@@ -39,6 +39,17 @@ def test_a_terminal_shows_how_much_is_done_and_how_long_it_takes() -> None:
     assert terminal.getvalue().endswith("\r")  # the line is empty again
 
 
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_narrow_terminal_shows_all_that_follows_the_bar(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "24")
+    with redirect_stderr(Terminal()) as terminal, ProgressBar() as bar:
+        bar.update(2, 30, "about 8 s left (measured)")
+    assert "2/30, about 8 s left (measured)" in terminal.getvalue()
+
+
 def test_seconds_that_were_estimated_too_low_are_not_more_than_all() -> None:
     with redirect_stderr(Terminal()) as terminal, ProgressBar(timed=True) as bar:
         bar.update(9, 6, "1 s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from types import TracebackType
 
-_COUNTED: Final = "{desc}{percentage:3.0f}% |{bar:30}| {n_fmt}/{total_fmt}{postfix}"
-_TIMED: Final = "{desc}{percentage:3.0f}% |{bar:30}|{postfix}"
+_COUNTED: Final = "{desc}{percentage:3.0f}% |{bar:BAR}| {n_fmt}/{total_fmt}{postfix}"
+_TIMED: Final = "{desc}{percentage:3.0f}% |{bar:BAR}|{postfix}"
+_NARROW: Final = 80
+"""Columns of a terminal below which the bar is short, so that what follows it is not cut."""
 
 
 class ProgressBar:
@@ -35,7 +38,8 @@ class ProgressBar:
         self._label = f"{label} " if label else ""
         self._timed = timed
         self._fraction = 0.0
-        self._format = _TIMED if timed else _COUNTED
+        length = 30 if shutil.get_terminal_size().columns >= _NARROW else 10
+        self._format = (_TIMED if timed else _COUNTED).replace("BAR", str(length))
         self._bar: Any = None  # tqdm has no types
 
     def __enter__(self) -> Self:

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import click
 
+from vllm_image_mcp.cli.batch_ids import full_batch_id, is_batch_id
 from vllm_image_mcp.command_line import PathArgument
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vllm_image_core.requests.expansion import Variations
     from vllm_image_core.requests.fields import RequestField, Surface
 
@@ -96,14 +99,14 @@ def take_variations(options: dict[str, Any]) -> Variations:
     return Variations(**{each.name: options.pop(each.name) for each in fields(Variations)})
 
 
-def chosen_images(given: tuple[str, ...]) -> tuple[str | list[str], list[int]]:
-    """Return the image files that a command names; or a batch's id, and the numbers of its images."""
+def chosen_images(given: tuple[str, ...], folder: Path) -> tuple[str | list[str], list[int]]:
+    """Return the image files that a command names; or the id of a folder's batch, and its images' numbers."""
     first, *numbers = given
-    if not first.startswith("batch_"):
+    if not is_batch_id(first):
         return [*given], []
     if not numbers or not all(number.isdecimal() for number in numbers):
         raise click.BadParameter("Give the numbers of the batch's images, such as 2 5.")
-    return first, [int(number) for number in numbers]
+    return full_batch_id(folder, first), [int(number) for number in numbers]
 
 
 def _sweep(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, list[object]] | None:
