@@ -2,10 +2,11 @@
 
 import asyncio
 import functools
+import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
+from typing import Final
 from weakref import WeakValueDictionary
 
 from vllm_omni_client.errors import BadRequest, OmniError
@@ -30,6 +31,9 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.limits import check_tag
 from vllm_image_core.storage.library import Existing, Library, Saved
+
+_ROOM_SECONDS: Final = 0.1
+"""For how long a look at the folder and its free space, made when an image was saved, counts for the next."""
 
 
 def _record_nothing(_: GeneratedImage) -> None:
@@ -73,6 +77,7 @@ class Generator:
         self._duplicates = DuplicateDetector()
         self._loaded = loaded
         self._in_progress: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
+        self._room: tuple[float, int] = (-math.inf, 0)
 
     async def check(self, request: ImageRequest, *, fresh: bool = False) -> ResolvedJob:
         """Check a request against the loaded model, draw its seed, and return it as a job.
@@ -139,7 +144,9 @@ class Generator:
         return self._library.place_existing(existing, filename=filename, now=self._now())
 
     async def _generate_new(self, job: ResolvedJob, record: Record) -> GeneratedImage:
-        await asyncio.to_thread(self._check_room, job)
+        checked_at, pixels = self._room
+        if job.resolved.pixels > pixels or self._timer() > checked_at + _ROOM_SECONDS:
+            await asyncio.to_thread(self._check_room, job)
         started = self._timer()
         job, reply = await self._send_to_current_model(job)
         ended = self._timer()
@@ -160,6 +167,7 @@ class Generator:
         if job.hold is not None:
             self._library.check_exists()
         self._library.check_space(pixels=job.resolved.pixels)
+        self._room = self._timer(), job.resolved.pixels
 
     async def _send_to_current_model(self, job: ResolvedJob) -> tuple[ResolvedJob, ImageGenerationReply]:
         """Send a request, and again if the server has changed its model in the meantime."""
@@ -211,11 +219,13 @@ class Generator:
             spill=spill,
             self_describing=self._metadata.is_complete and not omitted,
         )
-        origin = self._loaded.origin(job.model, server=received.server)
+        with suppress(CannotSave):  # the next request checks again, and says so
+            self._check_room(job)
+        origin = self._loaded.origin(job.model, server=received.server, task=job.work.task)
         self._speeds.learn(
             CompletedImage.from_reply(
                 reply,
-                origin=replace(origin, task=job.work.task),
+                origin=origin,
                 profile=job.model.profile,
                 work=job.work,
                 ended=ended,

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
+from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.generation_budget import GenerationBudget
+from vllm_omni_client.models import ImageGenerationRequest
 
 from vllm_image_core.errors import PictureNotSaved
 from vllm_image_core.estimation.work import Work
 from vllm_image_core.models.served import ServedModel
 from vllm_image_core.requests.content_hash import ContentKey, content_key
+from vllm_image_core.requests.edit_resolver import ResolvedEdit
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest
@@ -100,7 +103,7 @@ class Job:
     budget: GenerationBudget = field(default_factory=GenerationBudget)
 
 
-@dataclass(frozen=True, kw_only=True)  # without slots, so that the hash can be cached
+@dataclass(frozen=True, kw_only=True)  # without slots, so that properties can be cached
 class ResolvedJob(Job):
     """A job whose request was resolved for a model; all later steps read the result from here.
 
@@ -119,4 +122,14 @@ class ResolvedJob(Job):
     @cached_property
     def key(self) -> ContentKey:
         """The content hash of what will be sent."""
-        return content_key(self.resolved, model=self.model.name, server_version=self.server_version)
+        return content_key(
+            self.resolved, model=self.model.name, server_version=self.server_version, wire=self.wire
+        )
+
+    @cached_property
+    def wire(self) -> ImageGenerationRequest | ImageEditRequest:
+        """The request as it is sent, without the images of an edit."""
+        resolved, model = self.resolved, self.model.name
+        if isinstance(resolved, ResolvedEdit):
+            return resolved.to_edit(model=model)
+        return resolved.to_wire(model=model)

@@ -17,7 +17,7 @@ from vllm_image_core.generation.job import Job, ResolvedJob
 from vllm_image_core.generation.operations import resolve_operation
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel, match_served_model
-from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest, Task
 
 _logger = logging.getLogger(__name__)
 
@@ -133,10 +133,10 @@ class LoadedModel:
             work=Work.of(resolved, model.profile),
         )
 
-    def origin(self, model: ServedModel, *, server: str | None = None) -> Origin:
+    def origin(self, model: ServedModel, *, server: str | None = None, task: Task = "generation") -> Origin:
         """Return the key under which a server's images are measured."""
         url = server or self._backend.base_url
-        return Origin(server=url, model=model.match.name, version=self.version_of(url) or "")
+        return Origin(server=url, model=model.match.name, version=self.version_of(url) or "", task=task)
 
     def version_of(self, server: str | None) -> str | None:
         """Return the version of one server, or the common version if its own is not known."""
