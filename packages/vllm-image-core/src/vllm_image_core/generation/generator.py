@@ -32,7 +32,7 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.limits import check_tag
 from vllm_image_core.storage.library import Existing, Library, Saved
 
-_ROOM_SECONDS: Final = 0.1
+_ROOM_SECONDS: Final = 0.25
 """For how long a look at the folder and its free space, made when an image was saved, counts for the next."""
 
 
