@@ -33,7 +33,10 @@ from vllm_image_core.requests.limits import check_tag
 from vllm_image_core.storage.library import Existing, Library, Saved
 
 _ROOM_SECONDS: Final = 0.25
-"""For how long a look at the folder and its free space, made when an image was saved, counts for the next."""
+"""For how long a check of the folder and its free space, made after an image was saved, is valid."""
+
+_NO_ROOM: Final[tuple[float, int]] = (-math.inf, 0)
+"""When the folder was checked last, and for how many pixels: never."""
 
 
 def _record_nothing(_: GeneratedImage) -> None:
@@ -77,7 +80,7 @@ class Generator:
         self._duplicates = DuplicateDetector()
         self._loaded = loaded
         self._in_progress: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
-        self._room: tuple[float, int] = (-math.inf, 0)
+        self._room = _NO_ROOM
 
     async def check(self, request: ImageRequest, *, fresh: bool = False) -> ResolvedJob:
         """Check a request against the loaded model, draw its seed, and return it as a job.
@@ -116,7 +119,7 @@ class Generator:
             PictureNotSaved: The image was generated but could not be written; the error holds it.
             OmniError: The server refused, failed, or did not answer.
         """
-        if job.hold is not None and job.request.inputs_by_role:
+        if job.hold is not None and job.request.task == "edit":
             await asyncio.to_thread(self._library.check_exists)
         job = await self._loaded.resolve(job)
         on_start(job.work)
@@ -164,6 +167,7 @@ class Generator:
             raise PictureNotSaved(error.message, picture=picture, next_step=error.next_step) from error
 
     def _check_room(self, job: ResolvedJob) -> None:
+        self._room = _NO_ROOM
         if job.hold is not None:
             self._library.check_exists()
         self._library.check_space(pixels=job.resolved.pixels)

@@ -115,10 +115,11 @@ class LoadedModel:
         resolving = functools.partial(
             resolve_operation, request, model.profile, self._registry, draw_seed=self._draw_seed
         )
-        resolved = await asyncio.to_thread(resolving) if request.inputs_by_role else resolving()
+        is_edit = request.task == "edit"
+        resolved = await asyncio.to_thread(resolving) if is_edit else resolving()
         return ResolvedJob(
             request=replace(
-                request.with_inputs(resolved.inputs_by_role),
+                request.with_inputs(resolved.inputs_by_role) if is_edit else request,
                 seed=resolved.seed,
                 seed_drawn=request.seed is None or request.seed_drawn,
             ),
