@@ -138,7 +138,7 @@ def windows_like(session: nox.Session) -> None:
             "-p",
             "windows_like_plugin",
             f"--basetemp={folder}/tests",
-            *(session.posargs or WINDOWS_LIKE),
+            *(session.posargs or (*WINDOWS_LIKE, "-m", "not legacy_era")),
             env={"PYTHONPATH": emulation},
         )
 
