@@ -51,7 +51,7 @@ MORE = {"get_batch", "list_batches", "find_images", "rate_images"}
 USED = {"model", "prompt", "width", "height", "steps", "guidance_scale", "seed"}
 
 
-@pytest.fixture(params=["2025-11-25", "2026-07-28"])
+@pytest.fixture(params=[pytest.param("2025-11-25", marks=pytest.mark.legacy_era), "2026-07-28"])
 def era(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -46,7 +46,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
             monkeypatch.delenv(name)
 
 
-@pytest.fixture(params=["2025-11-25", "2026-07-28"])
+@pytest.fixture(params=[pytest.param("2025-11-25", marks=pytest.mark.legacy_era), "2026-07-28"])
 def era(request: pytest.FixtureRequest) -> str:
     """A protocol version: the one with the initialize handshake, and the one without."""
     return request.param

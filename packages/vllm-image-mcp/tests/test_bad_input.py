@@ -267,7 +267,9 @@ async def test_a_tool_that_does_not_exist_is_named(connect: Connect) -> None:
         assert "edit_image" in await refused(client, "edit_image", {})
 
 
-@pytest.mark.parametrize("era", ["2025-11-25", "2026-07-28"], indirect=True)
+@pytest.mark.parametrize(
+    "era", [pytest.param("2025-11-25", marks=pytest.mark.legacy_era), "2026-07-28"], indirect=True
+)
 async def test_the_server_goes_on_after_all_of_that(connect: Connect) -> None:
     bad: tuple[object, ...] = (True, "7x", 7.5, 2**70, [])
     async with connect() as client:

@@ -19,7 +19,9 @@ GENERATIONS = "/v1/images/generations"
 PICTURE = {"prompt": "a red fox", "width": 64, "height": 64, "seed": 42}
 
 
-BOTH_ERAS = pytest.mark.parametrize("era", ["2025-11-25", "2026-07-28"], indirect=True)
+BOTH_ERAS = pytest.mark.parametrize(
+    "era", [pytest.param("2025-11-25", marks=pytest.mark.legacy_era), "2026-07-28"], indirect=True
+)
 
 
 @pytest.fixture(params=["2026-07-28"])

@@ -1,9 +1,11 @@
 """Command lines on every system: arguments as typed, any text in the output, paths expanded by us."""
 
+import errno
 import os
 import subprocess
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -85,6 +87,58 @@ def test_a_command_runs_without_the_streams_that_pythonw_and_services_lack(tmp_p
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert len(list(tmp_path.glob("*.png"))) == 1
+
+
+LOST = """
+import io, os, stat, sys
+
+class Lost(io.RawIOBase):
+    def writable(self): return True
+    def fileno(self): return {number}
+    def write(self, data):
+        if stat.S_ISCHR(os.fstat({number}).st_mode):  # the null device has taken its place
+            return len(data)
+        raise OSError({code}, "it is lost")
+
+sys.{stream} = io.TextIOWrapper(io.BufferedWriter(Lost()), encoding="utf-8")
+from vllm_image_mcp.cli import main
+main({words}, prog_name="vllm-image-mcp")
+"""
+"""A command one of whose streams cannot be written (emulated)."""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--help"], errno.ENOSPC),
+        (["rate", "-h"], errno.EPIPE),
+        (["--version"], errno.EINVAL),
+        (["styles"], errno.ENOSPC),
+        (["styles"], errno.EINVAL),
+    ],
+)
+def test_help_and_answers_that_cannot_be_printed_end_in_words_or_silence(
+    words: Sequence[str], code: int
+) -> None:
+    program = LOST.format(stream="stdout", number=1, code=code, words=words)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)
+    said = "Error: stdout cannot be written: it is lost.\n" if code == errno.ENOSPC else ""
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+
+@pytest.mark.parametrize("words", [["paint"], ["rate", "keep", "missing.png"]])
+def test_an_error_that_cannot_be_printed_is_a_failure_and_not_another_error(words: Sequence[str]) -> None:
+    program = LOST.format(stream="stderr", number=2, code=errno.ENOSPC, words=words)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_an_error_of_the_system_elsewhere_is_not_taken_for_a_lost_output() -> None:
+    def fail() -> None:
+        raise PermissionError(errno.EACCES, "denied", "fox.png")
+
+    with pytest.raises(PermissionError):
+        Command("fail", callback=fail).main([])
 
 
 def test_paths_of_arguments_begin_at_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

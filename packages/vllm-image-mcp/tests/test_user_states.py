@@ -38,7 +38,9 @@ MISSING_BATCH = "b-00000000000000000000000000000000"
 SMALL = {"width": 64, "height": 64}
 
 OTHERS = pytest.mark.parametrize("user", ["bert", "cleo"])
-ERAS = pytest.mark.parametrize("era", ["2025-11-25", "2026-07-28"])
+ERAS = pytest.mark.parametrize(
+    "era", [pytest.param("2025-11-25", marks=pytest.mark.legacy_era), "2026-07-28"]
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,6 +110,8 @@ def test_options_of_a_call_hold_for_that_call_alone(ask: Ask, sent: Sent) -> Non
         ({"num_inference_step": 4}, "num_inference_step", "did you mean num_inference_steps?"),
         ({"sead": 4}, "sead", "did you mean seed?"),
         ({"cfg": 4}, "cfg", "did you mean guidance_scale?"),
+        ({"stepz": 4}, "stepz", "did you mean num_inference_steps?"),
+        ({"cfgscale": 4}, "cfgscale", "did you mean guidance_scale?"),
         ({"width": 4}, "width", "did you mean size?"),
         ({"headers": {}}, "headers", "did you mean extra_headers?"),
         ({"time_out": 4}, "time_out", "did you mean timeout?"),

@@ -1,6 +1,8 @@
 """Damaged journals: what can be read of them is kept, and batches go on."""
 
 import asyncio
+import errno
+import os
 import sqlite3
 import sys
 from contextlib import closing
@@ -65,6 +67,28 @@ async def test_a_damaged_journal_is_told_when_it_is_set_aside(
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         assert await studio.batches() == ()
     assert "It was set aside, and what can still be read of it is recovered." in caplog.text
+
+
+async def test_nothing_is_left_beside_a_repaired_journal_though_a_scanner_holds_each_file_for_a_moment(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [name] = await journal_of(batch_server, tmp_path, 1)
+    folder = tmp_path / ".vllm-image"
+    content = (folder / "batches.sqlite3").read_bytes()
+    (folder / "batches.sqlite3").write_bytes(content[: len(content) // 2])
+    remove, held = os.unlink, set[str]()
+
+    def scanned(path: str | Path, **options: int | None) -> None:
+        if Path(path).exists() and str(path) not in held:
+            held.add(str(path))
+            raise PermissionError(errno.EACCES, "it is being used by another process", str(path))
+        remove(path, **options)
+
+    monkeypatch.setattr(os, "unlink", scanned)  # emulated: Windows refuses while a file is open
+    async with batch_server.studio(tmp_path) as studio:
+        assert {each.id for each in await studio.batches()} <= {name}
+    assert held
+    assert not list(folder.glob("*salvaged*"))
 
 
 def _leaves(path: Path, table: str) -> list[int]:

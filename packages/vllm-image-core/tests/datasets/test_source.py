@@ -65,3 +65,10 @@ def test_anything_else_is_refused(source: Any) -> None:  # noqa: ANN401 - unchec
 def test_a_column_that_is_not_a_parameter_is_refused_at_once() -> None:
     with pytest.raises(InvalidRequest, match="'colour' is not a parameter"):
         open_source([{"prompt": "a fox", "colour": "red"}])
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_a_file_as_windows_powershell_writes_it_is_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("prompt\na fox\n", encoding="utf-16")
+    with pytest.raises(InvalidRequest, match="is UTF-16 text; save it as UTF-8"):
+        open_source(tmp_path / name)

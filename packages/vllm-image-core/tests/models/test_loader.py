@@ -209,12 +209,13 @@ def test_two_files_of_one_model_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"\xff\xfe", "is not UTF-8: byte 0 is invalid"),
+        (b"model = '\xe9'", "is not UTF-8: byte 9 is invalid"),
+        (b"\xff\xfea", "is not UTF-16-LE: byte 2 is invalid"),
         (b"a = 1\n" * (MOST_BYTES // 6 + 1), "is not a profile: it has more than 1000000 bytes"),
         (b"x = " + b"[" * 5_000, "is not valid TOML: "),
         (b"model = \x1b[31m", "is not valid TOML: "),
     ],
-    ids=["latin", "long", "deep", "control"],
+    ids=["latin", "cut", "long", "deep", "control"],
 )
 def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
     file = tmp_path / "mine.toml"
@@ -225,9 +226,10 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, content: by
     assert caught.value.message.isprintable()
 
 
-def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_profile_may_be_written_by_powershell(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "mine.toml"
-    file.write_bytes(b'\xef\xbb\xbfextends = "Qwen/Qwen-Image"\r\n')
+    file.write_bytes('extends = "Qwen/Qwen-Image"\r\n'.encode(encoding))
     assert read_profiles(file, known=KNOWN)[0].model == "Qwen/Qwen-Image"
 
 

@@ -1,9 +1,12 @@
 """Styles come with the package or from a folder of TOML files, which wins."""
 
+import errno
+import os
+import sys
 from pathlib import Path
 
 import pytest
-from vllm_image_core.errors import InvalidRequest
+from vllm_image_core.errors import CannotSave, InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.style import Style
 from vllm_image_core.requests.style_folder import Styles
@@ -84,3 +87,26 @@ def test_a_request_gets_the_style_that_it_names(styles: Styles) -> None:
     plain = ImageRequest(prompt="a fox")
     assert styles.named(plain) is plain
     assert styles.named(ImageRequest(prompt="a fox", style="Photo")).style == Styles().find("photo")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_style_may_be_written_by_powershell(styles: Styles, tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "styles").mkdir()
+    (tmp_path / "styles" / "dusk.toml").write_bytes('suffix = ", à la brune"\r\n'.encode(encoding))
+    assert styles.find("dusk").suffix == ", à la brune"
+
+
+@pytest.mark.parametrize("step", ["replace", "unlink"])
+def test_a_style_that_another_program_holds_is_not_called_forbidden(
+    styles: Styles, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def held(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "it is being used by another process", str(path))
+
+    styles.save(Style(name="ink", suffix=", a"))
+    monkeypatch.setattr("vllm_omni_client._imaging.held_files.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(sys, "platform", "win32")  # emulated
+    monkeypatch.setattr(os, step, held)
+    with pytest.raises(CannotSave) as caught:
+        styles.remove("ink") if step == "unlink" else styles.save(Style(name="ink"), overwrite=True)
+    assert caught.value.next_step == "Close the program that has it open, and try again."

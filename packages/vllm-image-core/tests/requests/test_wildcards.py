@@ -70,3 +70,9 @@ def test_a_name_cannot_lead_out_of_the_folder(wildcards: Wildcards, prompt: str)
 def test_without_a_folder_there_are_no_files() -> None:
     with pytest.raises(InvalidRequest, match="the file does not exist"):
         Wildcards().every("__colour__", most=10)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_may_be_written_by_powershell(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "tree.txt").write_bytes("oak\r\npêcher\r\n".encode(encoding))
+    assert [*Wildcards(tmp_path).every("__tree__", most=10)] == ["oak", "pêcher"]

@@ -6,14 +6,16 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
 
 import pytest
 from vllm_image_core.errors import IndexUnavailable
-from vllm_image_core.storage.database import DamagedDatabase, Database, writing
+from vllm_image_core.storage.database import DamagedDatabase, Database, file_uri, writing
 from vllm_image_core.storage.index_tables import INDEX
 
 DEADLINE_SECONDS = 60
@@ -234,13 +236,20 @@ def _names(connection: sqlite3.Connection) -> list[str]:
 def test_a_damaged_file_that_is_open_elsewhere_keeps_its_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replacement: str | None, *, links: bool
 ) -> None:
-    move, database = os.replace, Database(tmp_path, INDEX)
+    move, remove, database = os.replace, os.unlink, Database(tmp_path, INDEX)
+    tries: Counter[str] = Counter()
     blocked = replacement or database.path.name
 
     def open_elsewhere(old: Path, new: Path) -> None:
         if old.name == blocked:
             raise PermissionError(errno.EACCES, "it is being used by another process", str(old))
         move(old, new)
+
+    def held_at_first(path: Path, **options: int | None) -> None:
+        tries[path.name] += 1
+        if tries[path.name] == 1:
+            raise PermissionError(errno.EACCES, "it is being used by another process", str(path))
+        remove(path, **options)
 
     def no_links(*_: object) -> None:
         raise OSError(errno.EINVAL, "Incorrect function")
@@ -257,6 +266,7 @@ def test_a_damaged_file_that_is_open_elsewhere_keeps_its_journal(
     monkeypatch.setattr(sys, "platform", "win32")  # emulated: an open file is not renamed or replaced
     monkeypatch.setattr(os, "rename", open_elsewhere)
     monkeypatch.setattr(os, "replace", open_elsewhere)
+    monkeypatch.setattr(os, "unlink", held_at_first)
     if not links:
         monkeypatch.setattr(os, "link", no_links)
     with pytest.raises(IndexUnavailable, match="another program has the file open") as refused:
@@ -377,3 +387,10 @@ def test_a_file_that_may_only_be_read_is_told_with_what_to_do(tmp_path: Path) ->
     with pytest.raises(IndexUnavailable, match="it is not writable") as caught:
         change()
     assert caught.value.next_step.startswith("Make the file and its folder writable")
+
+
+def test_a_verbatim_path_of_windows_keeps_its_backslashes() -> None:
+    path = PureWindowsPath("\\\\?\\D:\\my pics\\index.sqlite3")
+    assert unquote(file_uri(path)) == f"file:{path}"
+    assert file_uri(PureWindowsPath("D:\\my pics\\x")) == "file:///D%3A/my%20pics/x"
+    assert file_uri(PureWindowsPath("\\\\nas\\share\\x")) == "file:////nas/share/x"

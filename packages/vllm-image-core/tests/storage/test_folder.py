@@ -55,7 +55,7 @@ def windows_refusal(path: object) -> PermissionError:
     return PermissionError(errno.EACCES, "it is being used by another process", str(path))
 
 
-@pytest.mark.parametrize("step", ["rename", "unlink"])
+@pytest.mark.parametrize("step", ["rename", "unlink", "utime"])
 def test_a_file_that_a_scanner_holds_for_a_moment_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -70,6 +70,8 @@ def test_a_file_that_a_scanner_holds_for_a_moment_is_waited_for(
     monkeypatch.setattr(os, step, scanned)
     folder = Folder(tmp_path, None)
     with folder.temporary(b"content") as name:
+        if step == "utime":
+            folder.touch(name)
         if step == "rename":
             assert folder.place(name, "fox.png") is True
     assert next(tries) > 3

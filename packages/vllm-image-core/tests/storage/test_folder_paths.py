@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from vllm_image_core.errors import CannotSave
-from vllm_image_core.storage.folder_paths import check_folder_path
+from vllm_image_core.storage.database import Database
+from vllm_image_core.storage.folder_paths import VERBATIM, check_file_path, check_folder_path
+from vllm_image_core.storage.index_tables import INDEX
 from vllm_image_core.storage.store import Store
 
 
@@ -36,7 +38,15 @@ def test_a_name_that_windows_would_change_or_refuse_is_refused(folder: str, why:
 
 
 @pytest.mark.usefixtures("windows")
-@pytest.mark.parametrize(("missing", "name"), [("Q:/pics", "The drive Q:"), ("//nas/x/pics", "//nas/x")])
+@pytest.mark.parametrize(
+    ("missing", "name"),
+    [
+        ("Q:/pics", "The drive Q:"),
+        ("//nas/x/pics", "The network folder //nas/x"),
+        ("\\\\?\\Q:\\pics", "The drive //?/Q:"),
+        ("\\\\?\\UNC\\nas\\x\\pics", "The network folder //?/UNC/nas/x"),
+    ],
+)
 def test_a_missing_drive_has_a_sentence_of_its_own(missing: str, name: str) -> None:
     with pytest.raises(CannotSave, match="is not there") as caught:
         check_folder_path(Path(missing))
@@ -86,6 +96,32 @@ def test_a_filename_that_makes_a_path_too_long_is_refused_with_the_most_it_may_h
     with pytest.raises(CannotSave, match="would have 244 characters without its extension") as caught:
         Store(deep).check_subfolder("a" * (room + 2))
     assert f"at most {room} characters, or let Windows use long paths" in caught.value.next_step
+
+
+@pytest.mark.usefixtures("windows")
+def test_windows_counts_a_character_beyond_the_first_plane_as_two(tmp_path: Path) -> None:
+    foxes = "🦊" * ((168 - len(str(tmp_path))) // 2)
+    with pytest.raises(CannotSave, match=r"has 16[89] characters"):
+        check_folder_path(tmp_path / foxes)
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_verbatim_path_may_be_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vllm_image_core.storage.folder_paths.check_drive", Path)  # emulated: it is there
+    deep = "\\\\?\\D:\\" + "\\".join(("a" * 200, "b" * 200))
+    check_folder_path(Path(deep))
+    check_file_path(Path(f"{deep}\\fox"))
+    with pytest.raises(CannotSave, match=r"'pics\.' ends with a dot"):
+        check_folder_path(Path("\\\\?\\D:\\pics."))
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="only Windows has such paths")
+def test_images_are_saved_and_found_in_a_verbatim_folder(tmp_path: Path) -> None:
+    folder = Path(f"{VERBATIM}{tmp_path}")
+    Store(folder).check_writable()
+    with Database(folder, INDEX).open() as connection:
+        assert connection.execute("SELECT count(*) FROM picture").fetchone() == (0,)
+    assert (tmp_path / ".vllm-image" / "index.sqlite3").is_file()
 
 
 @pytest.mark.usefixtures("windows")

@@ -11,11 +11,13 @@ import errno
 import io
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
 from glob import glob
 from pathlib import Path
+from traceback import walk_tb
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 import click
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _CLOSED: Final = (errno.EPIPE, errno.EINVAL)
 """The errors of a pipe that nobody reads any longer: EINVAL is that of Windows."""
 _PATTERN: Final = ("*", "?", "[")
+_LEAST_OF_A_PROMPT: Final = 6
+"""A terminal with less room for a prompt does not show it."""
 
 
 class Command(click.Command):
@@ -34,7 +38,16 @@ class Command(click.Command):
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401, D102 - click's own
         open_missing_streams()
         accept_any_text()
-        return super().main(*args, **{**kwargs, "windows_expand_args": False})
+        try:
+            return super().main(*args, **{**kwargs, "windows_expand_args": False})
+        except OSError as error:
+            stream = _stream_of(error)
+            if stream is None:
+                raise
+            _discard(stream)
+            lost = OutputLost(error)
+            lost.show()  # nowhere, if stderr is the stream
+            sys.exit(lost.exit_code)
 
 
 class Group(click.Group, Command):
@@ -104,6 +117,29 @@ def echo(text: str, *, err: bool = False) -> None:
         _discard(sys.stderr if err else sys.stdout)
         if not err:
             raise OutputLost(error) from error
+
+
+def line_width() -> int | None:
+    """Return how many characters fit on a line of the terminal; None if stdout is not a terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def with_prompt(line: str, prompt: str | None, *, limit: int) -> str:
+    """Add a prompt at the end of a line, cut to a limit in characters, or at the terminal's edge."""
+    from vllm_image_core.text import one_line  # noqa: PLC0415 - a command may need no part of the core
+
+    if not prompt:
+        return line
+    width = line_width()
+    used = len(click.unstyle(line)) + 2
+    room = limit if width is None else width - used % width
+    return f"{line}  {one_line(prompt, limit=room)}" if room >= _LEAST_OF_A_PROMPT else line
+
+
+def _stream_of(error: OSError) -> TextIO | None:
+    """Return the stream that click could not print help or an error on; None if the error is another one."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code is click.echo.__code__)
+    return next((frame.f_locals["file"] for frame in frames), None)
 
 
 def _discard(stream: TextIO) -> None:

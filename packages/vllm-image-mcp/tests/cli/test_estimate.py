@@ -16,6 +16,9 @@ def test_time_and_memory_are_printed_with_what_they_are_based_on(run_in: RunIn) 
     assert told["memory"] == "18.0 GB (from the profile)"
     assert told["total"].startswith("about ")
     assert told["basis"].startswith("nothing measured yet")
+    assert "nothing measured yet" not in result.stderr
+    assert "from the profile" not in result.stderr
+    assert "The profile's time is for one NVIDIA H100." in result.stderr.splitlines()
 
 
 def test_json_has_the_keys_of_the_tool(run_in: RunIn) -> None:

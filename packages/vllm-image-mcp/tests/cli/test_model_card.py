@@ -14,10 +14,10 @@ def named(model: str) -> Profile:
 
 def test_the_table_has_a_line_for_each_model_under_one_header() -> None:
     header, *rows = table([named("FLUX.2-klein-4B"), named("Qwen-Image-Edit"), named("HiDream-I1-Full")])
-    assert header.split() == ["MODEL", "TYPE", "STEPS", "GUIDANCE", "SIZE", "MEMORY", "INPUT", "IMAGES"]
+    assert header.split() == ["MODEL", "TYPE", "STEPS", "GUIDANCE", "SIZE", "MEMORY", "INPUTS"]
     assert [re.split(r"  +", row)[2:] for row in rows] == [
         ["4", "1", "1024x1024", "16 GB", "4"],
-        ["50", "4", "1024x1024", "57.7 GB", "1 (only edits)"],
+        ["50", "4", "1024x1024", "57.7 GB", "1 (edit)"],
         ["50", "5", "1024x1024", "?", "-"],
     ]
     start = header.index("STEPS")
@@ -33,6 +33,20 @@ def test_a_full_card_has_every_source(profile: Profile) -> None:
         assert " ".join(source.split()) in card
 
 
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_the_table_of_all_models_fits_on_a_terminal(width: int) -> None:
+    header, *rows = table(PROFILES, width)
+    assert max(map(len, (header, *rows))) <= width
+    assert len(rows) == len(PROFILES)
+    assert all(row.split()[0] in profile.model for row, profile in zip(rows, PROFILES, strict=True))
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.model)
+def test_a_full_card_is_written_for_readers(profile: Profile) -> None:
+    card = full(profile)
+    assert not re.search(r"[a-z_]='|\{'|<.* at 0x", card)
+
+
 def test_a_full_card_shows_presets_cost_and_names() -> None:
     card = " ".join(full(named("Ovis-Image-7B")).split())
     assert "aliases OvisAI/Ovis-Image, ATH-MaaS/Ovis-Image-7B" in card
@@ -43,3 +57,5 @@ def test_a_full_card_shows_presets_cost_and_names() -> None:
 
 def test_a_full_card_keeps_to_a_hundred_columns_where_words_allow_it() -> None:
     assert max(map(len, full(named("Qwen-Image")).splitlines())) <= 100
+    assert max(map(len, full(named("Qwen-Image"), 200).splitlines())) <= 100
+    assert max(map(len, full(named("Anima"), 76).splitlines())) <= 76

@@ -1,6 +1,8 @@
 """The progress bar: where it is shown, and what it leaves behind."""
 
+import errno
 import io
+import os
 import re
 from contextlib import redirect_stderr
 
@@ -13,6 +15,20 @@ class Terminal(io.StringIO):
         return True
 
 
+class ClosedTerminal(Terminal):
+    """A terminal whose window was closed after some writes."""
+
+    def __init__(self, writes: int) -> None:
+        super().__init__()
+        self.left = writes
+
+    def write(self, text: str, /) -> int:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().write(text)
+
+
 def test_a_terminal_shows_how_much_is_done_and_how_long_it_takes() -> None:
     with redirect_stderr(Terminal()) as terminal, ProgressBar("Images") as bar:
         bar.update(1, 4, "about 40 s left")
@@ -21,6 +37,17 @@ def test_a_terminal_shows_how_much_is_done_and_how_long_it_takes() -> None:
     assert "1/4, about 40 s left" in terminal.getvalue()
     assert "2/4" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r")  # the line is empty again
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_narrow_terminal_shows_all_that_follows_the_bar(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "24")
+    with redirect_stderr(Terminal()) as terminal, ProgressBar() as bar:
+        bar.update(2, 30, "about 8 s left (measured)")
+    assert "2/30, about 8 s left (measured)" in terminal.getvalue()
 
 
 def test_seconds_that_were_estimated_too_low_are_not_more_than_all() -> None:
@@ -62,3 +89,13 @@ def test_nothing_is_shown_without_a_terminal_or_if_a_command_is_quiet(
     with redirect_stderr(Terminal()) as terminal, ProgressBar(quiet=True) as bar:
         bar.update(1, 4)
     assert (bar.is_shown, terminal.getvalue()) == (False, "")
+
+
+@pytest.mark.parametrize("writes", range(12))
+def test_a_terminal_that_has_gone_stops_nothing(writes: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with redirect_stderr(ClosedTerminal(writes)), ProgressBar() as bar:
+        for done in range(1, 4):
+            bar.update(done, 4)
+            bar.echo("fox.png")
+            bar.clear()
+    assert capsys.readouterr().out == "fox.png\n" * 3

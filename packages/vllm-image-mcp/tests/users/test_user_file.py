@@ -100,3 +100,14 @@ def test_a_file_that_cannot_be_used_says_why_and_shows_no_token(
 def test_a_file_that_is_missing_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         read_users(tmp_path / "users.toml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_the_file_may_be_written_by_powershell(tmp_path: Path, encoding: str) -> None:
+    for name, text in (
+        ("token", f"{TOKEN}\r\n"),
+        ("users.toml", '[[user]]\r\nname = "anna"\r\ntoken_file = "token"'),
+    ):
+        (tmp_path / name).write_bytes(text.encode(encoding))
+    [anna] = read_users(tmp_path / "users.toml")
+    assert anna.name == "anna"

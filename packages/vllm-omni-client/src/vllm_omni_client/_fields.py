@@ -82,11 +82,11 @@ JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_encodable_json)]
 def unknown_field(name: str, known: Iterable[str]) -> InvalidParameter:
     """Return the error for a field that a request does not have, with the one that was probably meant."""
     names = sorted(known)
-    meant = _MEANT.get(name.lower(), "")
-    if meant.isidentifier() and meant not in {*names, "edit_image"}:
-        meant = ""
-    close = [meant] if meant else get_close_matches(name.lower(), names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else f". Its fields: {', '.join(names)}"
+    possible = {*names, "edit_image"}
+    meant = {word: field for word, field in _MEANT.items() if field in possible or not field.isidentifier()}
+    words = meant | {field: field for field in names}
+    close = get_close_matches(name.lower(), words, n=1)
+    hint = f"; did you mean {words[close[0]]}?" if close else f". Its fields: {', '.join(names)}"
     shown = printable(name, limit=_SHOWN_VALUE)
     return InvalidParameter(f"{shown} is not a field of this request{hint}", parameter=shown)
 

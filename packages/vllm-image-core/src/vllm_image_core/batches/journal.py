@@ -99,6 +99,12 @@ class Journal:
             _summary(batch_row) for batch_row in self.read(lambda queries: queries.batch_rows(limit))
         )
 
+    def ids_starting_with(self, start: str, limit: int) -> tuple[str, ...]:
+        """The ids of the newest batches that start with a string; does not create a journal."""
+        if not self.exists():
+            return ()
+        return self.read(lambda queries: queries.ids_starting_with(start, limit))
+
     def read_batch(self, batch_id: str, *, offset: int, limit: int) -> FoundBatch:
         """Read a batch with some of its requests.
 

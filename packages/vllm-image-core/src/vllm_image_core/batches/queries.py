@@ -250,6 +250,13 @@ class JournalQueries:
             raise ImpossibleRow("a batch is missing from the index of batches")
         return None if row is None else read_batch_row(row)
 
+    def ids_starting_with(self, start: str, limit: int) -> tuple[str, ...]:
+        """The ids of the newest batches that start with a string."""
+        statement = "SELECT id FROM batch WHERE substr(id, 1, ?) = ? ORDER BY number DESC LIMIT ?"
+        return tuple(
+            batch_id for (batch_id,) in self.connection.execute(statement, (len(start), start, limit))
+        )
+
     def batch_rows(self, limit: int) -> list[BatchRow]:
         """The newest batches, newest first."""
         rows = self.connection.execute(f"{_SELECT} ORDER BY number DESC LIMIT ?", (limit,))

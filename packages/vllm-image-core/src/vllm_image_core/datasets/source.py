@@ -11,7 +11,7 @@ from vllm_image_core.datasets.image_row import pyarrow
 from vllm_image_core.datasets.row_request import check_columns
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.frames import narwhals
-from vllm_image_core.text import brief, one_line
+from vllm_image_core.text import brief, marked_encoding, one_line
 
 FileFormat = Literal["parquet", "csv", "json"]
 
@@ -127,12 +127,23 @@ def _open_path(source: str) -> RowSource:
     is_file = "://" in path or Path(path).is_file()
     if is_file and suffix in _FORMATS:
         kind = _FORMATS[suffix]
+        _check_encoding(path, kind)
     elif Path(path).is_dir() or "://" in path:
         kind = "parquet"
     else:
         raise _refusal(f"{brief(source)} is neither such a file nor a folder", source)
     total = _files(path, kind).count_rows() if kind == "parquet" else None
     return RowSource(path=path, format=kind, total=total)
+
+
+def _check_encoding(path: str, kind: FileFormat) -> None:
+    """Refuse a text file in another encoding than UTF-8, as Windows PowerShell writes."""
+    if kind == "parquet" or "://" in path:
+        return
+    with Path(path).open("rb") as file:
+        encoding = marked_encoding(file.read(4))
+    if encoding in {"utf-16", "utf-32"}:
+        raise _refusal(f"{brief(path)} is {encoding.upper()} text; save it as UTF-8", path)
 
 
 def _files(path: str, kind: FileFormat) -> Any:  # noqa: ANN401 - pyarrow's

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from vllm_image_core.errors import BadProfile
 from vllm_image_core.models.profile import CostLaw, Profile
 from vllm_image_core.models.settings import EditRules, Preset
-from vllm_image_core.text import LONGEST_PATH, brief, one_line
+from vllm_image_core.text import LONGEST_PATH, brief, decode_text, one_line
 
 MOST_BYTES: Final = 1_000_000
 """A longer file is not read as a profile."""
@@ -169,9 +169,11 @@ def _text(file: Path) -> str:
     if len(data) > MOST_BYTES:
         raise BadProfile(f"{shown_file} is not a profile: it has more than {MOST_BYTES} bytes")
     try:
-        return data.decode("utf-8-sig")
+        return decode_text(data)
     except UnicodeDecodeError as error:
-        raise BadProfile(f"{shown_file} is not UTF-8: byte {error.start} is invalid") from error
+        raise BadProfile(
+            f"{shown_file} is not {error.encoding.upper()}: byte {error.start} is invalid"
+        ) from error
 
 
 def _parse(text: str, file: str) -> Table:

@@ -114,6 +114,10 @@ class OlderServers(BaseModel):
     before: Annotated[str, Field(pattern=r"^\d{1,4}\.\d{1,4}$")]
     max_input_images: Annotated[int, Field(ge=0, le=100)]
 
+    def __str__(self) -> str:
+        images = "1 input image" if self.max_input_images == 1 else f"{self.max_input_images} input images"
+        return f"{self.since} to before {self.before}: {images}"
+
     def covers(self, version: str | None) -> bool:
         """Whether a version is one of these releases; False if it does not name a release."""
         numbers, since, before = numbers_of(version), numbers_of(self.since), numbers_of(self.before)

@@ -4,8 +4,9 @@ A server gives two names: `root`, what it was started with (a Hugging Face id or
 the name it serves the model under. `root` is tried first. Both are untrusted text.
 """
 
+import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from importlib import resources
@@ -110,6 +111,14 @@ class Match:
         return self.warning is None
 
 
+@functools.cache
+def _builtin_profiles() -> Mapping[str, Profile]:
+    """Read the package's own profiles once in each process: by the names of their files, sorted."""
+    folder = resources.files("vllm_image_core") / "profiles"
+    files = {file.name: file for file in folder.iterdir() if file.name.endswith(".toml")}
+    return {name: read_profile(files[name].read_text("utf-8"), file=name) for name in sorted(files)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
     """The profiles of the known models, and one for all others.
@@ -131,13 +140,9 @@ class Registry:
         Raises:
             BadProfile: A file of the installed package is broken.
         """
-        folder = resources.files("vllm_image_core") / "profiles"
-        files = {file.name: file for file in folder.iterdir() if file.name.endswith(".toml")}
-        fallback = files.pop(_FALLBACK_FILE)
-        return cls(
-            profiles=tuple(read_profile(files[name].read_text("utf-8"), file=name) for name in sorted(files)),
-            fallback=read_profile(fallback.read_text("utf-8"), file=_FALLBACK_FILE),
-        )
+        profiles = dict(_builtin_profiles())
+        fallback = profiles.pop(_FALLBACK_FILE)
+        return cls(profiles=tuple(profiles.values()), fallback=fallback)
 
     def with_profiles(self, path: Path | str) -> Self:
         """Return a registry that adds a user's own profiles, which override these.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final, TypeVar
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ from vllm_omni_client.imaging import retry_while_held
 from vllm_image_core.errors import DatabaseUnavailable
 from vllm_image_core.storage.file_locks import ABANDONED_SECONDS, LOCK_FILES, can_lock, remove_abandoned
 from vllm_image_core.storage.folder import Folder, exists, is_link
+from vllm_image_core.storage.folder_paths import VERBATIM
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.text import one_line
 
@@ -400,8 +401,10 @@ def writing(connection: sqlite3.Connection) -> Generator[None]:
         yield
 
 
-def file_uri(path: Path) -> str:
-    r"""Return a file: URI that keeps undecodable bytes of the path, and works for `\\server\share`."""
+def file_uri(path: PurePath) -> str:
+    r"""Return a file: URI; it keeps undecodable bytes, and works for `\\server\share` and `\\?\C:\`."""
+    if str(path).startswith(VERBATIM):  # with slashes, Windows would limit its length
+        return f"file:{quote(os.fsencode(path))}"
     encoded = quote(os.fsencode(path.as_posix()))
     return f"file://{encoded}" if encoded.startswith("/") else f"file:///{encoded}"
 

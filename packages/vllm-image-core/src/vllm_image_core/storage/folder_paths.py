@@ -14,6 +14,8 @@ from vllm_image_core.errors import CannotSave
 from vllm_image_core.storage.filename import FORBIDDEN, RESERVED
 from vllm_image_core.text import one_line
 
+VERBATIM: Final = "\\\\?\\"
+"""The start of a path that Windows takes as it is, however long."""
 _MOST_CHARACTERS: Final = 259
 """MAX_PATH without the NUL at its end."""
 _ROOM: Final = 92
@@ -50,8 +52,8 @@ def check_file_path(path: Path) -> None:
     Raises:
         CannotSave: It is too long for this Windows, here or in the folder of rejected images.
     """
-    length, most = len(str(path)), _MOST_CHARACTERS - _ROOM_OF_AN_IMAGE
-    if sys.platform != "win32" or length <= most or _long_paths_are_enabled():
+    length, most = _length(str(path)), _MOST_CHARACTERS - _ROOM_OF_AN_IMAGE
+    if sys.platform != "win32" or length <= most or _may_be_long(path):
         return
     raise CannotSave(
         f"The path of the image would have {length} characters without its extension: "
@@ -66,7 +68,7 @@ def check_drive(folder: Path) -> None:
     drive = _drive_of(folder)
     if not drive or os.path.exists(drive):  # noqa: PTH110 - a Path raises without permission
         return
-    is_share = drive.startswith(("\\\\", "//"))
+    is_share = drive.removeprefix(VERBATIM).startswith(("\\\\", "//", "UNC\\"))
     name = f"The network folder {drive}" if is_share else f"The drive {drive}"
     raise CannotSave(
         f"{one_line(name, limit=_SHOWN)} is not there, so images cannot be saved in "
@@ -112,8 +114,8 @@ def _check_names(folder: Path) -> None:
 
 
 def _check_length(folder: Path) -> None:
-    length, most = len(os.path.abspath(folder)), _MOST_CHARACTERS - _ROOM  # noqa: PTH100 - Path.absolute() keeps ".."
-    if length <= most or _long_paths_are_enabled():
+    length, most = _length(os.path.abspath(folder)), _MOST_CHARACTERS - _ROOM  # noqa: PTH100 - Path.absolute() keeps ".."
+    if length <= most or _may_be_long(folder):
         return
     raise CannotSave(
         f"The path of the output folder has {length} characters: "
@@ -121,6 +123,15 @@ def _check_length(folder: Path) -> None:
         f"and the files in the folder need up to {_ROOM} of them.",
         next_step=f"Choose a folder with at most {most} characters, {_ENABLE_LONG_PATHS}.",
     )
+
+
+def _length(path: str) -> int:
+    """Return the length of a path as Windows counts it, in units of UTF-16."""
+    return len(path.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _may_be_long(path: Path) -> bool:
+    return str(path).startswith(VERBATIM) or _long_paths_are_enabled()
 
 
 def _long_paths_are_enabled() -> bool:

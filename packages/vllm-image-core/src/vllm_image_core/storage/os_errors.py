@@ -23,8 +23,7 @@ _NEXT_STEPS: Final = {
     errno.EEXIST: "A file is in the way: choose another output folder.",
     errno.EMFILE: "Too many files are open: raise the limit (ulimit -n), or generate fewer images at once.",
     errno.ENAMETOOLONG: "Choose an output folder with a shorter path.",
-    errno.ELOOP: "A symbolic link on the way leads back to itself: choose another output folder.",
-    _LOOP_ON_WINDOWS: "A link on the way leads back to itself: choose another output folder.",
+    errno.ELOOP: "A link on the way leads back to itself: choose another output folder.",
     errno.ESTALE: "The network folder was remounted or is gone: restore it, or choose another folder.",
 }
 
@@ -47,7 +46,7 @@ def next_step_after(error: OSError | UnicodeError, *, otherwise: str) -> str:
             "and try again."
         )
     is_loop = getattr(error, "winerror", None) == _LOOP_ON_WINDOWS
-    return _NEXT_STEPS.get(_LOOP_ON_WINDOWS if is_loop else error.errno or 0, otherwise)
+    return _NEXT_STEPS.get(errno.ELOOP if is_loop else error.errno or 0, otherwise)
 
 
 def is_encodable(path: Path | str) -> bool:

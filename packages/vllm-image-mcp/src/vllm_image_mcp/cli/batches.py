@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from vllm_image_core.text import one_line, path_text
+from vllm_image_core.text import path_text
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.json_line import json_line
-from vllm_image_mcp.command_line import echo
+from vllm_image_mcp.command_line import echo, line_width, with_prompt
 from vllm_image_mcp.error_messages import with_command_names
 from vllm_image_mcp.options import GroupedOptions, with_settings
 from vllm_image_mcp.startup import report_errors
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _FIELDS = ("id", "state", "prompt", "total", "waiting", "running", "done", "failed", "cancelled", "reused")
 """The attributes of a summary that ``--json`` prints as they are."""
 
+_SHORT_ID = len("batch_") + 8
 _COLOURS = {
     "done": "green",
     "failed": "red",
@@ -44,7 +45,10 @@ _COLOURS = {
 @shared_options.as_json
 @with_settings
 def batches(settings: Settings, *, limit: int, as_json: bool) -> None:
-    """List the batches in the output folder, newest first."""
+    """List the batches in the output folder, newest first.
+
+    A terminal shows the start of each id, which every command takes if only one batch has it.
+    """
     from vllm_image_core.batches.journal import Journal  # noqa: PLC0415 - slow to import
 
     with report_errors():
@@ -63,6 +67,7 @@ def batches(settings: Settings, *, limit: int, as_json: bool) -> None:
 def _line(each: BatchSummary) -> str:
     counts = f"{each.done}/{each.total if each.total is not None else '?'}"
     failed = f", {each.failed} failed" if each.failed else ""
-    prompt = one_line(each.prompt or "", limit=40)
     state = click.style(f"{each.state:<11}", fg=_COLOURS.get(each.state))
-    return f"{each.id}  {each.created:%Y-%m-%d %H:%M}  {state} {counts}{failed}  {prompt}"
+    batch_id = each.id if line_width() is None else each.id[:_SHORT_ID]
+    line = f"{batch_id}  {each.created:%Y-%m-%d %H:%M}  {state} {counts}{failed}"
+    return with_prompt(line, each.prompt, limit=40)

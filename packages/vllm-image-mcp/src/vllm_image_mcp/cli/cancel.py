@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vllm_image_mcp.cli import shared_options
+from vllm_image_mcp.cli.batch_ids import full_batch_id
 from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.cli.json_line import json_line
 from vllm_image_mcp.command_line import echo
@@ -26,6 +27,7 @@ async def cancel(state: State, batch_id: str, *, as_json: bool) -> int:
     The batch may run in another process.
     """
     state.check_folder()
+    batch_id = full_batch_id(state.folder.path, batch_id)
     found = await state.studio.cancel_batch(batch_id)
     if as_json:
         counts = ("id", "state", "done", "failed", "cancelled", "left_running")

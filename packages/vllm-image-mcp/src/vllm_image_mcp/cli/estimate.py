@@ -54,5 +54,7 @@ async def estimate(
     echo(f"at once  {found.recommended_concurrent}")
     echo(f"basis    {found.basis}")
     for note in found.notes:
-        echo(note, err=True)
+        new = note.removeprefix(f"Time: {found.basis}.").removeprefix(f"Memory: {found.memory_basis}.")
+        if new:
+            echo(new.strip(), err=True)
     return 0

@@ -49,7 +49,7 @@ async def export(
     export batch_3bed 2 5 --to site. Where they are afterwards is printed.
     """
     state.check_folder()
-    chosen, indexes = chosen_images(images)
+    chosen, indexes = chosen_images(images, state.folder.path)
     paths = await state.studio.export(
         chosen, folder, indexes=indexes, output_format=output_format, overwrite=overwrite
     )

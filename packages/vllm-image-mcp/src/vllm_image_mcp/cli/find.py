@@ -6,12 +6,13 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from vllm_image_core.text import one_line, path_text
+from vllm_image_core.text import path_text
 
 from vllm_image_mcp.cli import shared_options
+from vllm_image_mcp.cli.batch_ids import full_batch_id
 from vllm_image_mcp.cli.json_line import json_line
 from vllm_image_mcp.cli.progress_bar import ProgressBar
-from vllm_image_mcp.command_line import echo
+from vllm_image_mcp.command_line import echo, with_prompt
 from vllm_image_mcp.dates import end_of, start_of
 from vllm_image_mcp.options import GroupedOptions, with_settings
 from vllm_image_mcp.startup import report_errors
@@ -82,6 +83,7 @@ def find(
     with report_errors(), ProgressBar("Reading new images") as bar:
         folder = State(settings, at_shell=True).folder
         folder.check()
+        terms["batch"] = terms["batch"] and full_batch_id(folder.path, terms["batch"])
         page = Search(folder.path).find(
             Query(
                 text=" ".join(words) or None,
@@ -140,6 +142,6 @@ def _object(each: Record) -> dict[str, object]:
 
 def _line(each: Record) -> str:
     seed = "" if each.seed is None else f"  seed {each.seed}"
-    prompt = "" if each.prompt is None else f"  {one_line(each.prompt, limit=60)}"
     created = each.created.astimezone()
-    return f"{path_text(each.path)}  {created:%Y-%m-%d %H:%M}  {each.size}{seed}{prompt}"
+    line = f"{path_text(each.path)}  {created:%Y-%m-%d %H:%M}  {each.size}{seed}"
+    return with_prompt(line, each.prompt, limit=60)

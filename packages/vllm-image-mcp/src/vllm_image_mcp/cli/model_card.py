@@ -1,6 +1,7 @@
 """Format model profiles for the `models` command: as rows of a table, or in full with their sources."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from textwrap import fill
 from typing import Final
 
@@ -8,16 +9,33 @@ from vllm_image_core.models.profile import Profile
 
 _WIDTH = 100
 _NAME = 28
-_HEADER: Final = ("MODEL", "TYPE", "STEPS", "GUIDANCE", "SIZE", "MEMORY", "INPUT IMAGES")
+_LEAST_WIDTH = 60
+_HEADER: Final = ("MODEL", "TYPE", "STEPS", "GUIDANCE", "SIZE", "MEMORY", "INPUTS")
 
 
-def table(profiles: Sequence[Profile]) -> Iterator[str]:
-    """Yield a header and a line for each model: its default settings, memory, and number of input images."""
+def table(profiles: Sequence[Profile], width: int | None = None) -> Iterator[str]:
+    """Yield a header and a line for each model: its default settings, memory, and number of input images.
+
+    If the lines are longer than `width`, names lose their organisation, and then the types are left out.
+    """
     rows = [_HEADER, *map(_row, profiles)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if _length(rows) > (width or _length(rows)):
+        rows = [(name.rpartition("/")[2], *others) for name, *others in rows]
+    if _length(rows) > (width or _length(rows)):
+        rows = [(row[0], *row[2:]) for row in rows]
+    widths = _widths(rows)
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         yield "  ".join(cells).rstrip()
+
+
+def _widths(rows: Sequence[tuple[str, ...]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def _length(rows: Sequence[tuple[str, ...]]) -> int:
+    widths = _widths(rows)
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def _row(profile: Profile) -> tuple[str, ...]:
@@ -30,19 +48,20 @@ def _row(profile: Profile) -> tuple[str, ...]:
         f"{profile.default_guidance_scale:g}",
         str(profile.default_size),
         "?" if gigabytes is None else f"{gigabytes:g} GB",
-        inputs if profile.text_to_image else f"{inputs} (only edits)",
+        inputs if profile.text_to_image else f"{inputs} (edit)",
     )
 
 
-def full(profile: Profile) -> str:
-    """Return all facts about the model, each with its source below it."""
+def full(profile: Profile, width: int | None = None) -> str:
+    """Return all facts about the model, each with its source below it, in lines of 100 characters at most."""
+    wrap = partial(_wrap, width=max(_LEAST_WIDTH, min(width or _WIDTH, _WIDTH)))
     lines = [profile.model]
     for name in type(profile).model_fields:
         value: object = getattr(profile, name)
         if name not in {"model", "sources"} and value not in (None, (), {}):
-            lines.append(_wrap(f"  {name:<{_NAME}} {_text(profile, name, value)}", indent=_NAME + 3))
+            lines.append(wrap(f"  {name:<{_NAME}} {_text(profile, name, value)}", indent=_NAME + 3))
             if source := profile.sources.get(name):
-                lines.append(_wrap(source, indent=_NAME + 5))
+                lines.append(wrap(source, indent=_NAME + 5))
     return "\n".join(lines)
 
 
@@ -78,10 +97,10 @@ def _sizes(profile: Profile) -> str:
     return ", ".join(f"{ratio} {size}" for ratio, size in profile.supported_aspect_ratios.items())
 
 
-def _wrap(text: str, *, indent: int) -> str:
+def _wrap(text: str, *, indent: int, width: int) -> str:
     return fill(
         text,
-        width=_WIDTH,
+        width=width,
         initial_indent="" if text.startswith(" ") else " " * indent,
         subsequent_indent=" " * indent,
         break_long_words=False,

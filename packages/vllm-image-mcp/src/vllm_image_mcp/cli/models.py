@@ -10,7 +10,7 @@ from vllm_image_core.text import brief
 
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.json_line import json_line
-from vllm_image_mcp.command_line import PathArgument, echo
+from vllm_image_mcp.command_line import PathArgument, echo, line_width
 from vllm_image_mcp.options import GroupedOptions, with_settings
 from vllm_image_mcp.startup import report_errors
 from vllm_image_mcp.state import State
@@ -30,7 +30,8 @@ def models(settings: Settings, name: str | None, file: Path | None, *, as_json: 
     """List the known models, or show one with its sources.
 
     NAME is a model's name, or a part of it: "klein" lists the models with klein in their names. MEMORY is
-    what one image needs, weights included.
+    what one image needs, weights included; INPUTS is how many images an edit takes, with "(edit)" for models
+    that only edit.
     """
     from vllm_image_core.models.loader import read_profiles  # noqa: PLC0415 - slow to import
 
@@ -54,9 +55,9 @@ def models(settings: Settings, name: str | None, file: Path | None, *, as_json: 
             for each in found:
                 echo(json_line(each.model_dump(mode="json")))
         elif name is not None and len(found) == 1:
-            echo(model_card.full(found[0]))
+            echo(model_card.full(found[0], line_width()))
         else:
-            header, *rows = model_card.table(found)
+            header, *rows = model_card.table(found, line_width())
             echo(click.style(header, bold=True))
             for row in rows:
                 echo(row)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from vllm_image_mcp.command_line import echo
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from types import TracebackType
 
-_COUNTED: Final = "{desc}{percentage:3.0f}% |{bar:30}| {n_fmt}/{total_fmt}{postfix}"
-_TIMED: Final = "{desc}{percentage:3.0f}% |{bar:30}|{postfix}"
+_COUNTED: Final = "{desc}{percentage:3.0f}% |{bar:BAR}| {n_fmt}/{total_fmt}{postfix}"
+_TIMED: Final = "{desc}{percentage:3.0f}% |{bar:BAR}|{postfix}"
+_NARROW: Final = 80
+"""Columns of a terminal below which the bar is short, so that what follows it is not cut."""
 
 
 class ProgressBar:
@@ -33,7 +38,8 @@ class ProgressBar:
         self._label = f"{label} " if label else ""
         self._timed = timed
         self._fraction = 0.0
-        self._format = _TIMED if timed else _COUNTED
+        length = 30 if shutil.get_terminal_size().columns >= _NARROW else 10
+        self._format = (_TIMED if timed else _COUNTED).replace("BAR", str(length))
         self._bar: Any = None  # tqdm has no types
 
     def __enter__(self) -> Self:
@@ -54,34 +60,51 @@ class ProgressBar:
         """
         if not self.is_shown:
             return
-        if self._bar is None:
-            tqdm = import_module("tqdm").tqdm
-            tqdm.monitor_interval = 0  # no thread: whoever updates it does so often enough
-            self._bar = tqdm(
-                file=sys.stderr, desc=self._label, leave=False, dynamic_ncols=True, bar_format=self._format
-            )
         if self._timed:
             self._fraction = max(self._fraction, min(done / total, 1.0) if total else 0.0)
             done, total = self._fraction, 1.0
-        self._bar.total = total
-        self._bar.n = done if total is None else min(done, total)
-        self._bar.set_postfix_str(note, refresh=False)
-        self._bar.refresh()
+        with self._drawing():
+            bar = self._bar = self._bar or self._new()
+            bar.total = total
+            bar.n = done if total is None else min(done, total)
+            bar.set_postfix_str(note, refresh=False)
+            bar.refresh()
 
     def echo(self, text: str, *, err: bool = False) -> None:
         """Print a line above the bar; see `command_line.echo`."""
         self.clear()
         echo(text, err=err)
         if self._bar is not None:
-            self._bar.refresh()
+            with self._drawing():
+                self._bar.refresh()
 
     def clear(self) -> None:
         """Remove the bar until its next update."""
         if self._bar is not None:
-            self._bar.clear()
+            with self._drawing():
+                self._bar.clear()
 
     def close(self) -> None:
         """Remove the bar."""
         if self._bar is not None:
-            self._bar.close()
+            with self._drawing():
+                self._bar.close()
             self._bar = None
+
+    def _new(self) -> Any:  # noqa: ANN401 - tqdm has no types
+        tqdm = import_module("tqdm").tqdm
+        tqdm.monitor_interval = 0  # no thread: whoever updates it does so often enough
+        return tqdm(
+            file=sys.stderr, desc=self._label, leave=False, dynamic_ncols=True, bar_format=self._format
+        )
+
+    @contextmanager
+    def _drawing(self) -> Generator[None]:
+        """Draw, and show nothing from then on if the terminal has gone: the images go on."""
+        try:
+            yield
+        except OSError:
+            self.is_shown = False
+            if self._bar is not None:
+                self._bar.disable = True
+                self._bar = None

@@ -44,7 +44,7 @@ async def rate(
     """
     state.check_folder()
     decided = None if verdict in {"stars", "tag"} else cast("Verdict", verdict)
-    chosen, indexes = chosen_images(images)
+    chosen, indexes = chosen_images(images, state.folder.path)
     paths = await state.studio.rate(chosen, indexes=indexes, verdict=decided, stars=stars, tag=tag)
     for path in paths:
         echo(

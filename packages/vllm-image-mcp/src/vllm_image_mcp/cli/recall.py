@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from vllm_image_mcp.state import State
 
+    Value = str | int | float | bool
+
 
 @click.command(cls=GroupedOptions)
 @click.argument("file", type=PathArgument())
@@ -41,19 +43,20 @@ async def recall(state: State, file: Path, *, as_json: bool) -> int:
         extra = {"settings": dict(recalled.settings), "notes": list(recalled.notes)}
         echo(json_line({**about, **extra}))
         return 0
-    echo(f"made by  {recalled.tool}")
-    echo(f"model    {recalled.model or 'not recorded'}")
+    about = {"made by": recalled.tool, "model": recalled.model or "not recorded"}
     if style is not None:
-        echo(f"style    {style} (its words and settings are among these)")
-    for name, value in {**given, **recalled.settings}.items():
-        echo(f"{name:<8} {one_line(str(value), limit=2_000)}")
+        about["style"] = f"{style} (its words and settings are among these)"
+    facts = {**about, **_by_option(given), **recalled.settings}
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        echo(f"{name:<{width}}  {one_line(str(value), limit=2_000)}")
     for note in recalled.notes:
         echo(note, err=True)
     echo(shell_command(_command(recalled, given)))
     return 0
 
 
-def _given(recalled: RecalledRequest) -> dict[str, str | int | float | bool]:
+def _given(recalled: RecalledRequest) -> dict[str, Value]:
     """Return the parameters that the file records, by their names in the tools."""
     from vllm_image_core.requests.fields import REQUEST_FIELDS  # noqa: PLC0415 - slow to import
 
@@ -65,7 +68,15 @@ def _given(recalled: RecalledRequest) -> dict[str, str | int | float | bool]:
     }
 
 
-def _command(recalled: RecalledRequest, given: Mapping[str, str | int | float | bool]) -> Iterator[str]:
+def _by_option(given: Mapping[str, Value]) -> dict[str, Value]:
+    """Name the parameters as the shell does: ``steps``, not ``num_inference_steps``."""
+    from vllm_image_core.requests.fields import REQUEST_FIELDS  # noqa: PLC0415 - slow to import
+
+    options = {each.name: each.option for each in REQUEST_FIELDS}
+    return {(options[name] or name).removeprefix("--"): value for name, value in given.items()}
+
+
+def _command(recalled: RecalledRequest, given: Mapping[str, Value]) -> Iterator[str]:
     """Yield the words of the command line that makes the image again."""
     from vllm_image_core.requests.edit_request import EditRequest  # noqa: PLC0415 - slow to import
     from vllm_image_core.requests.fields import fields_shown_in  # noqa: PLC0415 - slow to import

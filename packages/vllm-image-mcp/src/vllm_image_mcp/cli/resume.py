@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vllm_image_mcp.cli import shared_options
+from vllm_image_mcp.cli.batch_ids import full_batch_id
 from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.options import GroupedOptions
 
@@ -24,5 +25,6 @@ async def resume(state: State, batch_id: str, *, quiet: bool, as_json: bool) -> 
     from vllm_image_mcp.cli.batch_progress import BatchProgress  # noqa: PLC0415 - slow to import
 
     state.check_folder()
+    batch_id = full_batch_id(state.folder.path, batch_id)
     resumed = state.studio.resume(batch_id, max_concurrent=state.settings.max_concurrent)
     return await BatchProgress(state, resumed, as_json=as_json, quiet=quiet).show()

@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import click
 
+from vllm_image_mcp.cli.batch_ids import full_batch_id, is_batch_id
 from vllm_image_mcp.command_line import PathArgument
 
 if TYPE_CHECKING:
@@ -96,14 +98,23 @@ def take_variations(options: dict[str, Any]) -> Variations:
     return Variations(**{each.name: options.pop(each.name) for each in fields(Variations)})
 
 
-def chosen_images(given: tuple[str, ...]) -> tuple[str | list[str], list[int]]:
-    """Return the image files that a command names; or a batch's id, and the numbers of its images."""
+def chosen_images(given: tuple[str, ...], folder: Path) -> tuple[str | list[str], list[int]]:
+    """Return the image files that a command names; or the id of a folder's batch, and its images' numbers."""
     first, *numbers = given
-    if not first.startswith("batch_"):
-        return [*given], []
+    if not is_batch_id(first):
+        return [_image_in(folder, each) for each in given], []
     if not numbers or not all(number.isdecimal() for number in numbers):
         raise click.BadParameter("Give the numbers of the batch's images, such as 2 5.")
-    return first, [int(number) for number in numbers]
+    return full_batch_id(folder, first), [int(number) for number in numbers]
+
+
+def _image_in(folder: Path, given: str) -> str:
+    """Return the path in the output folder of an image that is given by its path from the working folder."""
+    path = Path(given)
+    if (folder / path).is_file() or not path.is_file():
+        return given
+    root, place = folder.resolve(), path.parent.resolve()
+    return str(folder / place.relative_to(root) / path.name) if place.is_relative_to(root) else given
 
 
 def _sweep(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, list[object]] | None:

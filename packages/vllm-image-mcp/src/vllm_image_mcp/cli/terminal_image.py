@@ -8,6 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
+from vllm_image_mcp.command_line import echo
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
@@ -26,8 +28,7 @@ def show_in_terminal(path: Path) -> None:
     if protocol is None:
         return
     data = base64.b64encode(_small_png(path)).decode()
-    sys.stdout.write(_kitty(data) if protocol == "kitty" else _iterm(data))
-    sys.stdout.flush()
+    echo(_kitty(data) if protocol == "kitty" else _iterm(data))
 
 
 def _protocol(environment: Mapping[str, str]) -> str | None:
@@ -59,7 +60,7 @@ def _small_png(path: Path) -> bytes:
 
 def _kitty(data: str) -> str:
     """Return the escape sequences that transmit a PNG and display it (a=T, f=100), in chunks."""
-    return "".join(_kitty_chunks(data)) + "\n"
+    return "".join(_kitty_chunks(data))
 
 
 def _kitty_chunks(data: str) -> Iterator[str]:
@@ -70,4 +71,4 @@ def _kitty_chunks(data: str) -> Iterator[str]:
 
 
 def _iterm(data: str) -> str:
-    return f"\033]1337;File=inline=1;preserveAspectRatio=1:{data}\a\n"
+    return f"\033]1337;File=inline=1;preserveAspectRatio=1:{data}\a"

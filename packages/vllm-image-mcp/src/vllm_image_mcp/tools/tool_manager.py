@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,7 @@ from mcp.server.mcpserver.tools import ToolManager
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-    from mcp.types import ToolAnnotations
+    from collections.abc import Callable, Mapping
 
     from vllm_image_mcp.tools.arguments import Signature
 
@@ -32,12 +31,10 @@ class ImageToolManager(ToolManager):
         self._structured = structured
         self._meta = meta
 
-    @cached_property
+    @property
     def signatures(self) -> Mapping[str, Signature]:
         """The parameters of each tool by its name."""
-        from vllm_image_mcp.tools.arguments import Signature  # noqa: PLC0415 - the first call needs it
-
-        return {name: Signature.of(tool.parameters) for name, tool in self._by_name.items()}
+        return _signatures(structured=self._structured)
 
     def get_tool(self, name: str) -> RegisteredTool | None:
         """Return a tool by its name; None if the name is unknown."""
@@ -49,22 +46,33 @@ class ImageToolManager(ToolManager):
 
     @cached_property
     def _by_name(self) -> Mapping[str, RegisteredTool]:
-        from vllm_image_mcp.tools.registration import TOOLS  # noqa: PLC0415 - imports all tools
+        tools = _build_tools(structured=self._structured)
+        return {name: tool.model_copy(update={"meta": self._meta(name)}) for name, tool in tools.items()}
 
-        built = (self._registered(function, title, annotations) for function, title, annotations in TOOLS)
-        return {tool.name: tool for tool in built}
 
-    def _registered(
-        self, function: Callable[..., Awaitable[object]], title: str, annotations: ToolAnnotations
-    ) -> RegisteredTool:
-        tool = RegisteredTool.from_function(
-            function,
-            title=title,
-            annotations=annotations,
-            meta=self._meta(function.__name__),
-            structured_output=None if self._structured else False,
+@functools.cache
+def _build_tools(*, structured: bool) -> Mapping[str, RegisteredTool]:
+    """Build the tools with their schemas, once for all servers of a process."""
+    from vllm_image_mcp.tools.registration import TOOLS  # noqa: PLC0415 - imports all tools
+
+    built = (
+        RegisteredTool.from_function(
+            function, title=title, annotations=annotations, structured_output=None if structured else False
         )
-        return tool.model_copy(update={"fn_metadata": _TakenAsFitted(**dict(tool.fn_metadata))})
+        for function, title, annotations in TOOLS
+    )
+    return {
+        tool.name: tool.model_copy(update={"fn_metadata": _TakenAsFitted(**dict(tool.fn_metadata))})
+        for tool in built
+    }
+
+
+@functools.cache
+def _signatures(*, structured: bool) -> Mapping[str, Signature]:
+    """Read the parameters of each tool, once for all servers of a process."""
+    from vllm_image_mcp.tools.arguments import Signature  # noqa: PLC0415 - the first call needs it
+
+    return {name: Signature.of(tool.parameters) for name, tool in _build_tools(structured=structured).items()}
 
 
 class _TakenAsFitted(FuncMetadata):
