@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import Result
 
 RunIn = Callable[..., Result]
@@ -28,6 +29,22 @@ def test_a_batch_needs_numbers_and_a_name_has_to_be_there(run_in: RunIn, finishe
     result = run_in("rate", "reject", finished_batch, "7")
     assert result.exit_code == 1
     assert "is not an image in" in result.stderr
+
+
+def test_an_image_is_named_by_its_path_from_the_working_folder(
+    run_in: RunIn, finished_batch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert finished_batch
+    name = Path(run_in("find", "-q").stdout.splitlines()[0]).name
+    monkeypatch.chdir(tmp_path)
+    for verdict, given in (("keep", f"made/{name}"), ("reject", f"./made/../made/{name}")):
+        assert run_in("rate", verdict, given).exit_code == 0
+    assert run_in("export", f"made/rejected/{name}", "--to", "site").exit_code == 0
+    assert (tmp_path / "site" / name).is_file()
+    assert run_in("rate", "clear", f"made/rejected/{name}").exit_code == 0
+    assert (tmp_path / "made" / name).is_file()
+    (tmp_path / "fox.png").write_bytes(b"")
+    assert "is not an image in" in run_in("rate", "keep", "fox.png").stderr
 
 
 def test_images_are_found_by_verdict_stars_and_tag(run_in: RunIn, finished_batch: str) -> None:

@@ -3,36 +3,63 @@ const { title, images, options, words, editable } = JSON.parse(document.getEleme
 const by = (id) => document.getElementById(id);
 const grid = by("grid"), space = by("space"), viewer = by("viewer"), comparison = by("comparison");
 const cells = new Map();
-let shown = [], columns = 1, side = 200, current = 0, marked = [], waiting = false;
+let shown = [], columns = 1, side = 200, height = 0, current = 0, marked = [], waiting = false, stale = true, loading = false;
+const PICTURES_PER_FRAME = 2;
 
 document.title = title;
 
-// Only the cells that are in view exist, so that ten thousand images scroll as well as ten.
-function draw() {
-  waiting = false;
+// What scrolling needs to know of the layout; reading it in each frame would make the browser compute it anew.
+function measure() {
   side = parseInt(getComputedStyle(document.documentElement).getPropertyValue("--cell"), 10);
   columns = Math.max(1, Math.floor(grid.clientWidth / side));
-  space.style.width = `${columns * side}px`;
-  space.style.height = `${Math.ceil(shown.length / columns) * side}px`;
+  height = grid.clientHeight;
+}
+
+// Only the cells that are in view exist, so that ten thousand images scroll as well as ten. A cell that leaves the
+// view is used again for one that enters it; only a redrawing after a change looks at those that stay.
+function draw() {
+  waiting = false;
   const first = Math.max(0, Math.floor(grid.scrollTop / side) - 2) * columns;
-  const last = Math.min(shown.length, (Math.ceil((grid.scrollTop + grid.clientHeight) / side) + 2) * columns);
+  const last = Math.min(shown.length, (Math.ceil((grid.scrollTop + height) / side) + 2) * columns);
+  const spare = [];
   for (const [place, cell] of cells) {
-    if (place < first || place >= last || cell.image !== shown[place]) { leave(cell); cells.delete(place); }
+    if (place < first || place >= last || cell.image !== shown[place]) { spare.push(cell); cells.delete(place); }
   }
   for (let place = first; place < last; place++) {
-    const cell = cells.get(place) ?? add(place);
-    cell.style.cssText = `left:${(place % columns) * side}px;top:${Math.floor(place / columns) * side}px;width:${side}px;height:${side}px`;
-    cell.setAttribute("aria-selected", String(place === current));
-    cell.classList.toggle("marked", marked.includes(cell.image));
-    for (const choice of ["kept", "rejected"]) { cell.classList.toggle(choice, cell.image.choice === choice); }
-    cell.lastChild.textContent = caption(cell.image);
+    const known = cells.get(place), cell = known ?? fill(spare.pop() ?? add(), place);
+    if (stale || !known) { decorate(cell, place); }
   }
+  for (const cell of spare) { leave(cell); cell.remove(); }
+  if (stale) {
+    space.style.width = `${columns * side}px`;
+    space.style.height = `${Math.ceil(shown.length / columns) * side}px`;
+  }
+  stale = false;
+  if (!loading) { loading = true; requestAnimationFrame(load); }
+}
+
+// While the page scrolls, few pictures are loaded in each frame; as soon as it stands still, all that are in view.
+function load() {
+  const missing = [...cells.values()].filter((cell) => !cell.firstChild.src);
+  const now = waiting ? missing.slice(0, PICTURES_PER_FRAME) : missing;
+  for (const { firstChild: picture, image } of now) {
+    picture.alt = image.prompt || image.name; picture.src = image.thumbnail;
+  }
+  loading = now.length < missing.length;
+  if (loading) { requestAnimationFrame(load); }
+}
+
+function decorate(cell, place) {
+  const image = cell.image;
+  cell.style.transform = `translate(${(place % columns) * side}px, ${Math.floor(place / columns) * side}px)`;
+  cell.ariaSelected = String(place === current);
+  cell.className = ["cell", marked.includes(image) ? "marked" : "", image.choice].filter(Boolean).join(" ");
+  cell.lastChild.textContent = caption(image);
 }
 
 // An image that was scrolled past is no longer loaded: those in view come first.
 function leave(cell) {
   if (!cell.firstChild.complete) { cell.firstChild.removeAttribute("src"); }
-  cell.remove();
 }
 
 function caption(image) {
@@ -43,14 +70,26 @@ function drawSoon() {
   if (!waiting) { waiting = true; requestAnimationFrame(draw); }
 }
 
-function add(place) {
-  const cell = document.createElement("button"), picture = document.createElement("img");
-  cell.className = "cell"; cell.type = "button"; cell.tabIndex = -1; cell.image = shown[place];
-  cell.setAttribute("role", "option");
-  picture.src = cell.image.thumbnail; picture.alt = cell.image.prompt || cell.image.name; picture.decoding = "async";
-  cell.append(picture, document.createElement("span"));
-  cell.addEventListener("click", () => { current = place; drawSoon(); open(); });
-  cells.set(place, cell); space.append(cell);
+function redrawSoon() {
+  stale = true; drawSoon();
+}
+
+function add() {
+  const cell = document.createElement("button");
+  cell.type = "button"; cell.tabIndex = -1; cell.role = "option";
+  cell.append(new Image(), document.createElement("span"));
+  cell.addEventListener("click", () => { current = cell.place; redrawSoon(); open(); });
+  space.append(cell);
+  return cell;
+}
+
+// A new element for each picture: a used one would show the last picture until the next one is loaded.
+function fill(cell, place) {
+  const picture = new Image();
+  picture.decoding = "async";
+  leave(cell);
+  cell.firstChild.replaceWith(picture);
+  cell.image = shown[place]; cell.place = place; cells.set(place, cell);
   return cell;
 }
 
@@ -74,7 +113,7 @@ function filter() {
   shown.sort(orders[by("sort").value]);
   const all = images.filter((image) => image.choice !== "rejected").length;
   by("count").value = shown.length === all ? `${all} images` : `${shown.length} of ${all} images`;
-  current = 0; grid.scrollTop = 0; drawSoon();
+  current = 0; grid.scrollTop = 0; redrawSoon();
 }
 
 function move(step) {
@@ -82,8 +121,8 @@ function move(step) {
   current = Math.min(shown.length - 1, Math.max(0, current + step));
   const top = Math.floor(current / columns) * side;
   if (top < grid.scrollTop) { grid.scrollTop = top; }
-  if (top + side > grid.scrollTop + grid.clientHeight) { grid.scrollTop = top + side - grid.clientHeight; }
-  drawSoon();
+  if (top + side > grid.scrollTop + height) { grid.scrollTop = top + side - height; }
+  redrawSoon();
   if (viewer.open) { open(); }
 }
 
@@ -128,7 +167,7 @@ async function copy(text) {
 function mark(image) {
   if (!image) { return; }
   marked = marked.includes(image) ? marked.filter((each) => each !== image) : [...marked, image].slice(-2);
-  drawSoon();
+  redrawSoon();
   if (marked.length < 2) { return; }
   by("pair").replaceChildren(...marked.map((each) => {
     const figure = document.createElement("figure"), picture = document.createElement("img"), caption = document.createElement("figcaption");
@@ -163,7 +202,7 @@ async function decide(change, said) {
   }
   by("said").textContent = text;
   if (viewer.open && image === shown[current]) { showOpinion(image); }
-  drawSoon();
+  redrawSoon();
 }
 
 function choose(choice) {
@@ -208,10 +247,10 @@ by("reject").addEventListener("click", () => choose("rejected"));
 by("tag").addEventListener("change", () => decide({ tag: by("tag").value.trim() }, by("tag").value.trim() ? "Tagged." : "No tag."));
 by("close").addEventListener("click", () => viewer.close());
 by("end").addEventListener("click", () => comparison.close());
-comparison.addEventListener("close", () => { marked = []; drawSoon(); });
+comparison.addEventListener("close", () => { marked = []; redrawSoon(); });
 viewer.addEventListener("close", () => grid.focus());
 grid.addEventListener("scroll", drawSoon, { passive: true });
-addEventListener("resize", drawSoon);
+new ResizeObserver(() => { measure(); redrawSoon(); }).observe(grid);
 addEventListener("keydown", (event) => {
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
   if (event.key === "Escape" && typing && !viewer.open) { grid.focus(); }
@@ -222,5 +261,6 @@ addEventListener("keydown", (event) => {
   if (event.key in steps) { move(steps[event.key]); } else if (event.key === "Enter" && event.target.tagName !== "BUTTON") { open(); } else if (event.key === "c") { if (viewer.open) { viewer.close(); } mark(shown[current]); } else if (event.key === "/") { by("text").focus(); } else if (event.key === "k") { choose("kept"); } else if (event.key === "x") { choose("rejected"); } else if (editable && /^[0-5]$/.test(event.key)) { rate(Number(event.key)); } else if (editable && event.key === "t") { if (!viewer.open) { open(); } by("tag").focus(); by("tag").select(); } else { return; }
   event.preventDefault();
 });
+measure();
 filter();
 grid.focus();

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import click
@@ -15,8 +16,6 @@ from vllm_image_mcp.cli.batch_ids import full_batch_id, is_batch_id
 from vllm_image_mcp.command_line import PathArgument
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vllm_image_core.requests.expansion import Variations
     from vllm_image_core.requests.fields import RequestField, Surface
 
@@ -103,25 +102,43 @@ def chosen_images(given: tuple[str, ...], folder: Path) -> tuple[str | list[str]
     """Return the image files that a command names; or the id of a folder's batch, and its images' numbers."""
     first, *numbers = given
     if not is_batch_id(first):
-        return [*given], []
+        return [_image_in(folder, each) for each in given], []
     if not numbers or not all(number.isdecimal() for number in numbers):
         raise click.BadParameter("Give the numbers of the batch's images, such as 2 5.")
     return full_batch_id(folder, first), [int(number) for number in numbers]
 
 
+def _image_in(folder: Path, given: str) -> str:
+    """Return the path in the output folder of an image that is given by its path from the working folder."""
+    path = Path(given)
+    if (folder / path).is_file() or not path.is_file():
+        return given
+    root, place = folder.resolve(), path.parent.resolve()
+    return str(folder / place.relative_to(root) / path.name) if place.is_relative_to(root) else given
+
+
 def _sweep(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, list[object]] | None:
     """Read the values of each --sweep; None if there is none."""
-    from vllm_image_core.requests.fields import REQUEST_FIELDS, SHORT_NAMES  # noqa: PLC0415 - likewise
-
     found: dict[str, list[object]] = {}
     for each in given:
         name, separator, text = each.partition("=")
         if not (separator and name and text):
             raise click.BadParameter(f"{each!r} is not NAME=A,B,...; use seed=1,2,3, for example.")
-        name = SHORT_NAMES.get(name, name)
-        kind = next((field.kind for field in REQUEST_FIELDS if field.name == name), "text")
-        found[name] = [_number(value, kind) for value in _values(text)]
+        name, values = parameter_values(name, _values(text))
+        found[name] = values
     return found or None
+
+
+def parameter_values(name: str, values: Sequence[object]) -> tuple[str, list[object]]:
+    """Return a parameter's full name, and its values as numbers if it takes numbers and they are some.
+
+    What does not suit the parameter stays as it is, and is refused later.
+    """
+    from vllm_image_core.requests.fields import REQUEST_FIELDS, SHORT_NAMES  # noqa: PLC0415 - slow to import
+
+    full = SHORT_NAMES.get(name, name)
+    kind = next((field.kind for field in REQUEST_FIELDS if field.name == full), "text")
+    return full, [_number(value, kind) for value in values]
 
 
 def _values(text: str) -> list[object]:
