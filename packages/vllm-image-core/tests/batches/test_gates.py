@@ -245,6 +245,25 @@ async def test_a_disk_that_is_full_stops_the_sending_until_there_is_room(
     assert len(batch_server.sent) == 6
 
 
+async def test_a_check_after_a_save_is_also_the_check_before_the_next_image(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    usage = shutil.disk_usage
+
+    def count(path: Path) -> object:
+        nonlocal looks
+        looks += 1
+        return usage(path)
+
+    monkeypatch.setattr("vllm_image_core.generation.generator._ROOM_SECONDS", 60.0)
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+        batch = await studio.batch(requests(6), max_concurrent=1)
+        monkeypatch.setattr(shutil, "disk_usage", count)
+        assert await read(batch) == ["done"] * 6
+    assert looks <= 7  # one before the first image, and one after each
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows moves no folder with an open file")
 async def test_a_folder_that_vanishes_is_waited_for_and_nothing_that_is_paid_for_is_lost(
     batch_server: "BatchServer", tmp_path: Path

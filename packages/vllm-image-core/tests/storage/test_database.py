@@ -209,6 +209,28 @@ def test_a_damaged_file_is_set_aside_with_its_journal_and_never_deleted(tmp_path
     assert names(database) == []
 
 
+def test_work_on_a_damaged_file_is_done_again_after_the_repair(tmp_path: Path) -> None:
+    database = Database(tmp_path, INDEX)
+    entered(database, "fox.png")
+    database.path.write_bytes(b"damaged " * 1000)
+    repaired: list[DamagedDatabase] = []
+
+    def repair(damage: DamagedDatabase) -> None:
+        repaired.append(damage)
+        database.set_aside(damage.identity)
+        entered(database, "hare.png")
+
+    assert database.run(_names, repair=repair) == ["hare.png"]
+    assert len(repaired) == 1
+    database.path.write_bytes(b"damaged " * 1000)
+    assert database.run(_names) == []  # without another repair, an empty file takes its place
+    assert len(list(database.path.parent.glob("index.damaged-*.sqlite3"))) == 2
+
+
+def _names(connection: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in connection.execute("SELECT name FROM picture")]
+
+
 @pytest.mark.parametrize("links", [True, False])
 @pytest.mark.parametrize("replacement", [None, "new.sqlite3"])
 def test_a_damaged_file_that_is_open_elsewhere_keeps_its_journal(

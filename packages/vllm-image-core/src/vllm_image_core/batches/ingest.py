@@ -200,6 +200,8 @@ class CheckedJobs:
 
 
 def _input_bytes(job: ResolvedJob) -> int:
+    if job.request.task != "edit":
+        return 0
     return sum(one.picture.length for _, one in job.resolved.inputs_by_role)
 
 
@@ -218,7 +220,7 @@ class SeededRequests(Sequence[ImageRequest]):
 
     def add(self, checked: ImageRequest) -> None:
         """Set the seed of the next request, and the input images of an edit as they are stored."""
-        if checked.inputs_by_role:
+        if checked.task == "edit":
             self._edits[len(self._seeds)] = checked
         self._seeds.append(checked.seed or 0)
         self._drawn.append(checked.seed_drawn)

@@ -66,10 +66,13 @@ class Journal:
     @contextmanager
     def open(self) -> Generator[JournalQueries]:
         """Open a connection for use in this thread."""
-        database = Database(self.root, JOURNAL)
+        with self._folder_errors(), Database(self.root, JOURNAL).open() as connection:
+            yield JournalQueries(connection, self.root)
+
+    @contextmanager
+    def _folder_errors(self) -> Generator[None]:
         try:
-            with database.open() as connection:
-                yield JournalQueries(connection, self.root)
+            yield
         except OSError as error:  # the folder was removed meanwhile
             raise JournalUnavailable(
                 f"The journal of batches {one_line(str(self.path), limit=300)} cannot be used: "
@@ -79,11 +82,14 @@ class Journal:
 
     def write(self, work: Callable[[JournalQueries], T]) -> T:
         """Call a function in one transaction, and return its result."""
-        return self._run_with_repair(lambda queries: _as_one(queries, work))
+        return self.read(lambda queries: _as_one(queries, work))
 
     def read(self, work: Callable[[JournalQueries], T]) -> T:
         """Call a function that only reads, and return its result."""
-        return self._run_with_repair(work)
+        with self._folder_errors():
+            return Database(self.root, JOURNAL).run(
+                lambda connection: work(JournalQueries(connection, self.root)), repair=self.repair
+            )
 
     def batches(self, limit: int) -> tuple[BatchSummary, ...]:
         """The newest batches, newest first; does not create a journal."""
@@ -188,16 +194,6 @@ class Journal:
                 f"kept as {one_line(str(aside[-1]), limit=300)}."
             )
         return error
-
-    def _run_with_repair(self, work: Callable[[JournalQueries], T]) -> T:
-        """Call a function; if the file turns out to be damaged, repair it and call the function again."""
-        try:
-            with self.open() as queries:
-                return work(queries)
-        except DamagedDatabase as error:
-            self.repair(error)
-            with self.open() as queries:
-                return work(queries)
 
 
 def _as_one(queries: JournalQueries, work: Callable[[JournalQueries], T]) -> T:

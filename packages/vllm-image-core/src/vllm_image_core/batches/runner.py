@@ -1,12 +1,14 @@
 """Batch runner: record the requests, send them through the workers, and record their outcomes."""
 
 import asyncio
+import functools
 import logging
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Final, Literal
 
 from vllm_omni_client.errors import OmniError
+from vllm_omni_client.generation_budget import GenerationBudget
 
 from vllm_image_core.batches.batch_row import Counts
 from vllm_image_core.batches.context import BatchContext, Windowed
@@ -21,7 +23,7 @@ from vllm_image_core.batches.queue import BatchQueue
 from vllm_image_core.batches.recorder import BatchRecorder
 from vllm_image_core.batches.stored_items import BatchItem, lost_request_error, stored_image
 from vllm_image_core.batches.worker import BatchWorker
-from vllm_image_core.batches.worker_pool import run_items
+from vllm_image_core.batches.worker_pool import WorkerPool, run_items
 from vllm_image_core.batches.writer import JournalWriter, WriterCallbacks
 from vllm_image_core.errors import BatchInUse, CannotSave, DatabaseUnavailable, ImageError, InvalidRequest
 from vllm_image_core.estimation.backlog import Eta
@@ -108,6 +110,7 @@ class BatchRun:
         self._worker = BatchWorker(context, self.recorder, self._eta.backlog, self._give_up)
         self._failure_limit = ConsecutiveFailureLimit()
         self._working: asyncio.Task[None] | None = None
+        self._pool: WorkerPool[BatchItem, None] | None = None
         self._ending = False
         self._progressed = asyncio.Event()
 
@@ -173,6 +176,8 @@ class BatchRun:
         failed = list(self.recorder.states.positions("failed"))
         await self.recorder.reset(failed)
         self._queue.rewind()
+        if self._pool is not None:
+            self._pool.resize(self._workers())
         return len(failed)
 
     @property
@@ -288,11 +293,16 @@ class BatchRun:
     async def _generate_queued(self) -> None:
         async with (
             aclosing(self._queue.items()) as items,
-            run_items(self._work, items, at_once=self._window()) as pool,
+            run_items(self._work, items, at_once=self._workers()) as self._pool,
         ):
-            async for _ in pool:
-                pool.resize(self._window())
+            async for _ in self._pool:
+                self._pool.resize(self._workers())
                 self._progressed.set()
+
+    def _workers(self) -> int:
+        """How many requests to work on at once, without workers for requests that do not exist."""
+        states, window = self.recorder.states, self._window()
+        return min(window, max(1, states.waiting + states.running)) if states.complete else window
 
     def _window(self) -> int:
         return self._at_once if self._windowed is None else max(1, self._windowed.window)
@@ -314,7 +324,7 @@ class BatchRun:
             self.recorder.record_done(position, item.request, image, outcome)
 
         try:
-            await self._worker.generate(item, self._job(item), save_outcome)
+            await self._worker.generate(item, functools.partial(self._job, item), save_outcome)
         except GateClosed:
             pass
         except (ImageError, OmniError) as error:
@@ -343,13 +353,14 @@ class BatchRun:
         if self._working is not None and not (self._ending or self._worker.can_write_journal):
             self._working.cancel()  # work that waits for the journal would wait for ever
 
-    def _job(self, item: BatchItem) -> Job:
+    def _job(self, item: BatchItem, budget: GenerationBudget) -> Job:
         return replace(
             self._jobs.take(item.position) or Job(request=item.request),
             reuse=not (self._fresh or item.request.seed_drawn),
             batch=self.recorder.id,
             position=item.position,
             hold=self._worker.hold,
+            budget=budget,
         )
 
     async def _end(self) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, Literal
 
 from vllm_omni_client.errors import EngineDead, OmniError, ServerBusy, ServerUnreachable
@@ -84,8 +83,10 @@ class BatchWorker:
         else:
             self._journal.record_failure(reason)
 
-    async def generate(self, item: BatchItem, job: Job, record: Record) -> None:
-        """Generate an image, retrying through outages.
+    async def generate(
+        self, item: BatchItem, job_within: Callable[[GenerationBudget], Job], record: Record
+    ) -> None:
+        """Generate an image, retrying through outages; `job_within` makes its job for a budget.
 
         Raises:
             GateClosed: Sending has stopped; the request stays in the queue.
@@ -93,7 +94,7 @@ class BatchWorker:
             OmniError: Likewise.
         """
         attempts = _AttemptRecord(item, label=self._recorder.label(item.position))
-        job = replace(job, budget=attempts.budget)
+        job = job_within(attempts.budget)
         on_start = functools.partial(self._backlog.mark_sent, item.position)
         while True:
             await self._may_send()

@@ -1,7 +1,7 @@
 """Cost model: fit a linear cost law to measurements, and start again when the server's speed has changed."""
 
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
@@ -64,23 +64,25 @@ def fit_coefficients(assumed: Terms, samples: Sequence[Sample]) -> Terms:
     """
     if not samples:
         return assumed
-    bases = [value(assumed, sample.terms) for sample in samples]
     factor = scale(assumed, samples)
+    by_terms: defaultdict[Terms, list[float]] = defaultdict(list)
+    for sample in samples:
+        by_terms[sample.terms].append(sample.value)
     # In units of the assumed law times the factor, so that every coefficient and value is about 1.
-    shares = [
-        tuple(c * t / base for c, t in zip(assumed, sample.terms, strict=True))
-        for sample, base in zip(samples, bases, strict=True)
-    ]
-    values = [sample.value / (base * factor) for sample, base in zip(samples, bases, strict=True)]
-    moved = _multipliers(shares, values, len(assumed))
+    groups: list[tuple[Terms, list[float]]] = []
+    for terms, measured in by_terms.items():
+        base = value(assumed, terms)
+        share = tuple(c * t / base for c, t in zip(assumed, terms, strict=True))
+        groups.append((share, [each / (base * factor) for each in measured]))
+    moved = _multipliers(groups, len(assumed))
     return tuple(c * factor * m for c, m in zip(assumed, moved, strict=True))
 
 
-def _multipliers(shares: Sequence[Terms], values: Sequence[float], size: int) -> list[float]:
-    """The factor for each coefficient."""
+def _multipliers(groups: Sequence[tuple[Terms, Sequence[float]]], size: int) -> list[float]:
+    """The factor for each coefficient, from the values that were measured for each distinct share."""
     moved = [1.0] * size
     for _ in range(_REWEIGHTED):
-        before, (matrix, right) = moved, _equations(shares, values, moved)
+        before, (matrix, right) = moved, _equations(groups, moved)
         moved = _eliminate(matrix, right)
         if min(moved) < 0:
             moved = _descend(matrix, right, moved)
@@ -90,22 +92,23 @@ def _multipliers(shares: Sequence[Terms], values: Sequence[float], size: int) ->
 
 
 def _equations(
-    shares: Sequence[Terms], values: Sequence[float], moved: Sequence[float]
+    groups: Sequence[tuple[Terms, Sequence[float]]], moved: Sequence[float]
 ) -> tuple[list[list[float]], list[float]]:
     """The normal equations with Huber weights from the errors of the current solution."""
     size = len(moved)
     matrix = [[_WEIGHT if row == column else 0.0 for column in range(size)] for row in range(size)]
     right = [_WEIGHT] * size
-    for share, measured in zip(shares, values, strict=True):
+    for share, values in groups:
         expected = sum(map(mul, moved, share)) or _SETTLED
-        error = abs(measured / expected - 1.0)
-        weight = (1.0 if error <= _USUAL_ERROR else _USUAL_ERROR / error) / (expected * expected)
+        errors = [abs(measured / expected - 1.0) for measured in values]
+        weights = [1.0 if error <= _USUAL_ERROR else _USUAL_ERROR / error for error in errors]
+        weight = sum(weights) / (expected * expected)
+        measured = sum(map(mul, weights, values)) / (expected * expected)
         for row, own in enumerate(share):
-            weighted = weight * own
-            right[row] += weighted * measured
+            right[row] += own * measured
             line = matrix[row]
             for column in range(row + 1):
-                line[column] += weighted * share[column]
+                line[column] += weight * own * share[column]
     for row in range(size):
         for column in range(row):
             matrix[column][row] = matrix[row][column]

@@ -175,21 +175,16 @@ class Measurements:
         self, use: Callable[[sqlite3.Connection], NewMeasurements], otherwise: NewMeasurements
     ) -> NewMeasurements:
         """Use the file; if it is damaged, set it aside and try once more."""
-        for _ in range(2):
-            try:
-                with self._database.open() as connection:
-                    return use(connection)
-            except DamagedDatabase as error:
-                self._warn_once(error)
-                try:
-                    self._database.set_aside(error.identity)
-                except DatabaseUnavailable as second:
-                    self._warn_once(second)
-                    break
-            except DatabaseUnavailable as error:
-                self._warn_once(error)
-                break
-        return otherwise
+
+        def set_aside(damage: DamagedDatabase) -> None:
+            self._warn_once(damage)
+            self._database.set_aside(damage.identity)
+
+        try:
+            return self._database.run(use, repair=set_aside)
+        except DatabaseUnavailable as error:
+            self._warn_once(error)
+            return otherwise
 
     def _warn_once(self, error: DatabaseUnavailable) -> None:
         if not self._warned:

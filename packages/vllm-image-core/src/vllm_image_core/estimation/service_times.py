@@ -24,6 +24,7 @@ class ServiceTimes:
     def __init__(self, calibration: Calibration) -> None:
         self._calibration = calibration
         self._profile: Profile | None = None
+        self._usual: Work | None = None
         self._predictors: Mapping[str, Mapping[Task, Predictor]] = {}
 
     @classmethod
@@ -39,7 +40,8 @@ class ServiceTimes:
     def load(self, profile: Profile, origins: Iterable[Origin]) -> None:
         """Read earlier measurements of each server with its current model; blocks on disk I/O."""
         by_server = {origin.server: self._of_each_task(origin, profile) for origin in origins}
-        self._profile, self._predictors = profile, by_server
+        usual = Work.at(_SQUARE, profile.default_steps, guided=False)
+        self._profile, self._usual, self._predictors = profile, usual, by_server
 
     def learn(self, completed: CompletedImage) -> None:
         """Learn from an image; blocks on disk I/O."""
@@ -82,24 +84,19 @@ class ServiceTimes:
 
         As a ratio, it does not change if a server just becomes faster or slower.
         """
-        profile = self._profile
-        if profile is None:
+        profile, usual = self._profile, self._usual
+        if profile is None or usual is None:
             return None
         generations = self.best(profile)
         predictor = generations if work.task == "generation" else self.best(profile, work.task)
-        return predictor.seconds(work) / generations.seconds(_usual(profile))
+        return predictor.seconds(work) / generations.seconds(usual)
 
     def seconds_per_cost(self, url: str) -> float | None:
         """Seconds that one server needs per unit of cost; None if it has not been measured yet."""
-        profile = self._profile
-        if profile is None or url not in self._predictors:
+        if self._usual is None or url not in self._predictors:
             return None
         predictor = self._predictors[url]["generation"]
-        return predictor.seconds(_usual(profile)) if predictor.pictures else None
+        return predictor.seconds(self._usual) if predictor.pictures else None
 
     def _of_each_task(self, origin: Origin, profile: Profile) -> Mapping[Task, Predictor]:
         return {task: self._calibration.predictor(replace(origin, task=task), profile) for task in TASKS}
-
-
-def _usual(profile: Profile) -> Work:
-    return Work.at(_SQUARE, profile.default_steps, guided=False)

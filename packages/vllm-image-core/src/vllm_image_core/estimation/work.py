@@ -40,10 +40,12 @@ class Work:
         each pass. The cost law of a model that can only edit already includes the first input. If an image
         is split into layers, each layer counts as an image.
         """
-        inputs = [one.picture.size.megapixels for role, one in resolved.inputs_by_role if role != "mask"]
-        counted = inputs if profile.text_to_image else inputs[1:]
         steps = resolved.steps_run * (resolved.layer_count or 1)
         result = cls.at(resolved.size, steps, guided=resolved.guided)
+        if resolved.task == "generation":
+            return result
+        inputs = [one.picture.size.megapixels for role, one in resolved.inputs_by_role if role != "mask"]
+        counted = inputs if profile.text_to_image else inputs[1:]
         more = sum(min(_MOST_INPUT_MEGAPIXELS, megapixels) for megapixels in counted)
         return cls(megapixels=result.megapixels + more, forwards=result.forwards, task=resolved.task)
 

@@ -70,7 +70,10 @@ class Fleet:
         self._clock = clock
         self._pool = ServerPool(members, learned=learned, parallel=parallel, ceiling=ceiling, choose=choose)
         self._health_checks = HealthChecks(
-            self._pool, clock, on_change=self._fail_unservable, on_room=self._dispatch
+            self._pool,
+            clock,
+            on_change=lambda: self._scheduler.fail_unservable(),  # noqa: PLW0108 - it does not exist yet
+            on_room=lambda: self._scheduler.dispatch(),  # noqa: PLW0108 - likewise
         )
         self._scheduler = Scheduler(self._pool, self._health_checks, clock)
         self._ended = asyncio.Event()
@@ -278,111 +281,82 @@ class Fleet:
     async def _generate(
         self,
         request: R,
-        call: Callable[[ImageBackend, R], Awaitable[ImageGenerationReply]],
+        send: Callable[[ImageBackend, R], Awaitable[ImageGenerationReply]],
         cost: float | None,
         *,
         low_priority: bool,
         budget: GenerationBudget | None,
     ) -> ImageGenerationReply:
-        work = self._cost(request) if cost is None else cost
+        call = FleetCall(
+            work=self._cost(request) if cost is None else cost,
+            model=request.model,
+            low_priority=low_priority,
+            repeatable=request.seed is not None,
+            budget=budget or GenerationBudget(),
+        )
         if self._flow is None:
-            return await self._send(request, call, work, low_priority=low_priority, budget=budget)
-        async with self._queue.turn(self._flow, work, low_priority=low_priority):  # several users share it
-            return await self._send(request, call, work, low_priority=low_priority, budget=budget)
+            return await self._send(request, send, call)
+        async with self._queue.turn(
+            self._flow, call.work, low_priority=low_priority
+        ):  # several users share it
+            return await self._send(request, send, call)
 
     async def _send(
         self,
         request: R,
-        call: Callable[[ImageBackend, R], Awaitable[ImageGenerationReply]],
-        work: float,
-        *,
-        low_priority: bool,
-        budget: GenerationBudget | None,
+        send: Callable[[ImageBackend, R], Awaitable[ImageGenerationReply]],
+        call: FleetCall,
     ) -> ImageGenerationReply:
-        budget = budget or GenerationBudget()
-        budget.restart_clock()
+        call.budget.restart_clock()
 
-        async def spend(backend: Backend, sent: R) -> ImageGenerationReply:
-            return await _spend(budget, backend, lambda one: call(one, sent), self._clock)
-
-        async def send(member: Server) -> ImageGenerationReply:
+        def send_to(member: Server) -> Awaitable[ImageGenerationReply]:
             sent = request
-            if request.model is not None and request.model != (
-                model := self._pool.name_at(member, request.model)
-            ):
-                sent = request.model_copy(update={"model": model})
-            return await spend(member.backend, sent)
+            if call.model is not None and self._pool.alone is None:
+                model = self._pool.name_at(member, call.model)
+                sent = request if model == call.model else request.model_copy(update={"model": model})
+            return _spend(call.budget, member.backend, lambda backend: send(backend, sent), self._clock)
 
         if self._pool.alone is not None:
-            alone = self._pool.alone
-            return await self._pass_through(
-                alone, lambda: spend(alone.backend, request), work, low_priority=low_priority
-            )
-        self._pool.wanted = request.model
-        waiting = FleetCall(
-            work=work,
-            model=request.model,
-            low_priority=low_priority,
-            repeatable=request.seed is not None,
-            budget=budget,
-        )
-        reply, member = await self._failover.serve(request, waiting, send)
-        return _with_server(reply, request, member.url, budget)
-
-    def _fail_unservable(self) -> None:
-        self._scheduler.fail_unservable()
-
-    def _dispatch(self) -> None:
-        self._scheduler.dispatch()
+            return await self._pass_through(self._pool.alone, call, send_to)
+        self._pool.wanted = call.model
+        reply, member = await self._failover.serve(request, call, send_to)
+        return _with_server(reply, request, member.url, call.budget)
 
     async def _pass_through(
-        self,
-        member: Server,
-        send: Callable[[], Awaitable[ImageGenerationReply]],
-        work: float,
-        *,
-        low_priority: bool,
+        self, member: Server, call: FleetCall, send: Callable[[Server], Awaitable[ImageGenerationReply]]
     ) -> ImageGenerationReply:
+        """Send a call to the only server; one of a batch waits if the server has no room for more."""
         while True:
             try:
-                return await self._pass_once(member, send, work, low_priority=low_priority)
+                return await self._pass_once(member, call, send)
             except ServerBusy as error:
-                if not (low_priority and member.in_progress) or error.retry_after_seconds is not None:
+                if not (call.low_priority and member.in_progress) or error.retry_after_seconds is not None:
                     raise
-            await self._wait_for_room(member)
+            while member.in_progress and not member.limit.has_room:
+                self._ended.clear()
+                await self._ended.wait()
 
     async def _pass_once(
-        self,
-        member: Server,
-        send: Callable[[], Awaitable[ImageGenerationReply]],
-        work: float,
-        *,
-        low_priority: bool,
+        self, member: Server, call: FleetCall, send: Callable[[Server], Awaitable[ImageGenerationReply]]
     ) -> ImageGenerationReply:
         sent = member.limit.record_sent(self._clock())
-        if low_priority:
+        if call.low_priority:
             self._health_checks.update_counts(member)
         record: Callable[[], object] = member.limit.record_aborted  # also if cancelled
         try:
-            reply = await send()
+            reply = await send(member)
             member.record_passed_through()
         except OmniError as error:
             if policy_for(error).fault == "busy":
                 record = member.limit.record_refused
             raise
         else:
-            record = functools.partial(member.limit.record_answered, sent, self._clock(), work)
+            record = functools.partial(member.limit.record_answered, sent, self._clock(), call.work)
             return reply
         finally:
             record()
             self._ended.set()
             member.release()
-
-    async def _wait_for_room(self, member: Server) -> None:
-        """Wait until a server that had no room for more has answered one of the requests that it has."""
-        while member.in_progress and not member.limit.has_room:
-            self._ended.clear()
-            await self._ended.wait()
 
     async def _ask_any(self, ask: Callable[[Backend], Awaitable[T]]) -> T:
         if self._pool.alone is not None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import functools
+import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
+from typing import Final
 from weakref import WeakValueDictionary
 
 from vllm_omni_client.errors import BadRequest, OmniError
@@ -30,6 +31,12 @@ from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.limits import check_tag
 from vllm_image_core.storage.library import Existing, Library, Saved
+
+_ROOM_SECONDS: Final = 0.25
+"""For how long a check of the folder and its free space, made after an image was saved, is valid."""
+
+_NO_ROOM: Final[tuple[float, int]] = (-math.inf, 0)
+"""When the folder was checked last, and for how many pixels: never."""
 
 
 def _record_nothing(_: GeneratedImage) -> None:
@@ -73,6 +80,7 @@ class Generator:
         self._duplicates = DuplicateDetector()
         self._loaded = loaded
         self._in_progress: WeakValueDictionary[ContentKey, asyncio.Lock] = WeakValueDictionary()
+        self._room = _NO_ROOM
 
     async def check(self, request: ImageRequest, *, fresh: bool = False) -> ResolvedJob:
         """Check a request against the loaded model, draw its seed, and return it as a job.
@@ -111,7 +119,7 @@ class Generator:
             PictureNotSaved: The image was generated but could not be written; the error holds it.
             OmniError: The server refused, failed, or did not answer.
         """
-        if job.hold is not None and job.request.inputs_by_role:
+        if job.hold is not None and job.request.task == "edit":
             await asyncio.to_thread(self._library.check_exists)
         job = await self._loaded.resolve(job)
         on_start(job.work)
@@ -139,7 +147,9 @@ class Generator:
         return self._library.place_existing(existing, filename=filename, now=self._now())
 
     async def _generate_new(self, job: ResolvedJob, record: Record) -> GeneratedImage:
-        await asyncio.to_thread(self._check_room, job)
+        checked_at, pixels = self._room
+        if job.resolved.pixels > pixels or self._timer() > checked_at + _ROOM_SECONDS:
+            await asyncio.to_thread(self._check_room, job)
         started = self._timer()
         job, reply = await self._send_to_current_model(job)
         ended = self._timer()
@@ -157,9 +167,11 @@ class Generator:
             raise PictureNotSaved(error.message, picture=picture, next_step=error.next_step) from error
 
     def _check_room(self, job: ResolvedJob) -> None:
+        self._room = _NO_ROOM
         if job.hold is not None:
             self._library.check_exists()
         self._library.check_space(pixels=job.resolved.pixels)
+        self._room = self._timer(), job.resolved.pixels
 
     async def _send_to_current_model(self, job: ResolvedJob) -> tuple[ResolvedJob, ImageGenerationReply]:
         """Send a request, and again if the server has changed its model in the meantime."""
@@ -211,11 +223,13 @@ class Generator:
             spill=spill,
             self_describing=self._metadata.is_complete and not omitted,
         )
-        origin = self._loaded.origin(job.model, server=received.server)
+        with suppress(CannotSave):  # the next request checks again, and says so
+            self._check_room(job)
+        origin = self._loaded.origin(job.model, server=received.server, task=job.work.task)
         self._speeds.learn(
             CompletedImage.from_reply(
                 reply,
-                origin=replace(origin, task=job.work.task),
+                origin=origin,
                 profile=job.model.profile,
                 work=job.work,
                 ended=ended,

@@ -1,18 +1,22 @@
 """Define a job, resolved once, and save its image even if the folder fails or the caller is cancelled."""
 
 import asyncio
+import contextvars
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
+from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.generation_budget import GenerationBudget
+from vllm_omni_client.models import ImageGenerationRequest
 
 from vllm_image_core.errors import PictureNotSaved
 from vllm_image_core.estimation.work import Work
 from vllm_image_core.models.served import ServedModel
 from vllm_image_core.requests.content_hash import ContentKey, content_key
+from vllm_image_core.requests.edit_resolver import ResolvedEdit
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest
@@ -64,18 +68,24 @@ async def _save_completely(
     otherwise: Callable[[], GeneratedImage] | None = None,
 ) -> GeneratedImage:
     """Save in a thread; on cancellation, finish saving, or try `otherwise`, before raising it."""
-    saving = asyncio.ensure_future(asyncio.to_thread(save))
+    saving = _in_thread(save)
     try:
         return await asyncio.shield(saving)
     except asyncio.CancelledError:
         await asyncio.wait([saving])
         if otherwise is not None and isinstance(saving.exception(), PictureNotSaved):
-            saving = asyncio.ensure_future(asyncio.to_thread(otherwise))
+            saving = _in_thread(otherwise)
             await asyncio.wait([saving])
         raise
     finally:
         if saving.done() and saving.exception() is None:
             record(saving.result())
+
+
+def _in_thread(save: Callable[[], GeneratedImage]) -> asyncio.Future[GeneratedImage]:
+    """Start saving in a thread, as `asyncio.to_thread` does, but without the cost of a task."""
+    context = contextvars.copy_context()
+    return asyncio.get_running_loop().run_in_executor(None, context.run, save)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +110,7 @@ class Job:
     budget: GenerationBudget = field(default_factory=GenerationBudget)
 
 
-@dataclass(frozen=True, kw_only=True)  # without slots, so that the hash can be cached
+@dataclass(frozen=True, kw_only=True)  # without slots, so that properties can be cached
 class ResolvedJob(Job):
     """A job whose request was resolved for a model; all later steps read the result from here.
 
@@ -119,4 +129,14 @@ class ResolvedJob(Job):
     @cached_property
     def key(self) -> ContentKey:
         """The content hash of what will be sent."""
-        return content_key(self.resolved, model=self.model.name, server_version=self.server_version)
+        return content_key(
+            self.resolved, model=self.model.name, server_version=self.server_version, wire=self.wire
+        )
+
+    @cached_property
+    def wire(self) -> ImageGenerationRequest | ImageEditRequest:
+        """The request as it is sent, without the images of an edit."""
+        resolved, model = self.resolved, self.model.name
+        if isinstance(resolved, ResolvedEdit):
+            return resolved.to_edit(model=model)
+        return resolved.to_wire(model=model)

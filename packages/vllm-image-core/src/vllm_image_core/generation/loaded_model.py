@@ -17,7 +17,7 @@ from vllm_image_core.generation.job import Job, ResolvedJob
 from vllm_image_core.generation.operations import resolve_operation
 from vllm_image_core.models.registry import Registry
 from vllm_image_core.models.served import ServedModel, match_served_model
-from vllm_image_core.requests.image_request import ImageRequest
+from vllm_image_core.requests.image_request import ImageRequest, Task
 
 _logger = logging.getLogger(__name__)
 
@@ -115,10 +115,11 @@ class LoadedModel:
         resolving = functools.partial(
             resolve_operation, request, model.profile, self._registry, draw_seed=self._draw_seed
         )
-        resolved = await asyncio.to_thread(resolving) if request.inputs_by_role else resolving()
+        is_edit = request.task == "edit"
+        resolved = await asyncio.to_thread(resolving) if is_edit else resolving()
         return ResolvedJob(
             request=replace(
-                request.with_inputs(resolved.inputs_by_role),
+                request.with_inputs(resolved.inputs_by_role) if is_edit else request,
                 seed=resolved.seed,
                 seed_drawn=request.seed is None or request.seed_drawn,
             ),
@@ -133,10 +134,10 @@ class LoadedModel:
             work=Work.of(resolved, model.profile),
         )
 
-    def origin(self, model: ServedModel, *, server: str | None = None) -> Origin:
+    def origin(self, model: ServedModel, *, server: str | None = None, task: Task = "generation") -> Origin:
         """Return the key under which a server's images are measured."""
         url = server or self._backend.base_url
-        return Origin(server=url, model=model.match.name, version=self.version_of(url) or "")
+        return Origin(server=url, model=model.match.name, version=self.version_of(url) or "", task=task)
 
     def version_of(self, server: str | None) -> str | None:
         """Return the version of one server, or the common version if its own is not known."""

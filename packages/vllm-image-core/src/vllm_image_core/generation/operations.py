@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.errors import UnsupportedParameter
@@ -52,16 +52,14 @@ async def send(fleet: Fleet, job: ResolvedJob, *, cost: float | None = None) -> 
     Raises:
         OmniError: The server refused, failed, or did not answer.
     """
-    resolved, is_of_batch, budget = job.resolved, job.batch is not None, job.budget
-    model = {"model": job.model.name}
-    if not isinstance(resolved, ResolvedEdit):
+    wire, is_of_batch, budget = job.wire, job.batch is not None, job.budget
+    if isinstance(wire, ImageGenerationRequest):
 
         def generate(request: ImageGenerationRequest) -> Awaitable[ImageGenerationReply]:
             return fleet.generate_image(request, cost=cost, low_priority=is_of_batch, budget=budget)
 
-        wire = resolved.to_wire().model_copy(update=model)
         return await _send_supported_fields(wire, generate, job.request)
-    inputs = await asyncio.to_thread(resolved.sent_inputs)
+    inputs = await asyncio.to_thread(cast("ResolvedEdit", job.resolved).sent_inputs)
 
     def edit(request: ImageEditRequest) -> Awaitable[ImageGenerationReply]:
         return fleet.edit_image(
@@ -74,7 +72,7 @@ async def send(fleet: Fleet, job: ResolvedJob, *, cost: float | None = None) -> 
             budget=budget,
         )
 
-    return await _send_supported_fields(resolved.to_edit().model_copy(update=model), edit, job.request)
+    return await _send_supported_fields(wire, edit, job.request)
 
 
 async def _send_supported_fields(

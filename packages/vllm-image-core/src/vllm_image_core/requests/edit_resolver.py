@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import BaseModel
 from vllm_omni_client.edits import ImageEditRequest
 
 from vllm_image_core.errors import InvalidRequest
@@ -125,19 +126,18 @@ class ResolvedEdit(ResolvedRequest):
             resolution=self.resolution,
         )
 
-    def to_edit(self) -> ImageEditRequest:
-        """Return the edit request for the server, without images; `to_wire` gives the generation request."""
+    def to_edit(self, *, model: str | None = None) -> ImageEditRequest:
+        """Return the edit request for the server's `model`, without images."""
         values = self._shared_wire_values() | self._plain_wire_values(edit_fields())
         if self.resolution is not None:
             del values["size"]
         return ImageEditRequest(
-            **values, strength=self.strength, layers=self.layers, resolution=self.resolution
+            **values, model=model, strength=self.strength, layers=self.layers, resolution=self.resolution
         )
 
-    def sent_values(self) -> dict[str, object]:
+    def sent_values(self, wire: BaseModel | None = None) -> dict[str, object]:
         """Return what is sent besides the images and shapes the result, as JSON values."""
-        sent = self.to_edit().model_dump(mode="json", exclude_none=True, exclude={"model", "user"})
-        return sent | self.preparation.values()
+        return super(ResolvedEdit, self).sent_values(wire or self.to_edit()) | self.preparation.values()
 
     def receipt(self, request: ImageRequest) -> Receipt:
         """Compare the request that this was resolved from with what is sent."""

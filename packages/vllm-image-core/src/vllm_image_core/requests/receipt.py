@@ -107,12 +107,15 @@ class Receipt:
 
 
 def _compact(line: Line) -> dict[str, Value]:
-    values: dict[str, Value | None] = {**asdict(line), "why": line.why or None}
-    del values["parameter"]
-    if line.parameter in SENT_TEXTS:
-        del values["sent"]
-        if line.requested == line.sent:
-            del values["requested"]
+    is_text = line.parameter in SENT_TEXTS
+    values: dict[str, Value | None] = {
+        "requested": None if is_text and line.requested == line.sent else line.requested,
+        "sent": None if is_text else line.sent,
+        "sent_as": line.sent_as,
+        "confirmed": line.confirmed,
+        "outcome": line.outcome,
+        "why": line.why or None,
+    }
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from pydantic import BaseModel
 from vllm_omni_client.models import ImageGenerationRequest
 
 from vllm_image_core.errors import InvalidRequest
@@ -123,11 +124,11 @@ class ResolvedRequest(PlainFields):
             **plain_values(self),
         )
 
-    def to_wire(self) -> ImageGenerationRequest:
-        """Return the request for the server: one image, with steps, guidance and seed."""
+    def to_wire(self, *, model: str | None = None) -> ImageGenerationRequest:
+        """Return the request for the server's `model`: one image, with steps, guidance and seed."""
         values = self._shared_wire_values() | self._plain_wire_values(generation_fields())
         values["extra_params"] = {**self._guidance_in_extra_params(), **(self.extra_params or {})} or None
-        return ImageGenerationRequest(**values)
+        return ImageGenerationRequest(**values, model=model)
 
     def _shared_wire_values(self) -> dict[str, Any]:
         """Return the fields that generations and edits both have, as they are sent."""
@@ -149,9 +150,10 @@ class ResolvedRequest(PlainFields):
         values = {each.wire: getattr(self, each.name) for each in chosen if each.wire}
         return values | ({"lora": read_lora(self.lora).to_wire()} if self.lora else {})
 
-    def sent_values(self) -> dict[str, object]:
-        """Return what is sent and shapes the image, as JSON values."""
-        return self.to_wire().model_dump(mode="json", exclude_none=True, exclude={"model", "user"})
+    def sent_values(self, wire: BaseModel | None = None) -> dict[str, object]:
+        """Return what is sent and shapes the image, as JSON values; `wire` is the request, if it is built."""
+        sent = wire or self.to_wire()
+        return sent.model_dump(mode="json", exclude_none=True, exclude={"model", "user"})
 
     def facts(self) -> dict[str, object]:
         """Return what an image file records about an edit in addition to what it records of a generation."""

@@ -9,12 +9,12 @@ import os
 import re
 import sqlite3
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 from vllm_omni_client.imaging import retry_while_held
@@ -57,6 +57,9 @@ class ImpossibleRow(sqlite3.DatabaseError):
     """A row with values that are never written: the file is damaged, even though SQLite can read it."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+T = TypeVar("T")
 
 
 class DamagedDatabase(DatabaseUnavailable):
@@ -139,6 +142,27 @@ class Database:
         except UnicodeDecodeError as error:
             traceback.clear_frames(error.__traceback__)
             raise self._damage("is damaged: its schema is not text", identity) from error
+
+    def run(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        repair: Callable[[DamagedDatabase], object] | None = None,
+    ) -> T:
+        """Call a function with a connection; if the file is damaged, repair it and call the function again.
+
+        `repair` gets the damage; None to set the file aside, so that an empty one takes its place.
+        """
+        try:
+            with self.open() as connection:
+                return work(connection)
+        except DamagedDatabase as damage:
+            if repair is None:
+                self.set_aside(damage.identity)
+            else:
+                repair(damage)
+            with self.open() as connection:
+                return work(connection)
 
     def check_file(self, connection: sqlite3.Connection) -> None:
         """Check the complete file for damage: a tenth of a second for 100,000 images."""

@@ -307,19 +307,15 @@ class Index:
     def _run_with_repair(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run an operation; if the index is damaged, rebuild it from the images and run it on the new one."""
         try:
-            return self._run(work)
-        except DamagedDatabase as error:
-            with self._sync_lock:
-                self._database.set_aside(error.identity)
-            self._run(self._follow_names)
-            return self._run(work)
-
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            with self._database.open() as connection:
-                return work(connection)
+            return self._database.run(work, repair=self._rebuild)
         except OSError as error:  # the folder was removed, or cannot be read
             raise self._listing_error(error) from error
+
+    def _rebuild(self, damage: DamagedDatabase) -> None:
+        with self._sync_lock:
+            self._database.set_aside(damage.identity)
+        with self._database.open() as connection:
+            self._follow_names(connection)
 
     def _listing_error(self, error: OSError) -> IndexUnavailable:
         return IndexUnavailable(

@@ -90,7 +90,7 @@ async def store_inputs(request: ImageRequest, root: Path) -> ImageRequest:
         InvalidRequest: With these images, the copies would exceed `MOST_KEPT_BYTES`.
         CannotSave: A copy cannot be written.
     """
-    if not request.inputs_by_role:
+    if request.task != "edit":
         return request
     import asyncio  # noqa: PLC0415 - whoever only lists batches needs no event loop
 

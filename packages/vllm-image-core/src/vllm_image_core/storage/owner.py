@@ -50,7 +50,8 @@ class Holder:
 
 def this_process(token: str) -> Owner:
     """Describe this process as an owner."""
-    return replace(_process(os.getpid()), token=token)
+    process = _process(os.getpid())
+    return replace(process, token=token) if token else process
 
 
 @functools.lru_cache(maxsize=1)  # each image asks; a forked process has another ID

@@ -245,10 +245,10 @@ def _identity(folder: Folder, name: str) -> tuple[int, int] | None:
 
 def _place(folder: Folder, temporary: str, stem: str, extension: str, is_taken: _Taken) -> str:
     number = _first_free(stem, extension, is_taken)
-    while is_taken(_name(stem, number, extension)) or not folder.place(
-        temporary, _name(stem, number, extension)
-    ):
+    while not folder.place(temporary, _name(stem, number, extension)):
         number += 1
+        while is_taken(_name(stem, number, extension)):
+            number += 1
     return _name(stem, number, extension)
 
 

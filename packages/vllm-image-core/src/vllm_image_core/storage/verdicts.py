@@ -3,7 +3,7 @@
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,14 +114,14 @@ class Verdicts:
             with writing(connection):
                 connection.executemany(_VERDICT, [{"name": name, **values} for name in names])
 
-        self._run(write)
+        self._database.run(write)
         return tuple(self._moved(name, verdict) for name in names)
 
     def opinions(self) -> Mapping[str, Opinion]:
         """Return what was decided about each image, by its file name."""
         if not self._database.exists():
             return {}
-        rows = self._run(lambda connection: connection.execute(_ALL).fetchall())
+        rows = self._database.run(lambda connection: connection.execute(_ALL).fetchall())
         return {name: Opinion(kept=bool(kept), stars=stars, tag=tag) for name, kept, stars, tag in rows}
 
     def _find_name(self, name: str) -> str:
@@ -161,15 +161,6 @@ class Verdicts:
                 next_step=next_step_after(error, otherwise="Check the folder and its permissions."),
             ) from error
         return new
-
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            with self._database.open() as connection:
-                return work(connection)
-        except DamagedDatabase as error:
-            self._database.set_aside(error.identity)
-            with self._database.open() as connection:
-                return work(connection)
 
 
 def current_path(root: Path, name: str) -> Path:

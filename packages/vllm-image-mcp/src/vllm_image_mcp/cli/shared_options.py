@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -119,17 +119,26 @@ def _image_in(folder: Path, given: str) -> str:
 
 def _sweep(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, list[object]] | None:
     """Read the values of each --sweep; None if there is none."""
-    from vllm_image_core.requests.fields import REQUEST_FIELDS, SHORT_NAMES  # noqa: PLC0415 - likewise
-
     found: dict[str, list[object]] = {}
     for each in given:
         name, separator, text = each.partition("=")
         if not (separator and name and text):
             raise click.BadParameter(f"{each!r} is not NAME=A,B,...; use seed=1,2,3, for example.")
-        name = SHORT_NAMES.get(name, name)
-        kind = next((field.kind for field in REQUEST_FIELDS if field.name == name), "text")
-        found[name] = [_number(value, kind) for value in _values(text)]
+        name, values = parameter_values(name, _values(text))
+        found[name] = values
     return found or None
+
+
+def parameter_values(name: str, values: Sequence[object]) -> tuple[str, list[object]]:
+    """Return a parameter's full name, and its values as numbers if it takes numbers and they are some.
+
+    What does not suit the parameter stays as it is, and is refused later.
+    """
+    from vllm_image_core.requests.fields import REQUEST_FIELDS, SHORT_NAMES  # noqa: PLC0415 - slow to import
+
+    full = SHORT_NAMES.get(name, name)
+    kind = next((field.kind for field in REQUEST_FIELDS if field.name == full), "text")
+    return full, [_number(value, kind) for value in values]
 
 
 def _values(text: str) -> list[object]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from vllm_image_core.requests.style_folder import Styles
 
     from vllm_image_mcp.settings import Settings
-
-_NUMBERS: Final = {"integer": int, "number": float}
 
 
 @click.command(cls=GroupedOptions)
@@ -114,13 +111,8 @@ def _show(style: Style, *, as_json: bool) -> None:
 
 def _setting(text: str) -> tuple[str, object]:
     """Read NAME=VALUE; a value that does not suit the parameter is refused when the style is saved."""
-    from vllm_image_core.requests.fields import REQUEST_FIELDS, SHORT_NAMES  # noqa: PLC0415 - slow to import
-
     name, equals, value = text.partition("=")
     if not equals:
         raise click.UsageError(f"--set {text}: write NAME=VALUE, such as guidance_scale=4.")
-    full = SHORT_NAMES.get(name.strip(), name.strip())
-    kind = next((each.kind for each in REQUEST_FIELDS if each.name == full), "text")
-    with suppress(ValueError):
-        return full, _NUMBERS[kind](value) if kind in _NUMBERS else value.strip()
-    return full, value.strip()
+    full, [setting] = shared_options.parameter_values(name.strip(), [value.strip()])
+    return full, setting
