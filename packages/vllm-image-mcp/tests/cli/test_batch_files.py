@@ -252,6 +252,6 @@ def test_a_parquet_file_has_rows_and_those_that_are_refused_are_listed(tmp_path:
 
 
 def test_a_column_that_is_almost_right_is_told_with_the_right_name(tmp_path: Path) -> None:
-    result = batch(tmp_path, b"promt,seed\na fox,3\n", name="prompts.csv")
+    result = batch(tmp_path, b"promptt,seed\na fox,3\n", name="prompts.csv")
     assert result.exit_code == 2
-    assert "'promt' is not a parameter of an image; did you mean prompt?" in result.stderr
+    assert "'promptt' is not a parameter of an image; did you mean prompt?" in result.stderr
