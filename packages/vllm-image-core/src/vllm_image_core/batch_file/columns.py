@@ -62,6 +62,6 @@ def refusal_of_column(name: str) -> str:
     """Say why a name that is not a column cannot be used, and what can."""
     if reason := _REFUSED.get(name):
         return f"{brief(name)} cannot be set: {reason}"
-    close = get_close_matches(name, COLUMNS, n=1)
+    close = get_close_matches(name, COLUMNS, n=1, cutoff=0.75)
     meant = f"; did you mean {close[0]}?" if close else "."
     return f"{brief(name)} is not a parameter of an image{meant} Allowed: {', '.join(COLUMNS)}"
