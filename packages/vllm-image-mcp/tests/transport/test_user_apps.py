@@ -3,12 +3,14 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import cast
 
 import pytest
 from http_process import DEADLINE_SECONDS, HttpServer, connected, content_of, text_of, write_users
+from mcp.client.subscriptions import ResourcesListChanged, SubscriptionLost
 from starlette.applications import Starlette
 from vllm_image_mcp.transport import user_apps
 from vllm_image_mcp.transport.user_apps import UserApps
@@ -85,6 +87,28 @@ async def test_a_user_whose_token_and_limit_change_keeps_what_they_have(served: 
         assert batch["images_generated"] == 1
         refused = await client.call_tool("batch_generate", {"prompts": ["a", "b"], **SMALL})
     assert "At most 2 images may be requested in an hour, and 1 have been" in text_of(refused)
+
+
+async def test_a_stream_ends_when_its_token_is_removed_and_nobody_elses_does(served: Served) -> None:
+    async with AsyncExitStack() as stack:
+        anna = await stack.enter_async_context(listening(served.http.url, ANNA))
+        bert = await stack.enter_async_context(listening(served.http.url, BERT))
+        served.change({"bert": BERT})
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            with pytest.raises(SubscriptionLost):
+                await anext(aiter(anna))
+        async with connected(served.http.url, BERT) as client:
+            await client.call_tool("generate_image", {"prompt": "a fox", **SMALL})
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            assert isinstance(await anext(aiter(bert)), ResourcesListChanged)
+    assert served.http.close().count("Traceback") == 0
+
+
+@asynccontextmanager
+async def listening(url: str, token: str) -> AsyncGenerator[AsyncIterable[object]]:
+    """The changes that a client of a user hears of."""
+    async with connected(url, token) as client, client.listen(resources_list_changed=True) as changes:
+        yield changes
 
 
 class States:

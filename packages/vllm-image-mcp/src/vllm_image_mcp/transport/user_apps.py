@@ -101,14 +101,17 @@ class UserApps:
                 self._complaint = ""
 
     async def _change(self, users: Users) -> None:
-        before = {user.name for user in self._users}
+        before = {user.name: user.digest for user in self._users}
         for user in users:
             self._states.admit(user)
             await self._begin(user)
         self._users.replace(users)
-        after = {user.name for user in users}
-        for name in before - after:
-            self._states.dismiss(name)
+        after = {user.name: user.digest for user in users}
+        for name, digest in before.items():
+            if name not in after:
+                self._states.dismiss(name)
+            if after.get(name) != digest:
+                self._apps[name].end_responses()
         _logger.info("The users have changed; there are %d of them now", len(after))
 
 
@@ -121,9 +124,10 @@ class _RunningApp:
     """
 
     def __init__(self, app: Starlette) -> None:
-        self.mcp = CompleteBodies(app, _MOST_BYTES, _TOO_LARGE)
-        self.openai = CompleteBodies(app, MOST_UPLOAD_BYTES, _OPENAI_TOO_LARGE)
+        self.mcp = self._with_end(CompleteBodies(app, _MOST_BYTES, _TOO_LARGE))
+        self.openai = self._with_end(CompleteBodies(app, MOST_UPLOAD_BYTES, _OPENAI_TOO_LARGE))
         self._app = app
+        self._revoked = asyncio.Event()
         self._end = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -140,6 +144,29 @@ class _RunningApp:
         self._end.set()
         if self._task is not None:
             await self._task
+
+    def end_responses(self) -> None:
+        """End the responses in progress, whose token is no longer valid: as if their clients were gone."""
+        self._revoked.set()
+        self._revoked = asyncio.Event()
+
+    def _with_end(self, app: App) -> App:
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            revoked = self._revoked
+
+            async def receive_until_revoked() -> MutableMapping[str, Any]:
+                message = asyncio.ensure_future(receive())
+                end = asyncio.create_task(revoked.wait())
+                try:
+                    await asyncio.wait((message, end), return_when=asyncio.FIRST_COMPLETED)
+                    return message.result() if message.done() else {"type": "http.disconnect"}
+                finally:
+                    message.cancel()
+                    end.cancel()
+
+            await app(scope, receive_until_revoked, send)
+
+        return answer
 
     async def _run(self, ready: asyncio.Future[None]) -> None:
         async with self._app.router.lifespan_context(self._app):
