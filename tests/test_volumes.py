@@ -17,7 +17,8 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.requests.style import Style
 from vllm_image_core.requests.style_folder import Styles
 from vllm_image_core.storage.database import FOLDER
-from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.folder import Folder
+from vllm_image_core.storage.store import Store, _listed_name
 from vllm_image_core.storage.verdicts import Verdict
 from vllm_image_mcp.server import build_server
 from vllm_image_mcp.server_key import server_key
@@ -111,6 +112,14 @@ async def test_an_image_is_rated_and_exported_by_any_name_that_the_volume_finds_
     assert copy.name == name
     [request] = await folder.more_like([given])
     assert request.prompt == "a red fox"
+
+
+@pytest.mark.parametrize("root", [decomposed], indirect=True)
+def test_of_equal_names_that_a_volume_lists_decomposed_ours_is_returned(root: Path) -> None:
+    for name in ("FÜCHSE", "füchse", "FÜchse", "füCHSE", "füchSE", "Füchse"):
+        (root / f"{name}.png").touch()
+    with Folder.open(root) as folder:
+        assert _listed_name(folder, "Füchse.png") == unicodedata.normalize("NFD", "Füchse.png")
 
 
 @pytest.mark.parametrize(

@@ -847,16 +847,23 @@ def test_another_writer_without_end_does_not_keep_the_image_from_being_saved(
 def test_a_volume_that_lists_names_in_another_form_has_no_twin_of_our_own_file(
     store: Store, small_picture: Picture, monkeypatch: pytest.MonkeyPatch, form: Literal["NFD", "NFC"]
 ) -> None:
-    names = Folder.names
+    names, place = Folder.names, Folder.place
+    placed: list[str] = []
+
+    def counted(folder: Folder, temporary: str, name: str) -> bool:
+        placed.append(name)
+        return place(folder, temporary, name)
 
     def in_its_form(folder: Folder) -> list[str]:
         return [unicodedata.normalize(form, name) for name in names(folder)]
 
     # Emulated: HFS+, and exFAT and network shares on a Mac, list names decomposed.
     monkeypatch.setattr(Folder, "names", in_its_form)
+    monkeypatch.setattr(Folder, "place", counted)
     given = unicodedata.normalize("NFC" if form == "NFD" else "NFD", "F\u00fcchse")
     saved = [store.save(small_picture, prompt=PROMPT, now=NOON, filename=given) for _ in range(2)]
     assert [path.read_bytes() for path in saved] == [small_picture.bytes] * 2
+    assert placed == ["F\u00fcchse.png", "F\u00fcchse_2.png"]
     assert len(contents(store.root)) == 2
 
 

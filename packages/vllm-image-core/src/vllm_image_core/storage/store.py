@@ -216,11 +216,7 @@ def _with_equal_names(folder: Folder) -> _Taken:
 def _has_equal_name(folder: Folder, name: str) -> bool:
     """Return whether another file has an equal name; some volumes list our own in another Unicode form."""
     fold = fold_name(name)
-    equal = [other for other in folder.names() if fold_name(other) == fold]
-    if len(equal) == 1:
-        return False
-    ours = _identity(folder, name)
-    return any(_identity(folder, other) not in {ours, None} for other in equal)
+    return sum(fold_name(other) == fold for other in folder.names()) > 1
 
 
 def _listed_name(folder: Folder, name: str) -> str:
@@ -232,7 +228,7 @@ def _listed_name(folder: Folder, name: str) -> str:
         return name
     ours, fold = _identity(folder, name), fold_name(name)
     same = (other for other in names if fold_name(other) == fold and _identity(folder, other) == ours)
-    return name if ours is None else next(same, name)
+    return next(same, name)
 
 
 def _identity(folder: Folder, name: str) -> tuple[int, int] | None:
