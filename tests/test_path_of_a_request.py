@@ -20,7 +20,7 @@ RESOLVERS = {
     ("vllm_image_core.requests.resolver", "resolve"): "generation",
     ("vllm_image_core.requests.edit_resolver", "resolve_edit"): "edit",
 }
-MOST_CHANGES = 1000
+MOST_CHANGES = 980
 """Changes of module in one `generate_image`, with those of the simulated server."""
 
 

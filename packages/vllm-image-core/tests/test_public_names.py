@@ -17,6 +17,16 @@ def test_all_public_names_complete_with_tab_before_they_are_imported() -> None:
     assert run.stdout.split() == ["set()", "True"]
 
 
+def test_importing_the_package_imports_nothing_that_is_slow() -> None:
+    slow = {"pydantic", "PIL", "asyncio", "httpx", "tenacity", "numpy", "pandas", "polars", "tqdm"}
+    code = (
+        f"import sys, vllm_image_core; print(sorted({slow!r} & {{*sys.modules}}));"
+        f"vllm_image_core.Studio; print(sorted(({slow!r} - {{'pydantic', 'asyncio'}}) & {{*sys.modules}}))"
+    )
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert imported.splitlines() == ["[]", "[]"]
+
+
 def test_every_public_name_can_be_imported() -> None:
     assert [name for name in vllm_image_core.__all__ if getattr(vllm_image_core, name, None) is None] == []
 

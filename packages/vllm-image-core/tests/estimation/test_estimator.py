@@ -93,6 +93,14 @@ def test_a_measured_server_is_believed_and_no_gpu_is_invented() -> None:
     assert (result.measured, result.basis) == (True, "23 images on this server, off by 1 % on the last 20")
     assert f"Time: {result.basis}." in result.notes
     assert not any("H100" in note for note in result.notes)
+    assert not any(result.basis in note or result.memory_basis in note for note in result.other_notes)
+    assert result._repr_html_().count(result.basis) == 1
+
+
+def test_what_a_note_adds_to_the_basis_stays_a_note() -> None:
+    result = estimate(KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False)
+    assert not any(result.basis in note for note in result.other_notes)
+    assert "The profile's time is for one NVIDIA H100." in result.other_notes
 
 
 def test_the_memory_that_the_server_told_is_believed() -> None:

@@ -239,3 +239,19 @@ def test_a_file_that_comes_through_a_pipe_is_read_to_its_end(tmp_path: Path) -> 
     result = CliRunner().invoke(main, words, input=table)
     assert result.exit_code == 0, result.stderr
     assert "3 generated, 0 failed" in result.stderr
+
+
+def test_a_parquet_file_has_rows_and_those_that_are_refused_are_listed(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    content = io.BytesIO()
+    pandas.DataFrame({"prompt": ["a fox", "", "an owl"], "steps": [4, 4, 4]}).to_parquet(content)
+    result = batch(tmp_path, content.getvalue(), "--width", "64", "--height", "64", name="prompts.parquet")
+    assert result.exit_code == 1
+    assert "row 1 refused: The prompt is empty." in result.stderr
+    assert made(tmp_path) == 2
+
+
+def test_a_column_that_is_almost_right_is_told_with_the_right_name(tmp_path: Path) -> None:
+    result = batch(tmp_path, b"promptt,seed\na fox,3\n", name="prompts.csv")
+    assert result.exit_code == 2
+    assert "'promptt' is not a parameter of an image; did you mean prompt?" in result.stderr

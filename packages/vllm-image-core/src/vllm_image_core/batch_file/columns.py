@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Final
 
 from vllm_image_core.requests.expansion import PROMPT_FIELDS
@@ -61,4 +62,6 @@ def refusal_of_column(name: str) -> str:
     """Say why a name that is not a column cannot be used, and what can."""
     if reason := _REFUSED.get(name):
         return f"{brief(name)} cannot be set: {reason}"
-    return f"{brief(name)} is not a parameter of an image. Allowed: {', '.join(COLUMNS)}"
+    close = get_close_matches(name, COLUMNS, n=1, cutoff=0.75)
+    meant = f"; did you mean {close[0]}?" if close else "."
+    return f"{brief(name)} is not a parameter of an image{meant} Allowed: {', '.join(COLUMNS)}"

@@ -145,7 +145,7 @@ class ServerSpeed:
 
     def seconds(self, load: Load) -> float:
         """Seconds that a load takes, one image after another."""
-        return sum(self.of(task).seconds_of(load.of_task(task)) for task in TASKS)
+        return sum(self.of(task).seconds_of(load.of_task(task)) for task in TASKS if any(load.of_task(task)))
 
     @property
     def changes(self) -> int:

@@ -80,8 +80,15 @@ class Estimate(Displayed):
                 "queue": time_text(self.queue_seconds) if self.queue_seconds else None,
                 "GPU memory": self.peak_vram_gb and f"{self.peak_vram_gb:.0f} GB ({self.memory_basis})",
             },
-            notes=self.notes,
+            notes=self.other_notes,
         )
+
+    @property
+    def other_notes(self) -> tuple[str, ...]:
+        """The notes without what `basis` and `memory_basis` already say."""
+        said = (f"Time: {self.basis}.", f"Memory: {self.memory_basis}.")
+        notes = (note.removeprefix(said[0]).removeprefix(said[1]).strip() for note in self.notes)
+        return tuple(note for note in notes if note)
 
     @property
     def megapixels_per_image(self) -> float:

@@ -1,10 +1,11 @@
-"""The `batch` command: generate an image for each row of a text, CSV or JSON Lines file."""
+"""The `batch` command: generate an image for each row of a text, CSV, JSON Lines or Parquet file."""
 
 from __future__ import annotations
 
 from array import array
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
@@ -67,8 +68,9 @@ async def batch(
     """Generate an image for each row of a file.
 
     A text FILE has one prompt per line. A .csv file has a header with the columns prompt, width, seed and so
-    on; a .jsonl file has one object per line with the same names. Options fill in whatever a row does not
-    set. Rows may also have size, count, sweep, zip and wildcards. Use - as FILE to read standard input.
+    on; a .jsonl file has one object per line with the same names, and a .parquet file the same columns.
+    Options fill in whatever a row does not set. Rows may also have size, count, sweep, zip and wildcards. Use
+    - as FILE to read standard input.
 
     All rows are recorded before the first request is sent: after a crash, `resume ID` generates the missing
     images. Invalid rows are reported by line number, and the others are generated. Press Ctrl-C to finish
@@ -114,7 +116,14 @@ class _BatchSource:
         self.name = str(getattr(file, "name", "-"))
         self.lines = array("L")
         self.refused = 0
-        self._rows = rows(file, kind or format_of(self.name))  # type: ignore[arg-type]  # one of the choices
+        self._unit = "line"
+        if kind is None and self.name.lower().endswith(".parquet"):
+            from vllm_image_core.batch_file.frame_rows import parquet_rows  # noqa: PLC0415 - rarely needed
+
+            self._unit = "row"
+            self._rows = parquet_rows(Path(self.name))
+        else:
+            self._rows = rows(file, kind or format_of(self.name))  # type: ignore[arg-type]  # one of the choices
         self._variations = shared_options.take_variations(options)
         self._seed: int | None = options.pop("seed")
         self._shared = ImageRequest(prompt="", **options)
@@ -172,14 +181,14 @@ class _BatchSource:
     def _report_refused(self) -> None:
         self._reported |= self._reasons.keys()
         for why, lines in self._reasons.items():
-            echo(f"{_format_lines(lines)}: {why}", err=True)
+            echo(f"{_format_numbers(self._unit, lines)}: {why}", err=True)
         self._reasons.clear()
 
 
-def _format_lines(lines: Sequence[int]) -> str:
-    """Format the line numbers that share one reason, such as "lines 3, 7 refused"."""
-    if len(lines) == 1:
-        return f"line {lines[0]} refused"
-    first = ", ".join(map(str, lines[:_LINES_NAMED]))
-    more = f" and {len(lines) - _LINES_NAMED} more" if len(lines) > _LINES_NAMED else ""
-    return f"lines {first}{more} refused"
+def _format_numbers(unit: str, numbers: Sequence[int]) -> str:
+    """Format the numbers of the lines or rows that share one reason, such as "lines 3, 7 refused"."""
+    if len(numbers) == 1:
+        return f"{unit} {numbers[0]} refused"
+    first = ", ".join(map(str, numbers[:_LINES_NAMED]))
+    more = f" and {len(numbers) - _LINES_NAMED} more" if len(numbers) > _LINES_NAMED else ""
+    return f"{unit}s {first}{more} refused"

@@ -53,8 +53,6 @@ async def estimate(
     echo(f"memory   {memory} ({found.memory_basis})")
     echo(f"at once  {found.recommended_concurrent}")
     echo(f"basis    {found.basis}")
-    for note in found.notes:
-        new = note.removeprefix(f"Time: {found.basis}.").removeprefix(f"Memory: {found.memory_basis}.")
-        if new:
-            echo(new.strip(), err=True)
+    for note in found.other_notes:
+        echo(note, err=True)
     return 0
