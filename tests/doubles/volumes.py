@@ -161,6 +161,12 @@ def _as_listed(path: object, options: dict[str, Any]) -> str:
     return os.path.join(head, same[0]) if same else name  # noqa: PTH118 - it may be relative to a descriptor
 
 
+def decomposed_and_case_ignored(volume: Volume) -> None:
+    """HFS+ as Macs have it: both at once."""
+    case_ignored(volume)
+    decomposed(volume)
+
+
 def folders_not_synced(volume: Volume) -> None:
     """A volume that cannot sync the names in a folder."""
     volume.refuse("fsync", errno.EINVAL, folders_only=True)
@@ -275,6 +281,7 @@ VOLUMES: tuple[Callable[[Volume], None], ...] = (
     no_exclusive_move,
     decomposed,
     case_ignored,
+    decomposed_and_case_ignored,
     folders_not_synced,
     nothing_synced,
     times_of_fat,

@@ -185,3 +185,14 @@ def test_a_junction_of_windows_is_a_link(tmp_path: Path, monkeypatch: pytest.Mon
     assert is_link(tmp_path / "folder")
     status.st_reparse_tag = 0x9000001A  # a file that OneDrive keeps elsewhere
     assert not is_link(tmp_path / "folder")
+
+
+def test_where_folders_cannot_be_walked_a_link_on_the_way_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "hero").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    monkeypatch.setattr("vllm_image_core.storage.folder._RELATIVE", False)  # emulated: Windows
+    with pytest.raises(NotADirectoryError), Folder.within(tmp_path / "root", ["hero"]):
+        pass

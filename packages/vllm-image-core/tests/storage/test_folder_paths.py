@@ -1,14 +1,23 @@
 """What the system would refuse or change in the path of a folder is said before any work."""
 
+import errno
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import pytest
 from vllm_image_core.errors import CannotSave
 from vllm_image_core.storage.database import Database
-from vllm_image_core.storage.folder_paths import VERBATIM, check_file_path, check_folder_path
+from vllm_image_core.storage.folder_paths import (
+    VERBATIM,
+    _long_paths_are_enabled,
+    check_file_path,
+    check_folder_path,
+)
 from vllm_image_core.storage.index_tables import INDEX
-from vllm_image_core.storage.store import Store
+from vllm_image_core.storage.store import Store, _cannot_save
 
 
 @pytest.fixture
@@ -139,3 +148,31 @@ def test_a_windows_with_long_paths_takes_them(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.skipif(sys.platform == "win32", reason="other systems have other names")
 def test_other_systems_take_such_names(tmp_path: Path) -> None:
     Store(tmp_path / "con" / "what? ").check_writable()
+
+
+class Registry:
+    """The module `winreg`, emulated, with one value."""
+
+    HKEY_LOCAL_MACHINE = 0
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def OpenKey(self, *_: object) -> nullcontext[None]:  # noqa: N802 - its name
+        return nullcontext()
+
+    def QueryValueEx(self, _: None, name: str) -> tuple[int, int]:  # noqa: N802 - likewise
+        assert name == "LongPathsEnabled"
+        return self.value, 4
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_the_registry_says_whether_paths_may_be_long(monkeypatch: pytest.MonkeyPatch, value: int) -> None:
+    monkeypatch.setitem(sys.modules, "winreg", cast("ModuleType", Registry(value)))
+    assert _long_paths_are_enabled() is bool(value)
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_drive_that_is_removed_while_an_image_is_generated_is_named() -> None:
+    gone = _cannot_save(FileNotFoundError(errno.ENOENT, "The system cannot find the path"), Path("Q:/pics"))
+    assert gone.message.startswith("The drive Q:")

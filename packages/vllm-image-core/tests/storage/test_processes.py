@@ -79,17 +79,6 @@ def test_start_times_of_one_process_may_differ_by_a_correction_of_the_clock(
     assert not is_same_start("100", "101")
 
 
-def test_machines_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socket.gethostname", lambda: "workstation")
-    monkeypatch.setattr(sys, "platform", "win32")
-    tables: set[str] = set()
-    for node in (0x00_16_3E_12_34_56, 0x00_16_3E_12_34_57):
-        monkeypatch.setattr(uuid, "getnode", lambda node=node: node)
-        tables.add(process_table())
-    if sys.platform != "win32":  # there, the system's own ID is used
-        assert len(tables) == 2
-
-
 def test_two_machines_that_were_copied_with_their_id_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "workstation")
     monkeypatch.setattr("vllm_image_core.storage.processes._installation_of_windows", lambda: "5f9c-guid")

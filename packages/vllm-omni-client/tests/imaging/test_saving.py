@@ -1,6 +1,7 @@
 """A file appears under its name whole, or not at all."""
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -164,11 +165,19 @@ def test_no_empty_file_is_left_where_a_reserved_name_is_held(
     def no_links(*_: object) -> None:
         raise OSError(errno.EINVAL, "Incorrect function")
 
+    remove, tries = os.unlink, itertools.count()
+
+    def held_at_first(path: Path) -> None:
+        if next(tries) == 0:
+            held(path)
+        remove(path)
+
     monkeypatch.setattr(held_files, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(os, "link", no_links)
     monkeypatch.setattr("vllm_omni_client._imaging.saving.rename_if_free", cannot_rename)
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", held_target)
+        patch.setattr(os, "unlink", held_at_first)
         with pytest.raises(PermissionError):
             write_file(b"whole", tmp_path / "fox.png", overwrite=False)
     assert list(tmp_path.iterdir()) == []
@@ -193,3 +202,15 @@ def test_a_file_that_a_scanner_holds_for_a_moment_gets_its_name(
     path = tmp_path / "fox.png"
     assert write_file(b"whole", path, overwrite=overwrite) == path
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("fox.png", b"whole")]
+
+
+def test_on_windows_a_file_never_has_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")  # emulated: the second name could not be removed there
+    linked: list[object] = []
+
+    def link(*names: object) -> None:
+        linked.extend(names)
+
+    monkeypatch.setattr(os, "link", link)
+    write_file(b"whole", tmp_path / "fox.png", overwrite=False)
+    assert linked == []
