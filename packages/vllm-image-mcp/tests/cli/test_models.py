@@ -36,7 +36,7 @@ def test_a_model_is_shown_with_the_sources_of_its_numbers() -> None:
     result = run("models", "qwen-image-2512")
     assert result.exit_code == 0
     assert result.output.startswith("Qwen/Qwen-Image-2512\n")
-    assert "Project plan: quicker; the publisher's README" in " ".join(result.output.split())
+    assert "Our own choice, which is quicker; the publisher's README" in " ".join(result.output.split())
 
 
 def test_a_model_that_nobody_knows_is_told_with_the_way_to_the_list() -> None:

@@ -18,10 +18,10 @@ from vllm_image_core.models.profile import Profile
 from vllm_image_core.requests.edit_resolver import ResolvedEdit
 
 GB_PER_IMAGE: Final = 2.0
-"""Source: the project plan's rule for concurrency."""
+"""The least memory of an image in progress, in GB; an assumption, on the safe side."""
 
 MOST_AT_ONCE: Final = 4
-"""Source: the project plan's cap, to avoid running out of memory on consumer GPUs."""
+"""A cap of our own, so that consumer GPUs do not run out of memory."""
 
 _MORE_ROOM: Final = (
     "Use a larger GPU or several, a quantised checkpoint, or vLLM-Omni's --enable-cpu-offload."
@@ -215,8 +215,8 @@ def recommended_concurrency(
 ) -> int:
     """How many requests to have in progress: (memory of the GPU - memory of the model) / memory of an image.
 
-    At least 1, at most 4; 1 if the GPU's memory or the model's need is unknown. Source: the project plan,
-    which assumes 2 GB per image; see `gb_per_image`.
+    At least 1, at most 4; 1 if the GPU's memory or the model's need is unknown. An image is
+    assumed to need 2 GB; see `gb_per_image`.
     """
     return _at_once(total_vram_gb, model_gb(profile, predictor), gb_per_image(profile, predictor))
 
