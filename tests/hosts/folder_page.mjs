@@ -53,7 +53,8 @@ for (const [name, width, height, colorScheme] of [["light", 1200, 800, "light"],
   round.found = await text("#count");
   await tab.locator("#text").fill("");
   await tab.locator("#sort").selectOption("oldest");
-  round.oldest = await tab.locator(".cell").first().locator("span").textContent();
+  await tab.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+  round.oldest = await tab.locator('.cell[aria-posinset="1"] span').textContent();
   seen[name] = { ...round, complaints, outside };
   await tab.close();
 }

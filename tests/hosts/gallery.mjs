@@ -161,7 +161,7 @@ const told = { uris, mimeType: contents[0].mimeType, meta: contents[0]._meta ?? 
 {
   const { page, app, seen, tell, shot, heard, context } = await open({ capabilities: FULL, theme: "light" });
   await tell("ui/notifications/tool-input", { arguments: { prompts: PROMPTS } });
-  await until(async () => (await app.locator("#status").textContent()).startsWith("6 images"), "six are announced");
+  await until(async () => (await app.locator("#status").textContent()).startsWith("Generating 6 images"), "six are announced");
   await shot("waiting");
   await tell("ui/notifications/tool-result", result);
   await allLoaded(app, 6);

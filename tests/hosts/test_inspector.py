@@ -1,6 +1,10 @@
-"""The official Inspector's command line, strict, in both eras: it finds nothing to complain about."""
+"""The official Inspector's command line, strict, in both eras: it finds no error, and one thing to remark.
+
+It would rather have a null in the results as `anyof`, which costs each host's model 300 tokens more.
+"""
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,10 +26,17 @@ def test_the_tools_are_listed_without_a_finding(
     )
 
     assert done.returncode == 0, done.stderr
-    assert "warning" not in done.stderr.lower()
+    assert findings(done.stderr) <= {"outputSchema: `type` is an array"}
     assert len(json.loads(done.stdout)["tools"]) >= 8
     assert server.faults() == []
     assert server.versions() == {version}
+
+
+def findings(report: str) -> set[str]:
+    """What the Inspector would rather see otherwise, and in which schema."""
+    paths = re.findall(r"path: (\w+)", report, re.IGNORECASE)
+    issues = re.findall(r"issue: ([^(.]*[^(. ])", report, re.IGNORECASE)
+    return {f"{path}: {issue}" for path, issue in zip(paths, issues, strict=True)}
 
 
 @pytest.mark.parametrize(("era", "version"), ERAS)

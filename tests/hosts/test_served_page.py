@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -33,8 +34,7 @@ async def generate(folder: Path) -> None:
 def test_images_are_kept_rejected_rated_and_tagged_with_the_keyboard(
     node: "Node", browser: Mapping[str, str], tmp_path: Path
 ) -> None:
-    folder, unpacked = tmp_path / "images", tmp_path / "browser"
-    unpacked.mkdir()
+    folder = tmp_path / "images"
     asyncio.run(generate(folder))
     gallery = GalleryServer(folder)
     server = uvicorn.Server(uvicorn.Config(gallery.app(), log_level="warning", lifespan="off"))
@@ -42,7 +42,8 @@ def test_images_are_kept_rejected_rated_and_tagged_with_the_keyboard(
     thread.start()
     try:
         shots = os.environ.get("HOSTS_SHOTS", str(tmp_path / "shots"))
-        told = node.run("served_page.mjs", gallery.url, shots, env={**browser, "TMPDIR": str(unpacked)})
+        with TemporaryDirectory() as unpacked:  # the path of a browser's socket must be short
+            told = node.run("served_page.mjs", gallery.url, shots, env={**browser, "TMPDIR": unpacked})
     finally:
         server.should_exit = True
         thread.join()

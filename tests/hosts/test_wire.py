@@ -143,7 +143,9 @@ def test_every_resource_s_messages_fit(host: Host, server: "Recorded") -> None:
     listed = host.ask("resources/list")["result"]["resources"]
     templates = host.ask("resources/templates/list")["result"]["resourceTemplates"]
     picture = next(each["uri"] for each in listed if each["uri"].startswith("image://"))
+    styles = host.ask("resources/read", uri="styles://all")["result"]["contents"][0]["text"]
     uris = [
+        f"style://{json.loads(styles)[0]['name']}",
         *(each["uri"] for each in listed),
         f"{picture}?width=64&format=webp",
         f"batch://{batch['result']['structuredContent']['batch_id']}",

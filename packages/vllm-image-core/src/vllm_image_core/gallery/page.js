@@ -52,6 +52,7 @@ function load() {
 function decorate(cell, place) {
   const image = cell.image;
   cell.style.transform = `translate(${(place % columns) * side}px, ${Math.floor(place / columns) * side}px)`;
+  cell.ariaPosInSet = place + 1; cell.ariaSetSize = shown.length; // the order of the elements says nothing
   cell.ariaSelected = String(place === current);
   cell.className = ["cell", marked.includes(image) ? "marked" : "", image.choice].filter(Boolean).join(" ");
   cell.lastChild.textContent = caption(image);
