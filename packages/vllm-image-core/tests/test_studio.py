@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from drawing_server import NOON, DownServer, Server, png, studio_of
@@ -59,6 +59,34 @@ async def test_an_interrupted_image_is_explained_in_a_line(
     assert caught.value.__dict__["_render_traceback_"]() == [
         "Interrupted: the image was cancelled. The server may still finish it."
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("steps", "did you mean num_inference_steps?"),
+        ("stepz", "did you mean num_inference_steps?"),
+        ("cfg", "did you mean guidance_scale?"),
+        ("sead", "did you mean seed?"),
+        ("sampler", "use one of negative_prompt, width, height, "),
+    ],
+)
+async def test_a_value_by_another_name_is_refused_with_the_one_that_is_meant(
+    name: str, hint: str, tmp_path: Path
+) -> None:
+    studio = studio_of(server := Server(), tmp_path)
+    value: Any = {name: 4}
+    for call in (
+        lambda: studio.generate("a red fox", **value),
+        lambda: studio.edit("a red fox", b"", **value),
+        lambda: studio.grid(["a red fox"], **value),
+    ):
+        with pytest.raises(InvalidRequest, match=f"{name} is not a parameter of an image; ") as caught:
+            await call()
+        assert hint in str(caught.value)
+    with pytest.raises(InvalidRequest, match=f"{name} is not a parameter of an image; "):
+        studio.batch(["a red fox"], **value)
+    assert server.requests == []
 
 
 async def test_the_seed_minus_one_asks_for_a_random_one(tmp_path: Path) -> None:

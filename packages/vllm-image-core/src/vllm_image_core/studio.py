@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ from vllm_image_core.batches.ranking import Score
 from vllm_image_core.batches.summary import FoundBatch
 from vllm_image_core.connection import connect
 from vllm_image_core.display.card import Card
+from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.estimation.estimator import Estimate
 from vllm_image_core.estimation.gpu import Gpu, GpuReport
 from vllm_image_core.estimation.service_times import ServiceTimes
@@ -52,11 +54,13 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputImage
 from vllm_image_core.requests.limits import draw_seed
 from vllm_image_core.requests.style_folder import Styles
+from vllm_image_core.requests.sweep import ALIASES
 from vllm_image_core.requests.wildcards import Wildcards
 from vllm_image_core.storage.grouped_writes import GROUP_SECONDS
 from vllm_image_core.studio_views import ImageGrid
 from vllm_image_core.text import folder_text
 
+_VALUES = tuple(RequestValues.__annotations__)
 _STYLES = "styles"
 _WILDCARDS = "wildcards"
 """The folder of wildcard files, in the output folder unless another is given."""
@@ -266,7 +270,7 @@ class Studio(ImageFolder):
             BadPicture: The server sent something that is not an image.
             OmniError: The server refused, failed, or did not answer.
         """
-        return await self.make(ImageRequest(prompt=prompt, **_draw_random_seed(values)), fresh=fresh)
+        return await self.make(ImageRequest(prompt=prompt, **_request_values(values)), fresh=fresh)
 
     @with_named_parameters()
     async def edit(  # noqa: D417 - the others are those of `generate`
@@ -329,7 +333,7 @@ class Studio(ImageFolder):
                 strength=strength,
                 layers=layers,
                 resolution=resolution,
-                **_draw_random_seed(values),
+                **_request_values(values),
             ),
             fresh=fresh,
         )
@@ -399,7 +403,7 @@ class Studio(ImageFolder):
         if keep is not None and score is None:
             raise checks.invalid_value("keep", keep, "needs a score", "keep together with score")
         variations = Variations(count=count, sweep=sweep, zip=zip, wildcards=wildcards)
-        expansion = self.expansion(variations, ImageRequest(prompt="", **values))
+        expansion = self.expansion(variations, ImageRequest(prompt="", **_request_values(values)))
         if is_row_source(requests) and seeds is None:
             source = RequestRows(requests, expansion.of_prompt)
         else:
@@ -449,7 +453,7 @@ class Studio(ImageFolder):
         """
         variations = Variations(count=count, sweep=sweep, zip=zip, wildcards=wildcards)
         listed = prompts if isinstance(prompts, (list, tuple)) else [cast("PromptSource", prompts)]
-        expansion = self.expansion(variations, ImageRequest(prompt="", **values))
+        expansion = self.expansion(variations, ImageRequest(prompt="", **_request_values(values)))
         requests = expansion.expand(listed, most=MAX_PICTURES)
         batch = await self._batches.new(requests, max_concurrent=None, fresh=fresh, recorded_first=False)
         await batch.wait()
@@ -570,6 +574,21 @@ class Studio(ImageFolder):
         return await self._forecast.edit(self._styles.named(request))
 
 
-def _draw_random_seed(values: RequestValues) -> RequestValues:
-    """Omit the seed if it is the one that asks for a random one."""
-    return {**values, "seed": None} if values.get("seed") == RANDOM_SEED else values
+def _request_values(values: RequestValues) -> RequestValues:
+    """Return the values of a request, without the seed if it is the one that asks for a random one.
+
+    Raises:
+        InvalidRequest: A name is not that of a value; the message says which one was probably meant.
+    """
+    unknown = next((name for name in values if name not in _VALUES), None)
+    if unknown is None:
+        return {**values, "seed": None} if values.get("seed") == RANDOM_SEED else values
+    meant = {**ALIASES, **{name: name for name in _VALUES}}
+    near = [meant[name] for name in get_close_matches(unknown, meant, n=1) if meant[name] in _VALUES]
+    hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(_VALUES)}."
+    raise InvalidRequest(
+        f"{unknown} is not a parameter of an image; {hint}",
+        parameter=unknown,
+        value=values.get(unknown),
+        allowed=", ".join(_VALUES),
+    )
