@@ -239,13 +239,31 @@ def test_a_link_to_an_image_of_ours_is_not_followed_either(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes in folders, and opens no folder")
+@pytest.mark.parametrize("relative", [True, False])
 def test_what_is_no_plain_file_is_neither_opened_nor_waited_for(
-    read: Callable[[object], bytes], out: Path
+    read: Callable[[object], bytes], out: Path, monkeypatch: pytest.MonkeyPatch, *, relative: bool
 ) -> None:
     assert sys.platform != "win32"  # for type checkers
+    if not relative:
+        monkeypatch.setattr(input_folders, "_RELATIVE", False)
+        monkeypatch.setattr(input_folders, "_READING", os.O_RDONLY)
     os.mkfifo(out / "pipe.png")
     assert "is not a regular file" in refused(read, "pipe.png").message
     assert "it is a folder" in refused(read, "sub").message
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_refused(
+    read: Callable[[object], bytes], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def replace_and_open(path: Path, flags: int) -> int:
+        (out / "sub" / "owl.png").replace(path)
+        return opened(path, flags)
+
+    monkeypatch.setattr(input_folders, "_RELATIVE", False)
+    monkeypatch.setattr(os, "open", replace_and_open)
+    assert "it was replaced while it was opened" in refused(read, "fox.png").message
 
 
 def test_a_folder_is_not_an_image(read: Callable[[object], bytes]) -> None:

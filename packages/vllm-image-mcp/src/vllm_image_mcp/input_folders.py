@@ -319,6 +319,8 @@ def _look_up(folder: Path, parts: Sequence[str]) -> int:
     before = path.lstat()
     if is_link(path) or path.resolve(strict=True) != folder.resolve(strict=True).joinpath(*parts):
         raise _NotAllowed("a symbolic link is on the way, and links are not followed")
+    if not (stat.S_ISREG(before.st_mode) or stat.S_ISDIR(before.st_mode)):  # a pipe would be waited for
+        raise _NotAllowed("it is not a regular file")
     descriptor = os.open(path, _READING)
     if not os.path.samestat(before, os.fstat(descriptor)):
         os.close(descriptor)
