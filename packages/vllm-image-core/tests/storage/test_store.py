@@ -74,7 +74,7 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.storage.store import Store
 from vllm_image_core.storage.subfolders import Subfolders
 root, sample, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-make, rename = os.open, os.rename
+make, replace = os.open, os.replace
 
 def refuse(*_, **__):
     raise OSError(errno.EPERM, "no hard links here")
@@ -84,12 +84,12 @@ def die_before_reserving(name, *rest, **more):
     return os._exit(9) if is_reserving else make(name, *rest, **more)
 
 def die_when_reserved(old, new, **more):
-    return os._exit(9) if str(new).endswith("fox.png") else rename(old, new, **more)
+    return os._exit(9) if str(new).endswith("fox.png") else replace(old, new, **more)
 
 os.link = refuse
 folder.rename_if_free = lambda *_, **__: False
 if moment == "reserved":
-    os.rename = die_when_reserved
+    os.replace = die_when_reserved
 else:
     os.open = die_before_reserving
 Store(root).save(Picture.check(sample.read_bytes()), prompt="x", now=datetime(2026, 2, 18), filename="fox")
@@ -460,11 +460,11 @@ def test_where_there_are_no_hard_links_a_failure_leaves_nothing_either(
     def link(*_: object, **__: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    def rename(*_: object, **__: object) -> None:
+    def replace(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(os, "replace", replace)
     monkeypatch.setattr("vllm_image_core.storage.folder.rename_if_free", cannot_rename)
     with pytest.raises(PictureNotSaved, match="Input/output error"):
         store.save(picture, prompt=PROMPT, now=NOON)

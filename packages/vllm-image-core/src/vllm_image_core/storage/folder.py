@@ -238,7 +238,7 @@ class Folder:
 
     def _rename(self, old: str, new: str) -> None:
         ends = {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
-        retry_while_held(partial(os.rename, self._at(old), self._at(new), **ends))
+        retry_while_held(partial(os.replace, self._at(old), self._at(new), **ends))
 
     def _remove_abandoned(self, entry: str, entries: Sequence[str], *, finish: bool) -> None:
         """Remove a dead writer's file, or give it the name that its writer reserved with an empty file."""
