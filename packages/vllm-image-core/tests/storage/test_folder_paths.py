@@ -3,7 +3,7 @@
 import errno
 import sys
 from contextlib import nullcontext
-from pathlib import Path
+from pathlib import Path, WindowsPath
 from types import ModuleType
 from typing import cast
 
@@ -124,7 +124,7 @@ def test_a_verbatim_path_may_be_long(monkeypatch: pytest.MonkeyPatch) -> None:
         check_folder_path(Path("\\\\?\\D:\\pics."))
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="only Windows has such paths")
+@pytest.mark.skipif(not isinstance(Path(), WindowsPath), reason="only Windows itself has such paths")
 def test_images_are_saved_and_found_in_a_verbatim_folder(tmp_path: Path) -> None:
     folder = Path(f"{VERBATIM}{tmp_path}")
     Store(folder).check_writable()
