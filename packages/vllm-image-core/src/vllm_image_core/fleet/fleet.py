@@ -296,9 +296,8 @@ class Fleet:
         )
         if self._flow is None:
             return await self._send(request, send, call)
-        async with self._queue.turn(
-            self._flow, call.work, low_priority=low_priority
-        ):  # several users share it
+        # Several users share the fleet.
+        async with self._queue.turn(self._flow, call.work, low_priority=low_priority):
             return await self._send(request, send, call)
 
     async def _send(

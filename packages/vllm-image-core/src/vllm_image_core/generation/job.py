@@ -16,7 +16,6 @@ from vllm_image_core.errors import PictureNotSaved
 from vllm_image_core.estimation.work import Work
 from vllm_image_core.models.served import ServedModel
 from vllm_image_core.requests.content_hash import ContentKey, content_key
-from vllm_image_core.requests.edit_resolver import ResolvedEdit
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest
@@ -136,7 +135,4 @@ class ResolvedJob(Job):
     @cached_property
     def wire(self) -> ImageGenerationRequest | ImageEditRequest:
         """The request as it is sent, without the images of an edit."""
-        resolved, model = self.resolved, self.model.name
-        if isinstance(resolved, ResolvedEdit):
-            return resolved.to_edit(model=model)
-        return resolved.to_wire(model=model)
+        return self.resolved.sent_request(model=self.model.name)

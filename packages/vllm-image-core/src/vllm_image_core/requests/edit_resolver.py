@@ -135,9 +135,13 @@ class ResolvedEdit(ResolvedRequest):
             **values, model=model, strength=self.strength, layers=self.layers, resolution=self.resolution
         )
 
+    def sent_request(self, *, model: str | None = None) -> ImageEditRequest:
+        """Return what is sent to the server's `model`, without the images."""
+        return self.to_edit(model=model)
+
     def sent_values(self, wire: BaseModel | None = None) -> dict[str, object]:
         """Return what is sent besides the images and shapes the result, as JSON values."""
-        return super(ResolvedEdit, self).sent_values(wire or self.to_edit()) | self.preparation.values()
+        return super(ResolvedEdit, self).sent_values(wire) | self.preparation.values()
 
     def receipt(self, request: ImageRequest) -> Receipt:
         """Compare the request that this was resolved from with what is sent."""

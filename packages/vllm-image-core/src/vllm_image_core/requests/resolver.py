@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import BaseModel
+from vllm_omni_client.edits import ImageEditRequest
 from vllm_omni_client.models import ImageGenerationRequest
 
 from vllm_image_core.errors import InvalidRequest
@@ -130,6 +131,10 @@ class ResolvedRequest(PlainFields):
         values["extra_params"] = {**self._guidance_in_extra_params(), **(self.extra_params or {})} or None
         return ImageGenerationRequest(**values, model=model)
 
+    def sent_request(self, *, model: str | None = None) -> ImageGenerationRequest | ImageEditRequest:
+        """Return what is sent to the server's `model`, without the images of an edit."""
+        return self.to_wire(model=model)
+
     def _shared_wire_values(self) -> dict[str, Any]:
         """Return the fields that generations and edits both have, as they are sent."""
         return {
@@ -152,7 +157,7 @@ class ResolvedRequest(PlainFields):
 
     def sent_values(self, wire: BaseModel | None = None) -> dict[str, object]:
         """Return what is sent and shapes the image, as JSON values; `wire` is the request, if it is built."""
-        sent = wire or self.to_wire()
+        sent = wire or self.sent_request()
         return sent.model_dump(mode="json", exclude_none=True, exclude={"model", "user"})
 
     def facts(self) -> dict[str, object]:
