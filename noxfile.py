@@ -44,7 +44,7 @@ PORTABLE = (
     "tests/docs",
     "tests/laws",
 )
-TEST_TOOLS = ("hypothesis", "pytest", "pytest-xdist", "respx", "trustme")
+TEST_TOOLS = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "respx", "trustme")
 PYTEST = ("pytest", "-q", "-n", "auto")
 
 

