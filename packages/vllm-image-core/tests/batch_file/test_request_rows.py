@@ -18,7 +18,7 @@ FILES = {
 }
 REASONS = {
     "prompts.txt": "line 2: The prompt has a character that is not allowed",
-    "prompts.csv": "line 3: num_inference_steps 'many' is not an integer.",
+    "prompts.csv": "line 3: Steps 'many' is not an integer.",
     "prompts.jsonl": "line 2: 'sampler' cannot be set: vLLM-Omni has no choice of sampler or scheduler",
 }
 ROWS: dict[str, list[Any]] = {
@@ -42,6 +42,25 @@ async def test_the_bad_rows_of_a_file_are_listed_by_line_and_the_others_are_gene
         assert f"Refused 1: {REASONS[name]}" in str(batch)
         await batch.wait()
     assert sorted(batch_server.sent) == ["a bear", "a fox"]
+
+
+REWORDED = {
+    "prompts.csv": "Prompt,Steps\na fox,4\na hare,900\n",
+    "prompts.jsonl": '{"prompt": "a fox"}\n{"prompt": "a hare", "Steps": 900}\n',
+}
+
+
+@pytest.mark.parametrize("name", REWORDED)
+async def test_a_row_is_refused_with_the_name_of_its_own_column(
+    batch_server: "BatchServer", tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text(REWORDED[name], "utf-8")
+    async with batch_server.studio(tmp_path / "images") as studio:
+        batch = await studio.batch(tmp_path / name)
+        await batch.wait()
+    [refused] = batch.refused
+    assert refused.reason.startswith("Steps: 900 is out of range.")
+    assert "num_inference_steps" not in refused.reason
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "parquet"])

@@ -33,7 +33,7 @@ def test_a_full_card_has_every_source(profile: Profile) -> None:
         assert " ".join(source.split()) in card
 
 
-@pytest.mark.parametrize("width", [80, 100, 200])
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
 def test_the_table_of_all_models_fits_on_a_terminal(width: int) -> None:
     header, *rows = table(PROFILES, width)
     assert max(map(len, (header, *rows))) <= width

@@ -72,7 +72,7 @@ def _row(number: int, names: Mapping[str, str], values: Mapping[str, object]) ->
     }
     if not isinstance(given.get("prompt"), str):
         return Row(number, {}, "It has no prompt.")
-    return Row(number, given)
+    return Row(number, given, columns={name: title for title, name in names.items()})
 
 
 def is_missing(value: object) -> bool:

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePath
 from typing import Any, BinaryIO, Final, Literal, cast, get_args
 
 from vllm_image_core.batch_file.columns import COLUMNS, column_named, refusal_of_column
-from vllm_image_core.batch_file.csv_records import csv_records
+from vllm_image_core.batch_file.csv_records import CsvRecord, csv_records
 from vllm_image_core.batch_file.json_values import BadJson, JsonValue, json_values, object_of
 from vllm_image_core.batch_file.text_lines import NOT_UTF8, NotText, TextLine, TextLines
 from vllm_image_core.text import brief, one_line
@@ -49,11 +49,17 @@ class Row:
         line: Its line number, from 1.
         values: Fields of a prompt, unchecked; see `expansion.PromptSource`.
         refusal: Why the row has no values; None if it has.
+        columns: The name of each field as the row has it, such as "steps" for ``num_inference_steps``.
     """
 
     line: int
     values: Mapping[str, object]
     refusal: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def reword(self, message: str, parameter: str) -> str:
+        """Return a message about a parameter with the name that the row gives it."""
+        return message.replace(parameter, self.columns.get(parameter, parameter))
 
 
 def format_of(name: str) -> FileFormat:
@@ -145,13 +151,16 @@ def _object(found: JsonValue) -> Row:
         return Row(found.line, {}, _NOT_AN_OBJECT)
     given = cast("dict[str, object]", found.value)  # pyright: ignore[reportUnknownMemberType] - JSON has text as names
     values: dict[str, object] = {}
+    columns: dict[str, str] = {}
     for name, value in given.items():
         if value is None:
             continue
-        if column_named(name) in values:
-            return Row(found.line, {}, f"It sets {column_named(name)} twice, under two names.")
-        values[column_named(name)] = value
-    return _check(found.line, values)
+        meant = column_named(name)
+        if meant in values:
+            return Row(found.line, {}, f"It sets {meant} twice, under two names.")
+        values[meant] = value
+        columns[meant] = name
+    return _check(Row(found.line, values, columns=columns))
 
 
 def _cells(lines: TextLines) -> Iterator[Row]:
@@ -161,12 +170,13 @@ def _cells(lines: TextLines) -> Iterator[Row]:
     if separator is not None:  # a line before the header, as Excel reads and writes it
         top = _top(rest)
     separator = separator or max(_SEPARATORS, key=top.text.count)
-    header = _header(_cells_of(top, separator))
+    titles = _cells_of(top, separator)
+    header = _header(titles)
     for record in csv_records(rest, separator, columns=len(header), is_row=partial(_is_row, header)):
         if record.refusal:
             yield Row(record.line, {}, record.refusal)
         elif any(cell.strip() for cell in record.cells):
-            yield _record(record.line, header, record.cells, decimal_comma=separator != ",")
+            yield _record(record, header, titles, decimal_comma=separator != ",")
 
 
 def _top(rest: Iterator[TextLine]) -> TextLine:
@@ -219,24 +229,27 @@ def _header(cells: Sequence[str]) -> Sequence[str]:
     return names
 
 
-def _record(number: int, header: Sequence[str], cells: Sequence[str], *, decimal_comma: bool) -> Row:
+def _record(record: CsvRecord, header: Sequence[str], titles: Sequence[str], *, decimal_comma: bool) -> Row:
+    number, cells = record.line, record.cells
     if any(cell.strip() for cell in cells[len(header) :]):
         return Row(number, {}, f"It has {len(cells)} cells, but there are {len(header)} columns.")
     values: dict[str, object] = {}
-    for place, (name, cell) in enumerate(zip(header, cells, strict=False)):
+    columns: dict[str, str] = {}
+    for place, (name, title, cell) in enumerate(zip(header, titles, cells, strict=False)):
         if not cell.strip():
             continue
         if not name:
             if place:
                 return Row(number, {}, f"Cell {place + 1} is in a column without a name.")
             continue  # the row number
+        columns[name] = title.strip()
         value = _value(name, cell.strip(), decimal_comma=decimal_comma)
         if value is None:
-            return Row(number, {}, f"{name} {brief(cell)} {_FAULTS[COLUMNS[name]]}.")
+            return Row(number, {}, f"{columns[name]} {brief(cell)} {_FAULTS[COLUMNS[name]]}.")
         values[name] = value
     if [cell.strip().lower() for cell in cells] == list(header):
         return Row(number, {}, "It repeats the header.")
-    return _check(number, values)
+    return _check(Row(number, values, columns=columns))
 
 
 def _is_row(header: Sequence[str], cells: Sequence[str]) -> bool:
@@ -275,10 +288,10 @@ def _value(name: str, cell: str, *, decimal_comma: bool) -> Any:  # noqa: ANN401
         return None
 
 
-def _check(number: int, values: Mapping[str, object]) -> Row:
-    unknown = [name for name in values if name not in COLUMNS]
+def _check(row: Row) -> Row:
+    unknown = [name for name in row.values if name not in COLUMNS]
     if unknown:
-        return Row(number, {}, f"{refusal_of_column(unknown[0])}.")
-    if "prompt" not in values:
-        return Row(number, {}, "It has no prompt.")
-    return Row(number, values)
+        return Row(row.line, {}, f"{refusal_of_column(unknown[0])}.")
+    if "prompt" not in row.values:
+        return Row(row.line, {}, "It has no prompt.")
+    return row

@@ -92,7 +92,7 @@ class RequestRows:
                 for request in requests:
                     await check(request)
             except InvalidRequest as error:
-                self._refuse(row, str(error))
+                self._refuse(row, row.reword(str(error), error.parameter))
             else:
                 if row.refusal:
                     self._refuse(row, row.refusal)

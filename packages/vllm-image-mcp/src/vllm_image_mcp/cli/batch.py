@@ -141,7 +141,7 @@ class _BatchSource:
                 for request in requests:
                     await state.studio.check(request)
             except InvalidRequest as error:
-                requests, why = [], row_sentence(error)
+                requests, why = [], row.reword(row_sentence(error), error.parameter)
             if why is not None:
                 self._refuse(row.line, why)
             for request in requests:

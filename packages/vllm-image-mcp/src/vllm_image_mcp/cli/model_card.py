@@ -16,13 +16,17 @@ _HEADER: Final = ("MODEL", "TYPE", "STEPS", "GUIDANCE", "SIZE", "MEMORY", "INPUT
 def table(profiles: Sequence[Profile], width: int | None = None) -> Iterator[str]:
     """Yield a header and a line for each model: its default settings, memory, and number of input images.
 
-    If the lines are longer than `width`, names lose their organisation, and then the types are left out.
+    If the lines are longer than `width`, names lose their organisation, and then the types, the guidance and
+    the inputs are left out, one after the other.
     """
     rows = [_HEADER, *map(_row, profiles)]
-    if _length(rows) > (width or _length(rows)):
+    most = width or _length(rows)
+    if _length(rows) > most:
         rows = [(name.rpartition("/")[2], *others) for name, *others in rows]
-    if _length(rows) > (width or _length(rows)):
-        rows = [(row[0], *row[2:]) for row in rows]
+    for title in ("TYPE", "GUIDANCE", "INPUTS"):
+        if _length(rows) > most:
+            place = rows[0].index(title)
+            rows = [(*row[:place], *row[place + 1 :]) for row in rows]
     widths = _widths(rows)
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
