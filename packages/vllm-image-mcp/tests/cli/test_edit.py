@@ -94,6 +94,21 @@ def test_what_cannot_be_edited_is_a_sentence_and_exit_status_1(
     assert "Traceback" not in result.stderr
 
 
+def test_an_image_before_the_prompt_is_refused_with_the_right_order(
+    omni: "OmniServer", tmp_path: Path, photo: Path
+) -> None:
+    result = run(omni, tmp_path, str(photo), "make it night")
+    assert result.exit_code == 2
+    assert "The prompt comes first, then the image: edit " in result.stderr
+    assert omni.requests == []
+
+
+def test_a_prompt_that_is_no_path_is_refused_for_its_own_fault(omni: "OmniServer", tmp_path: Path) -> None:
+    result = run(omni, tmp_path, "x" * 5_000, "gone.png")
+    assert result.exit_code == 1
+    assert "'gone.png' cannot be read" in result.stderr
+
+
 def test_an_edit_needs_an_image(omni: "OmniServer", tmp_path: Path) -> None:
     result = run(omni, tmp_path, "make it night")
     assert result.exit_code == 2

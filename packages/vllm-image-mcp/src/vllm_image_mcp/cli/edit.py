@@ -10,10 +10,12 @@ import click
 from vllm_image_mcp.cli import shared_options
 from vllm_image_mcp.cli.command import with_state
 from vllm_image_mcp.cli.output_file import take_output_file
-from vllm_image_mcp.command_line import matching_paths
+from vllm_image_mcp.command_line import matching_paths, shell_command
 from vllm_image_mcp.options import GroupedOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vllm_image_mcp.state import State
 
 
@@ -61,7 +63,22 @@ async def edit(
 
     from vllm_image_mcp.cli.single_image import ImageOutput, run_images  # noqa: PLC0415 - likewise
 
+    _check_order(prompt, parameters["images"])
     file = take_output_file(parameters, count=count)
     output = ImageOutput(quiet=quiet, as_json=as_json, opens=open_image, file=file)
     request = EditRequest(prompt=prompt, **parameters)
     return await run_images(state, request, count=count, fresh=fresh, output=output)
+
+
+def _check_order(prompt: str, images: Sequence[Path | str]) -> None:
+    """Refuse an image that comes before the prompt."""
+    if len(images) == 1 and _is_file(prompt) and not _is_file(images[0]):
+        command = shell_command(["edit", str(images[0]), prompt])
+        raise click.UsageError(f"The prompt comes first, then the image: {command}")
+
+
+def _is_file(name: Path | str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # such as a prompt that is too long for a path
+        return False
