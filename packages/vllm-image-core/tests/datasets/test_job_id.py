@@ -43,6 +43,14 @@ def test_no_folder_gets_many_files() -> None:
     assert all(name.split("/")[0] == "images" for name in names)
 
 
+def test_ids_spread_evenly_over_65_536_folders_so_that_650_million_images_are_10_000_in_each() -> None:
+    every_beginning = (JobId(number.to_bytes(2, "big") + bytes(14)) for number in range(65_536))
+
+    folders = {image_name(key, "png").rpartition("/")[0] for key in every_beginning}
+
+    assert len(folders) == 65_536
+
+
 def test_the_name_of_an_image_has_its_id() -> None:
     assert image_name(JobId(bytes(range(16))), "jpg") == "images/00/01/000102030405060708090a0b0c0d0e0f.jpg"
 

@@ -63,6 +63,21 @@ def test_an_option_of_another_cloud_is_refused() -> None:
         ObjectStore("s3://bucket/x", {"google_token": "t"})
 
 
+@pytest.mark.parametrize(
+    ("address", "prefix"), [("s3://foxes", "aws_"), ("gs://foxes", "google_"), ("az://foxes", "AZURE_")]
+)
+def test_options_of_the_connection_are_named_like_those_of_the_bucket(
+    address: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "foxes")
+    options = {"allow_http": "true", "timeout": "5s", "pool_max_idle_per_host": "8", "proxy_url": "http://p"}
+
+    ObjectStore(address, {f"{prefix}{name}": value for name, value in options.items()})
+
+    with pytest.raises(InvalidRequest, match=r"cannot be opened: .*soon"):
+        ObjectStore(address, {f"{prefix}timeout": "soon"})
+
+
 async def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
 

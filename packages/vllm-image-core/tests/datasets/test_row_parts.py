@@ -71,6 +71,22 @@ async def test_rows_that_waited_long_are_written(tmp_path: Path) -> None:
     assert await read_rows(store) == [row(1), row(2)]
 
 
+async def test_in_a_long_run_rows_wait_longer_so_that_they_are_in_fewer_files(tmp_path: Path) -> None:
+    now = 0.0
+    store = ObjectStore(tmp_path)
+    parts = RowParts(store, "run", FinishedIds(), timer=lambda: now)
+    now = 86_400.0
+    await parts.add(row(1))
+
+    now += 60.0
+    await parts.add(row(2))
+    assert await read_rows(store) == [row(1)]
+    now += 30.0
+    await parts.add(row(3))
+
+    assert await read_rows(store) == [row(1), row(2), row(3)]
+
+
 def test_the_finished_ids_are_those_that_were_given_or_added() -> None:
     numbers = {0, 1, 255, 2**64, 2**127, 2**128 - 1}
     finished = FinishedIds(map(key, numbers))

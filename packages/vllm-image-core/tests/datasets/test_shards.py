@@ -4,12 +4,13 @@ import hashlib
 import io
 import json
 import tarfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from vllm_image_core.datasets.dataset import generate_dataset
-from vllm_image_core.datasets.shards import write_shards
+from vllm_image_core.datasets.shards import shard_name, write_shards
 from vllm_image_core.datasets.training_sample import SampleFilter
 from vllm_image_core.errors import CannotSave, InvalidRequest
 
@@ -44,6 +45,15 @@ def test_webdataset_shards_have_image_prompt_and_facts(dataset: Path, tmp_path: 
     facts = json.loads(first[f"{ids[0]}.json"])
     assert facts["prompt"].encode() == first[f"{ids[0]}.txt"]
     assert facts["sha256"] == hashlib.sha256(first[f"{ids[0]}.png"]).hexdigest()
+
+
+def test_no_folder_has_more_than_10_000_shards_as_the_hub_demands() -> None:
+    names = [shard_name(number, "tar") for number in range(60_000)]
+
+    assert names[0] == "shard-00000.tar"
+    assert len(set(names)) == len(names)
+    assert max(Counter(name.rpartition("/")[0] for name in names).values()) <= 10_000
+    assert names == sorted(names, key=lambda name: name.rpartition("/")[2])
 
 
 def test_parquet_shards_hold_the_images(dataset: Path, tmp_path: Path) -> None:

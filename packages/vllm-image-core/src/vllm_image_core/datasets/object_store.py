@@ -17,6 +17,30 @@ from vllm_image_core.text import one_line
 _PREFIXES: Final[Mapping[str, str]] = {"s3": "aws_", "gs": "google_", "az": "azure_"}
 """How the names of a store's options begin, by its scheme."""
 
+_CONNECTION_OPTIONS: Final = frozenset(
+    {
+        "allow_http",
+        "allow_invalid_certificates",
+        "connect_timeout",
+        "http1_only",
+        "http2_keep_alive_interval",
+        "http2_keep_alive_timeout",
+        "http2_keep_alive_while_idle",
+        "http2_max_frame_size",
+        "http2_only",
+        "pool_idle_timeout",
+        "pool_max_idle_per_host",
+        "proxy_ca_certificate",
+        "proxy_excludes",
+        "proxy_url",
+        "randomize_addresses",
+        "read_timeout",
+        "timeout",
+        "user_agent",
+    }
+)
+"""Options of the connection, which obstore takes apart from those of the bucket; it panics otherwise."""
+
 _ALLOWED: Final = (
     "a folder, or an address such as s3://bucket/folder, gs://bucket/folder, az://container/folder"
 )
@@ -47,7 +71,7 @@ class ObjectStore:
         if self._folder is not None:
             self._store = self._open_folder(self._folder)
         elif scheme in _PREFIXES:
-            self._store = self._open_bucket(scheme, dict(options or {}))
+            self._store = self._open_bucket(scheme, options or {})
         else:
             raise invalid_value("out", self.address, "has an unknown scheme", _ALLOWED)
 
@@ -132,12 +156,18 @@ class ObjectStore:
         prefix = _PREFIXES[scheme]
         wrong = [name for name in options if not name.lower().startswith(prefix)]
         allowed = f"options of obstore for {scheme}://, whose names begin with {prefix}"
-        is_plain = any(value.startswith("http://") for value in options.values())
         if wrong:
             raise invalid_value("store_options", wrong[0], "is not an option here", allowed)
+        is_plain = any(value.startswith("http://") for value in options.values())
+        connection: dict[str, str] = {"allow_http": "true"} if is_plain else {}
+        bucket: dict[str, str] = {}
+        for name, value in options.items():
+            own = name.lower().removeprefix(prefix)
+            is_connection = own in _CONNECTION_OPTIONS
+            (connection if is_connection else bucket)[own if is_connection else name] = value
         try:
             return self._obstore.store.from_url(
-                self.address, config=options, client_options={"allow_http": True} if is_plain else None
+                self.address, config=bucket, client_options=connection or None
             )
         except (self._obstore.exceptions.BaseError, ValueError) as error:
             fault = f"cannot be opened: {_first_line(error)}"

@@ -21,6 +21,9 @@ _MOST_ROWS: Final = 10_000
 _SECONDS: Final = 30.0
 """How long a row may wait to be written with others; its image is in the store meanwhile."""
 
+_SHARE: Final = 1_000
+"""In a long run, rows wait for this part of its time, so that a year of slow rows is 8,000 files."""
+
 
 class FinishedIds:
     """The ids of the images that have a row, in 16 bytes each.
@@ -84,7 +87,7 @@ class RowParts:
         self._waiting: list[ImageRow] = []
         self._failed: list[ImageRow] = []
         self._parts = self._failed_parts = 0
-        self._since = timer()
+        self._began = self._since = timer()
 
     async def add(self, row: ImageRow) -> bool:
         """Add a row, and write those that wait if there are many or they wait long.
@@ -102,9 +105,13 @@ class RowParts:
         else:
             return False
         full = max(len(self._waiting), len(self._failed)) >= self._most
-        if full or self._timer() - self._since >= _SECONDS:
+        if full or self._waits_long():
             await self.flush()
         return True
+
+    def _waits_long(self) -> bool:
+        now = self._timer()
+        return now - self._since >= max(_SECONDS, (now - self._began) / _SHARE)
 
     async def flush(self) -> None:
         """Write the rows that wait; raises what `add` raises."""

@@ -22,13 +22,16 @@ from vllm_image_core.datasets.training_sample import SampleFilter, TrainingSampl
 from vllm_image_core.errors import CannotSave
 from vllm_image_core.models.registry import Registry
 
-__all__ = ["ShardFormat", "ShardSet", "write_shards"]
+__all__ = ["ShardFormat", "ShardSet", "shard_name", "write_shards"]
 
 ShardFormat = Literal["webdataset", "parquet"]
 
 _MOST_SAMPLES: Final = 100_000
 _MOST_BYTES: Final = 256 * 2**20
 """A shard ends after so many bytes, which it takes in memory until it is written."""
+
+_FOLDER_SHARDS: Final = 5_000
+"""Shards of one folder: the Hugging Face Hub takes at most 10,000 files in each."""
 
 _MANIFEST: Final = "manifest.json"
 _CARD: Final = "README.md"
@@ -141,7 +144,7 @@ class _ShardWriter:
     async def _write(self, samples: Sequence[TrainingSample]) -> None:
         pack = _tar if self._kind == "webdataset" else _parquet
         extension = "tar" if self._kind == "webdataset" else "parquet"
-        name = f"shard-{len(self.shards):05}.{extension}"
+        name = shard_name(len(self.shards), extension)
         data = await asyncio.to_thread(pack, samples)
         if not await self._goal.create(name, data) and await self._goal.read(name) != data:
             raise CannotSave(
@@ -151,6 +154,12 @@ class _ShardWriter:
         self.shards[name] = hashlib.sha256(data).hexdigest()
         self.samples += len(samples)
         self._models.update(sample.row.model or "unknown" for sample in samples)
+
+
+def shard_name(number: int, extension: str) -> str:
+    """Return the name of a shard, by its number from 0: in a folder of its own for each 5,000 of them."""
+    folder = number // _FOLDER_SHARDS
+    return f"{f'{folder:05}/' if folder else ''}shard-{number:05}.{extension}"
 
 
 def _tar(samples: Sequence[TrainingSample]) -> bytes:
