@@ -31,6 +31,8 @@ def test_the_registry_knows_the_text_to_image_and_edit_models_of_vllm_omni() -> 
         "HiDream-ai/HiDream-O1-Image",
         "NucleusAI/Nucleus-Image",
         "OmniGen2/OmniGen2",
+        "OpenMOSS-Team/MOSS-Image-Base",
+        "OpenMOSS-Team/MOSS-Image-SFT",
         QWEN,
         "Qwen/Qwen-Image-2.1",
         "Qwen/Qwen-Image-2.1-Turbo",
