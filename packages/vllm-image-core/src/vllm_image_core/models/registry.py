@@ -270,12 +270,12 @@ class Registry:
         """Find the profile of the same family whose name is most like this one; None if there is none."""
         words = _family_words(last)
         near = [
-            (common, SequenceMatcher(None, last, name).ratio(), profile)
+            (common, _is_variant(words, other), SequenceMatcher(None, last, name).ratio(), profile)
             for profile in self.profiles
             for name in (_last_part(_normal(known)) for known in (profile.model, *profile.aliases))
             if _is_family(words, other := _family_words(name), common := _common_start(words, other))
         ]
-        return max(near, key=lambda each: each[:2])[2] if near else None
+        return max(near, key=lambda each: each[:3])[3] if near else None
 
     def __iter__(self) -> Iterator[Profile]:
         return iter(self.profiles)
@@ -344,6 +344,11 @@ def _common_start(words: list[str], others: list[str]) -> int:
     """Count the words that two names begin with."""
     pairs = zip(words, others, strict=False)
     return len([*takewhile(lambda pair: pair[0] == pair[1], pairs)])
+
+
+def _is_variant(words: list[str], others: list[str]) -> bool:
+    """Check whether a name is another one followed by a word, as in "qwen-image-lightning"; no version."""
+    return words[: len(others)] == others and not "".join(words[len(others) :][:1]).isdecimal()
 
 
 def _is_family(words: list[str], others: list[str], common: int) -> bool:
