@@ -108,7 +108,7 @@ async def test_a_server_that_dies_in_mid_request_is_told_with_what_was_asked_for
         told = await refused(client)
     assert told.startswith(f"the connection to {url} broke: ")
     assert "then call again with the same seed" in told
-    assert told.endswith("Asked for: 64x64, 4 steps, seed 42.")
+    assert told.endswith("Requested: 64x64, 4 steps, seed 42.")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ async def test_out_of_memory_is_told_in_the_plans_words_with_size_and_steps(
         told = await refused(client, width=2048, height=1536)
     assert told == (
         "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` to check available "
-        "memory. Asked for: 2048x1536, 4 steps, seed 42."
+        "memory. Requested: 2048x1536, 4 steps, seed 42."
     )
 
 

@@ -34,10 +34,10 @@ def test_an_unreachable_server_is_told_in_the_plans_words() -> None:
 
 def test_out_of_memory_is_told_in_the_plans_words_with_what_was_asked_for() -> None:
     error = OutOfGpuMemory("CUDA out of memory", status=500)
-    error.add_note("Asked for: 2000x1600, 4 steps, seed 42.")
+    error.add_note("Requested: 2000x1600, 4 steps, seed 42.")
     assert explain(error, server_url=URL) == (
         "Server returned out-of-memory error. Try reducing resolution or use `gpu_status` to check available "
-        "memory. Asked for: 2000x1600, 4 steps, seed 42."
+        "memory. Requested: 2000x1600, 4 steps, seed 42."
     )
 
 

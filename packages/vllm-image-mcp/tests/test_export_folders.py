@@ -55,7 +55,7 @@ def test_an_answer_counts_for_one_folder(folders: ExportFolders, tmp_path: Path)
     assert folders.check(str(yes)) == yes
     assert folders.outside(str(yes / "below")) == yes / "below"
     assert folders.outside(str(no)) is None
-    with pytest.raises(InvalidRequest, match="the user does not want that"):
+    with pytest.raises(InvalidRequest, match="the user declined"):
         folders.check(str(no))
 
 

@@ -263,7 +263,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_refused(
 
     monkeypatch.setattr(input_folders, "_RELATIVE", False)
     monkeypatch.setattr(os, "open", replace_and_open)
-    assert "it was replaced while it was opened" in refused(read, "fox.png").message
+    assert "it was replaced while being opened" in refused(read, "fox.png").message
 
 
 def test_a_folder_is_not_an_image(read: Callable[[object], bytes]) -> None:

@@ -112,7 +112,7 @@ async def test_a_limit_holds_for_all_copies_together(copies: Copies) -> None:
     async with connected(one.url, TOKENS["anna"]) as first, connected(other.url, TOKENS["anna"]) as second:
         content_of(await first.call_tool("batch_generate", {"prompts": PROMPTS[:2], **SMALL}))
         refused = text_of(await second.call_tool("batch_generate", {"prompts": PROMPTS[:2], **SMALL}))
-        assert "At most 3 images may be requested in an hour, and 2 have been" in refused
+        assert "The limit is 3 images an hour, with 2 already requested" in refused
         content_of(await second.call_tool("generate_image", {"prompt": "the third", **SMALL}))
     async with connected(other.url, TOKENS["bert"]) as bert:
         content_of(await bert.call_tool("generate_image", {"prompt": "another's", **SMALL}))

@@ -8,24 +8,24 @@
     image = await studio.generate("a red fox in the snow")
     image
 
-Start with `Studio`, or with `BlockingStudio` to write no `await`; their methods take and return the other
-names of this package:
+Start with `Studio`, or with `BlockingStudio` if you prefer not to write `await`. Their methods take and
+return the other names in this package:
 
 - Ask for images: `ImageRequest`, `EditRequest`, `InputImage`, `Quality`; `RequestValues` names the
   parameters of `Studio.generate`.
-- Save looks under a name: `Style`, `Styles`.
+- Save styles under a name: `Style`, `Styles`.
 - Get them: `GeneratedImage` with its `Picture`, `Receipt` and `ResolvedRequest`.
 - Run batches of `Prompts`: `ImageBatch`, whose outcomes are `Done` or `Failed`; `BatchForecast`, `Progress`,
   `Eta`, `Event`; `BatchSummary` and `FoundBatch` for batches in the journal.
 - Find images in the output folder: `Page`, `Record`, `Query`. Rank those of a batch: `Score`,
   `RankedImage`. Read the parameters in any image file: `recall`, `RecalledRequest`.
 - Show images: `ImageGrid`, `ImageSource`, `Axis`, `PreviewFormat`.
-- Know the server and its model: `Health`, `ServerReport`, `ServedModel`, `Profile`, `Registry`, `Gpu`,
+- Inspect the server and its model: `Health`, `ServerReport`, `ServedModel`, `Profile`, `Registry`, `Gpu`,
   `GpuReport`, `Estimate`. Use another kind of server: `Backend`.
 - Generate datasets, on a cluster if you like: `generate_dataset`, `DatasetRun`, `DatasetProgress`,
   `ImageGenerator`, `ImageRow`. Pack them for training: `write_shards`, `ShardSet`, `SampleFilter`,
   `TrainingSample`.
-- Handle errors: all errors of this package are an `ImageError`; those of the server are a
+- Handle errors: every error of this package is an `ImageError`; every error of the server is a
   `vllm_omni_client.OmniError`.
 """
 

@@ -1,4 +1,4 @@
-"""Connect to servers: make the client of a URL, and pass on any other backend as it is."""
+"""Connect to servers: create a client for a URL, and use any other backend as it is."""
 
 import ssl
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from vllm_image_core.fleet.backend import Backend
 
 
 class ConnectionSettings(TypedDict, total=False):
-    """The client's settings of the same names; those that are missing have the client's defaults."""
+    """The client's settings, under the same names; those that are missing have the client's defaults."""
 
     api_key: SecretStr | None
     headers: Mapping[str, SecretStr]

@@ -17,7 +17,7 @@
     ├── BatchMoved             the batch was started in another process or on another event loop
     ├── RecordedFailure        why a request failed, as recorded in the journal
     ├── PoisonRequest          the engine died on this request twice
-    ├── RunStopped             a dataset's servers or store were away for too long
+    ├── RunStopped             a dataset's servers or store were unavailable for too long
     ├── UnknownBatch           no batch has that id
     └── MissingPackage         an optional package is not installed
 
@@ -228,9 +228,9 @@ class PoisonRequest(ImageError):
 
 
 class RunStopped(ImageError):
-    """The servers or the store of a dataset were away for too long; nothing is lost."""
+    """The servers or the store of a dataset were unavailable for too long; nothing is lost."""
 
-    usual_next_step = "Run it again when they are back: what is finished is not made again."
+    usual_next_step = "Run it again when they are back: finished images are not generated again."
 
 
 class UnknownBatch(ImageError):

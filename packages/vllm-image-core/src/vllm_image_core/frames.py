@@ -26,7 +26,7 @@ def narwhals() -> Any:  # noqa: ANN401 - optional: not there for type checkers e
 
 
 def backend_of(backend: FrameBackend | None) -> FrameBackend:
-    """Return the library to use: the one that was asked for, or the first that is installed.
+    """Return the library to use: the requested one, or the first that is installed.
 
     Raises:
         MissingPackage: It is not installed, or none is.

@@ -43,7 +43,7 @@ _MOST: Final = 1_000_000
 
 
 class ImageFolder(StudioViews):
-    """The images and batches of one output folder, of whichever process made them.
+    """The images and batches of one output folder, whichever process made them.
 
     Args:
         output_dir: The folder; ~ is your home folder. It need not exist.
@@ -108,7 +108,7 @@ class ImageFolder(StudioViews):
             batch: A batch's id.
             tag: The exact tag.
             kept: Only images that were kept; see ``rate``.
-            stars: Only images with at least so many stars, 1 to 5.
+            stars: Only images with at least this many stars, 1 to 5.
             rejected: The rejected images, which are in the bin, instead of the others.
             limit: Maximum number of images, 1 to 1,000.
             offset: Number of newest images to skip; the previous page's ``next_offset``.
@@ -190,7 +190,7 @@ class ImageFolder(StudioViews):
         return await asyncio.to_thread(requests_like, records, count=count, draw_seed=self._draw_seed)
 
     async def _rank(self, images: Mapping[int, GeneratedImage], *, score: Score, keep: int | None) -> Ranking:
-        """Rank the images of a batch, and keep so many of the best."""
+        """Rank the images of a batch, and keep this many of the best."""
         ranked = await ranking(images, score)
         if best := [each.image for each in ranked[: keep or 0]]:
             await self.rate(best, verdict="keep")

@@ -19,7 +19,7 @@ FILES = {
 REASONS = {
     "prompts.txt": "line 2: The prompt has a character that is not allowed",
     "prompts.csv": "line 3: Steps 'many' is not an integer.",
-    "prompts.jsonl": "line 2: 'sampler' cannot be set: vLLM-Omni has no choice of sampler or scheduler",
+    "prompts.jsonl": "line 2: 'sampler' cannot be set: vLLM-Omni offers no choice of sampler or scheduler",
 }
 ROWS: dict[str, list[Any]] = {
     "prompt": ["a fox", "a hare", None, "a bear"],
@@ -104,7 +104,7 @@ def test_a_frame_may_come_from_the_results_of_another_studio(
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"prompt": ["a fox"], "sampler": ["Euler"]}, "'sampler' cannot be set: vLLM-Omni has no choice"),
+        ({"prompt": ["a fox"], "sampler": ["Euler"]}, "'sampler' cannot be set: vLLM-Omni offers no choice"),
         (
             {"prompt": ["a fox"], "colour": ["red"]},
             "'colour' is not a parameter of an image. Allowed: prompt",
@@ -131,7 +131,7 @@ async def test_a_frame_that_cannot_be_used_says_why(
     ("name", "content", "message"),
     [
         ("none.csv", None, "none.csv cannot be read: "),
-        ("bad.parquet", b"junk", "bad.parquet cannot be used: it is not a Parquet file that can be read"),
+        ("bad.parquet", b"junk", "bad.parquet cannot be used: it cannot be read as a Parquet file"),
         ("bad.csv", b"prompt,colour\na fox,red\n", "it has an unknown column 'colour'"),
         ("empty.txt", b"\n", "empty.txt has no row that can be used. It is empty."),
     ],

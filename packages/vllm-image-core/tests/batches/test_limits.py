@@ -58,7 +58,7 @@ async def test_no_more_images_than_allowed_are_requested_in_an_hour(
     assert error.free_at is not None
     assert timedelta(minutes=59) < error.free_at - datetime.now(UTC) < timedelta(minutes=61)
     assert re.fullmatch(
-        r"At most 5 images may be requested in an hour, and 3 have been\. There is room for 3 images again "
+        r"The limit is 5 images an hour, with 3 already requested\. There will be room for 3 images "
         r"at \d\d:\d\d:\d\d UTC, in 6[01] minutes\.",
         error.message,
     )
@@ -83,7 +83,7 @@ async def test_there_is_room_again_after_an_hour(batch_server: "BatchServer", tm
 
 async def test_a_batch_that_never_fits_says_so(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with studio_of(batch_server, tmp_path, images=5) as studio:
-        with pytest.raises(LimitReached, match="This request has 6 images, and at most 5") as raised:
+        with pytest.raises(LimitReached, match="This request has 6 images; the limit is 5") as raised:
             await make(studio, 6)
     assert raised.value.free_at is None
     async with studio_of(batch_server, tmp_path, megapixels=0.01) as studio:
@@ -165,7 +165,7 @@ async def test_a_resumed_batch_is_checked_against_the_limits_of_now(
     batch = await interrupted(batch_server, tmp_path, 3)
     sent = len(batch_server.sent)
     async with studio_of(batch_server, tmp_path, images=2) as studio:
-        with pytest.raises(LimitReached, match="This request has 3 images, and at most 2"):
+        with pytest.raises(LimitReached, match="This request has 3 images; the limit is 2"):
             await studio.resume(batch)
     async with studio_of(batch_server, tmp_path, megapixels=2.5 * MEGAPIXELS_OF_ONE) as studio:
         with pytest.raises(LimitReached, match=r"at most 0\.01024 may be in progress"):
@@ -197,11 +197,11 @@ async def test_what_is_left_of_an_older_batch_counts_from_when_it_is_resumed(
     age(tmp_path, 3_601)
     async with studio_of(batch_server, tmp_path, images=4) as studio:
         await make(studio, 2)
-        with pytest.raises(LimitReached, match="and 2 have been"):
+        with pytest.raises(LimitReached, match="with 2 already requested"):
             await studio.resume(batch)
     async with studio_of(batch_server, tmp_path, images=5) as studio:
         await (await studio.resume(batch)).wait()
-        with pytest.raises(LimitReached, match="and 5 have been"):
+        with pytest.raises(LimitReached, match="with 5 already requested"):
             await make(studio, 1)
 
 

@@ -122,7 +122,7 @@ async def test_a_store_that_does_not_take_a_file_says_so_in_a_line(tmp_path: Pat
     store = ObjectStore(tmp_path)
     (tmp_path / "images").write_bytes(b"in the way")
 
-    with pytest.raises(CannotSave, match="It was not possible to write to") as failure:
+    with pytest.raises(CannotSave, match="Cannot write to") as failure:
         await store.create("images/a.png", b"x")
 
     assert "\n" not in failure.value.message

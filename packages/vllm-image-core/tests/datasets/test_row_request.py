@@ -45,7 +45,7 @@ def test_numbers_with_gaps_are_integers_again() -> None:
     [
         (["prompt", "colour"], "'colour' is not a parameter of an image. Allowed columns: prompt"),
         (["prompt", "filename"], "filename is not used here"),
-        (["prompt", "sampler"], "vLLM-Omni has no choice of sampler"),
+        (["prompt", "sampler"], "vLLM-Omni offers no choice of sampler"),
         (["seed"], "There is no column prompt"),
         (["prompt", "steps", "num_inference_steps"], "Two columns mean num_inference_steps"),
     ],

@@ -89,7 +89,7 @@ async def test_a_batch_and_a_page_show_thumbnails(batch_server: "BatchServer", t
         assert page._card().html().count("<img ") == 3
         page.pictures[0].path.unlink()
         assert page._card().html().count("<img ") == 2
-        assert "not there any more" in page._card().html()
+        assert "no longer there" in page._card().html()
 
 
 def test_a_card_escapes_what_others_wrote(small_picture: Picture) -> None:

@@ -124,7 +124,7 @@ async def test_an_error_names_the_size_and_steps_that_were_asked_for(tmp_path: P
 
     with pytest.raises(OutOfGpuMemory) as caught:
         await studio_of(Server(draw=burst), tmp_path).generate("a red fox", width=2000, height=1600)
-    assert caught.value.__notes__ == ["Asked for: 2000x1600, 4 steps, seed 42."]
+    assert caught.value.__notes__ == ["Requested: 2000x1600, 4 steps, seed 42."]
 
 
 async def test_a_cancelled_picture_that_has_arrived_is_written_whole(

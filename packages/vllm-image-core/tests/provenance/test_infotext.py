@@ -328,7 +328,7 @@ def test_a_lora_is_written_as_other_tools_name_it_and_read_back_with_its_path() 
         (
             "a fox <lora:ink:0.8> <lora:wash:-0.25>",
             "ink:0.8",
-            ("Only the first LoRA was taken over, as a request has one; also used: wash:-0.25.",),
+            ("Only the first LoRA was kept, because a request has only one; also used: wash:-0.25.",),
         ),
     ],
 )

@@ -104,7 +104,7 @@ def test_upscale_ends_at_the_model_s_limit_with_a_note() -> None:
         (KLEIN, {"outpaint": "16:9", "width": 512}, "outpaint and width cannot be combined"),
         (KLEIN, {"outpaint": "16:9", "mask_box": [0, 0, 1, 1]}, "outpaint and mask_box cannot be combined"),
         (KLEIN, {"mask_box": [0, 0, 1, 1], "mask": b""}, "mask and mask_box cannot be combined"),
-        (KLEIN, {"mask_box": [700, 0, 800, 9]}, "is outside of the image, which is 640x512"),
+        (KLEIN, {"mask_box": [700, 0, 800, 9]}, "is outside the image, which is 640x512"),
         (KLEIN, {"mask_box": [0, 0, 1, 1], "width": 320}, "has the size of its image"),
         (TURBO, {"upscale": 8}, "8 is out of range. Allowed: a number from 1.1 to 4."),
     ],

@@ -64,5 +64,5 @@ def test_fractions_and_pixels_give_the_same_mask() -> None:
 
 @pytest.mark.parametrize("box", [(64, 0, 70, 9), (0, 40, 9, 50), (-9, 0, 0, 9)])
 def test_an_area_beside_the_image_is_refused(box: tuple[float, ...]) -> None:
-    with pytest.raises(InvalidRequest, match="is outside of the image, which is 64x32"):
+    with pytest.raises(InvalidRequest, match="is outside the image, which is 64x32"):
         MaskAreas(boxes=(box,)).check(Size(64, 32))

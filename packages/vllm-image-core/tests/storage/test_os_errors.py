@@ -15,7 +15,7 @@ def test_a_loop_of_links_is_called_that(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(CannotSave) as caught:
         Store(tmp_path / "loop" / "images").check_writable()
-    assert "A link on the way leads back to itself" in caught.value.next_step
+    assert "A symbolic link in the path leads back to itself" in caught.value.next_step
 
 
 def test_a_loop_of_links_is_called_that_by_the_number_of_windows_too() -> None:

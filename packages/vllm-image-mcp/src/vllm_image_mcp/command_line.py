@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _CLOSED: Final = (errno.EPIPE, errno.EINVAL)
-"""The errors of a pipe that nobody reads any longer: EINVAL is that of Windows."""
+"""The errors of a pipe that nobody reads any more; Windows reports EINVAL."""
 _PATTERN: Final = ("*", "?", "[")
 _LEAST_OF_A_PROMPT: Final = 6
 """A terminal with less room for a prompt does not show it."""
@@ -89,14 +89,14 @@ class FileArgument(click.File):
 
 
 def open_missing_streams() -> None:
-    """Let a program run that was started without stdin, stdout or stderr, as pythonw does on Windows."""
+    """Let a program run without stdin, stdout or stderr, as pythonw starts it on Windows."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - until the end
 
 
 def accept_any_text() -> None:
-    """Let stdout and stderr print any text: as UTF-8, unless a terminal that has its own encoding shows it.
+    """Let stdout and stderr print any text: as UTF-8, unless it goes to a terminal with its own encoding.
 
     A character that a terminal lacks is escaped.
     """

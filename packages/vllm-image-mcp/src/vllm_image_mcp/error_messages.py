@@ -49,7 +49,7 @@ _SHELL_WORDS = {
     "call again": "try again",
     "`vllm-image-mcp styles` and the resource styles://all list": "`vllm-image-mcp styles` lists",
 }
-"""What tools call it, or a caller of the API, each with what it is called at a shell."""
+"""The names that tools and callers of the API use, each with the name that the shell uses."""
 
 
 def explain(error: ImageError | OmniError, *, server_url: str) -> str:

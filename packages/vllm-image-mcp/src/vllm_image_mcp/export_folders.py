@@ -25,11 +25,11 @@ class ExportFolders:
         self._declined: set[Path] = set()
 
     def remember(self, folder: Path, *, agreed: bool) -> None:
-        """Remember what the user said about one folder, not about those below it."""
+        """Remember the user's answer about one folder, not about those below it."""
         (self._agreed if agreed else self._declined).add(folder)
 
     def outside(self, given: object) -> Path | None:
-        """Return the folder if the user has to be asked about it; None if not, or if it is not a path."""
+        """Return the folder if the user has to be asked about it; None if not, or for anything but a path."""
         try:
             folder = self._real_folder(given)
         except InvalidRequest:
@@ -46,9 +46,7 @@ class ExportFolders:
         if self._is_allowed(folder):
             return folder
         declined = folder in self._declined
-        raise self._refusal(
-            given, "the user does not want that" if declined else "it is not an allowed folder"
-        )
+        raise self._refusal(given, "the user declined" if declined else "it is not an allowed folder")
 
     def _is_allowed(self, folder: Path) -> bool:
         allowed = (os.path.realpath(each) for each in self._inputs.allowed)

@@ -91,14 +91,14 @@ class InputFolders:
             self._folders.append(folder)
 
     def remember(self, folder: Path, *, agreed: bool) -> None:
-        """Remember what the user said about the images right in one folder, not in those below it."""
+        """Remember the user's answer about the images directly in one folder, not in those below it."""
         (self._agreed if agreed else self._declined).add(folder)
 
     def outside(self, given: object) -> Path | None:
         """Return the folder of a path that may not be read yet and that the user was not asked about.
 
-        None for whatever is not an absolute path outside of all folders. Links are followed, so that the user
-        is asked about the folder itself.
+        None for anything but an absolute path outside all allowed folders. Links are followed, so that the
+        user is asked about the folder itself.
         """
         if not isinstance(given, str) or is_data_url(given):
             return None
@@ -144,7 +144,7 @@ class InputFolders:
         outside = path.is_absolute() and not any(True for _ in self._candidates(path))
         missing = "it is outside the folders that may be read" if outside else "the file does not exist"
         if outside and _real_folder(path) in self._declined:
-            missing = "the user does not want images from this folder to be read"
+            missing = "the user declined to let images be read from this folder"
         raise self._refusal(given, parameter, missing)
 
     def name_of(self, given: object) -> str:
@@ -250,7 +250,7 @@ class InputFolders:
 
 
 def _real_folder(path: PurePath) -> Path:
-    """Return the folder of a path, with links on the way to it followed."""
+    """Return the folder of a path, with all links in its path followed."""
     return Path(os.path.realpath(path.parent))
 
 
@@ -309,7 +309,7 @@ def _enter(name: str, flags: int, at: int) -> int:
         raise
     except OSError as error:
         if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
-            raise _NotAllowed("a symbolic link is on the way, and links are not followed") from error
+            raise _NotAllowed("the path contains a symbolic link, and links are not followed") from error
         raise
 
 
@@ -318,11 +318,11 @@ def _look_up(folder: Path, parts: Sequence[str]) -> int:
     path = folder.joinpath(*parts)
     before = path.lstat()
     if is_link(path) or path.resolve(strict=True) != folder.resolve(strict=True).joinpath(*parts):
-        raise _NotAllowed("a symbolic link is on the way, and links are not followed")
+        raise _NotAllowed("the path contains a symbolic link, and links are not followed")
     if not (stat.S_ISREG(before.st_mode) or stat.S_ISDIR(before.st_mode)):  # a pipe would be waited for
         raise _NotAllowed("it is not a regular file")
     descriptor = os.open(path, _READING)
     if not os.path.samestat(before, os.fstat(descriptor)):
         os.close(descriptor)
-        raise _NotAllowed("it was replaced while it was opened")
+        raise _NotAllowed("it was replaced while being opened")
     return descriptor

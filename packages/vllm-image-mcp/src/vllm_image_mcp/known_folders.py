@@ -9,7 +9,7 @@ import platformdirs
 
 
 def pictures_folder() -> Path:
-    """Return the user's Pictures folder: FOLDERID_Pictures, ``~/Pictures``, or the one of XDG."""
+    """Return the user's Pictures folder: FOLDERID_Pictures, ``~/Pictures``, or the XDG one."""
     return platformdirs.user_pictures_path()
 
 
@@ -32,7 +32,7 @@ def local_data_folder() -> Path:
 
 
 def home_folder() -> Path | None:
-    """Return the user's home folder; None if the system knows none."""
+    """Return the user's home folder; None if the system does not know it."""
     try:
         return Path.home()
     except RuntimeError:

@@ -313,7 +313,7 @@ def _lifespan(state: State) -> Callable[[MCPServer[State]], AbstractAsyncContext
 
 
 async def _resume(state: State) -> None:
-    """Resume interrupted batches in the background; over HTTP, also those of other copies that have died."""
+    """Resume interrupted batches in the background, over HTTP including those of copies that have died."""
     while True:
         try:
             await state.tracker.resume_all()

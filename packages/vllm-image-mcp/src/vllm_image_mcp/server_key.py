@@ -1,4 +1,4 @@
-"""Keep the secret that the servers of one output folder share, to sign what each of them must recognise."""
+"""Keep the secret shared by all servers on one output folder, so that each can verify what another signed."""
 
 import hashlib
 import hmac

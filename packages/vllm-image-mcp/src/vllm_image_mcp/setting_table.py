@@ -41,12 +41,12 @@ class Setting:
         help: What the option does.
         metavar: The name of its value; "" for a flag.
         clean: Turns the text into the value to check, or raises ValueError.
-        variable: Its environment variable, if that is not only called like the setting.
+        variable: Its environment variable, if that is not simply named after the setting.
         repeatable: Whether the option may be given several times; then ``clean`` gets text or a tuple.
         secret: Whether the value must not be shown.
         mcp_only: Whether only the MCP server has the option, and no shell command.
         at_least: The least number allowed.
-        above: A number that is too small itself.
+        above: The value must be greater than this number.
         at_most: The greatest number allowed.
     """
 
@@ -76,8 +76,8 @@ class Setting:
 class SettingTable:
     """The settings: options of the command line, variables of the environment, or values in a TOML file.
 
-    An argument overrides the environment, and that the file. `Settings` checks their values; this table does
-    without pydantic, so that the help and a shell's completions appear at once.
+    An argument overrides the environment, which overrides the file. `Settings` checks their
+    values; this table does without pydantic, so that the help and a shell's completions appear at once.
     """
 
     vllm_url: Annotated[
@@ -208,11 +208,11 @@ class SettingTable:
         Literal["stdio", "http"],
         Setting("How hosts connect: stdio, or http for Streamable HTTP.", "KIND", mcp_only=True),
     ] = "stdio"
-    host: Annotated[str, Setting("Address to listen at, with --transport http.", "HOST", mcp_only=True)] = (
+    host: Annotated[str, Setting("Address to listen on, with --transport http.", "HOST", mcp_only=True)] = (
         "127.0.0.1"
     )
     port: Annotated[
-        int, Setting("Port to listen at; 0 for any.", "PORT", mcp_only=True, at_least=0, at_most=65_535)
+        int, Setting("Port to listen on; 0 for any.", "PORT", mcp_only=True, at_least=0, at_most=65_535)
     ] = 8765
     allowed_host: Annotated[
         tuple[str, ...] | None,

@@ -2,7 +2,7 @@
 
 Hosts pass on what their configuration contains. Some expand ``${workspaceFolder}``, ``$HOME`` or
 ``%USERPROFILE%``, others do not; without this check, a folder or key of that name would be used silently.
-Each function raises ValueError with the reason if no value can be meant.
+Each function raises ValueError, with the reason, for text that cannot be a value.
 """
 
 import os

@@ -140,7 +140,7 @@ class State:
         return InputFolders(self.studio.output_dir, self.settings.allow_dir or ())
 
     def set_limits(self, limits: Limits) -> None:
-        """Change how much may be requested; batches in progress go on."""
+        """Change how much may be requested; batches in progress continue."""
         self._limits = limits
         if "studio" in self.__dict__:
             self.studio.set_limits(limits)
@@ -163,9 +163,9 @@ class State:
 
     @property
     def asks_for_folders(self) -> bool:
-        """Whether a caller may allow that images are read from further folders of this machine.
+        """Whether a caller may allow images to be read from further folders of this machine.
 
-        Over HTTP that would let everybody with a token read this machine's disk.
+        Over HTTP, that would let anybody with a token read this machine's disk.
         """
         return self.settings.transport == "stdio"
 

@@ -102,7 +102,7 @@ def dataset_servers(settings: Settings) -> list[str | Backend]:
 
 
 def dataset_settings(settings: Settings, registry: Registry) -> GeneratorSettings:
-    """Return what a dataset takes from the settings besides its servers."""
+    """Return the settings that a dataset uses, besides its servers."""
     return {
         "model": settings.model,
         "registry": registry,
@@ -133,7 +133,7 @@ def gpu_of(settings: Settings) -> Gpu:
 
 
 def create_diagnostic_client(settings: Settings, url: str, *, with_secrets: bool) -> AsyncOmniClient:
-    """Create a client that only asks questions: it soon gives up, and retries nothing."""
+    """Create a client for diagnosis: it only asks questions, gives up soon, and retries nothing."""
     if settings.demo:
         from vllm_omni_client.simulator import SimulatorSettings, create_app  # noqa: PLC0415 - only for the demo
 

@@ -1,4 +1,4 @@
-"""Keep the state of each user of a server: a folder and batches of their own, on servers that all share."""
+"""Keep the state of each user: a folder and batches of their own, on servers that all users share."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class UserStates:
             self.admit(user)
 
     def admit(self, user: User) -> None:
-        """Give a named user a state, or apply the limits and the share that a user has now."""
+        """Give a named user a state, or update the user's limits and share."""
         state = self._states.get(user.name)
         if state is None:
             base = self._base
@@ -76,7 +76,7 @@ class UserStates:
         self.folders[user.name] = state.folder.path
 
     def dismiss(self, name: str) -> None:
-        """Serve no more images of somebody who is no user any longer; batches in progress go on."""
+        """Stop serving images of somebody who is no longer a user; batches in progress continue."""
         self.folders.pop(name, None)
 
     def _add(self, name: str, state: State) -> None:

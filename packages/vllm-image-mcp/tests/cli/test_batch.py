@@ -327,7 +327,7 @@ def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
     monkeypatch.undo()
     assert result.exit_code == 1
     assert "1 generated, 0 failed" in result.stderr
-    assert "1 image was generated and then removed from the folder" in result.stderr
+    assert "1 image was generated, then removed from the folder" in result.stderr
     typed = result.stderr.partition("To resume: vllm-image-mcp ")[2].splitlines()[0]
     again = CliRunner().invoke(main, shlex.split(typed))
     assert (again.exit_code, len(omni.requests)) == (0, 3)

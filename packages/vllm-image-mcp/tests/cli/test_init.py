@@ -130,7 +130,7 @@ def test_the_same_again_changes_nothing(run: Run, host: str) -> None:
     run("init", host, "--vllm-url", URL, "--yes")
     before = file_of(host).read_bytes()
     result = run("init", host, "--vllm-url", URL, "--yes")
-    assert "has this configuration already" in result.stdout
+    assert "already has this configuration" in result.stdout
     assert file_of(host).read_bytes() == before
     assert list(file_of(host).parent.glob("*.bak")) == []
 

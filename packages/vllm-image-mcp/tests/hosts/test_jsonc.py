@@ -79,8 +79,8 @@ def test_the_indentation_and_the_line_ends_of_the_file_are_kept() -> None:
     [
         ("[]", "the file is not an object"),
         ('{"a": 1}', "a is not an object"),
-        ('{"a": {} "b": 1}', "a comma is missing in line 1"),
-        ('{\n"a" 1}', "':' is missing in line 2"),
+        ('{"a": {} "b": 1}', "a comma is missing on line 1"),
+        ('{\n"a" 1}', "':' is missing on line 2"),
         ("{1: 2}", "a key is not a string"),
         ('{"a": {}', "a comma is missing"),
         ("{} {}", "there is text after its end"),

@@ -293,7 +293,7 @@ def test_a_limit_is_a_rate_limit_that_the_sdk_does_not_wait_for(server: HttpServ
     with pytest.raises(openai.RateLimitError) as raised:
         client.images.generate(prompt="another fox", size="256x256")
     assert raised.value.code == "rate_limit_exceeded"
-    assert "There is room for 1 image again at" in raised.value.message
+    assert "There will be room for 1 image at" in raised.value.message
     assert 3_000 < int(raised.value.response.headers["retry-after"]) < 3_700
     assert raised.value.response.headers["x-should-retry"] == "false"
 

@@ -56,7 +56,7 @@ async def test_calls_images_reuse_gpu_seconds_waits_and_errors_are_counted(serve
         content_of(await bert.call_tool("batch_generate", {"prompts": ["a", "b", "c"], **SMALL}))
         refused = text_of(await bert.call_tool("generate_image", {"prompt": "d", **SMALL}))
     assert re.search(
-        r"At most 3 images may be requested in an hour, and 3 have been\. There is room for 1 image again at "
+        r"The limit is 3 images an hour, with 3 already requested\. There will be room for 1 image at "
         r"\d\d:\d\d:\d\d UTC, in 6[01] minutes\. Wait until then\.",
         refused,
     )

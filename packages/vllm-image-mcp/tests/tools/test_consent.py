@@ -79,7 +79,7 @@ async def test_it_is_not_made_when_the_user_does_not(
         result = await client.call_tool("batch_generate", BATCH)
         batches = (await client.call_tool("list_batches", {})).structured_content
     assert result.is_error
-    assert text(result).startswith("The user does not want these 2 images; nothing was sent.")
+    assert text(result).startswith("The user declined these 2 images; nothing was sent.")
     assert (len(user.asked), omni.requests, batches) == (1, [], {"batches": [], "notes": []})
 
 

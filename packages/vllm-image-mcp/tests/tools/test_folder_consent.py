@@ -128,7 +128,7 @@ async def test_a_folder_that_was_declined_is_not_asked_about_again(host: Host, p
         for _ in range(2):
             result = await edit(client, photos / "cat.png")
             assert result.is_error
-            assert "the user does not want images from this folder to be read" in text(result)
+            assert "the user declined to let images be read from this folder" in text(result)
     assert len(user.asked) == 1
 
 
@@ -230,7 +230,7 @@ async def test_nothing_is_exported_if_the_user_declines_and_is_not_asked_again(
     user = User(DECLINES)
     async with host(user) as client:
         for _ in range(2):
-            assert "the user does not want that" in text(await export(client, photos / "new"))
+            assert "the user declined" in text(await export(client, photos / "new"))
     assert (len(user.asked), (photos / "new").exists()) == (1, False)
 
 

@@ -86,7 +86,7 @@ async def test_a_user_whose_token_and_limit_change_keeps_what_they_have(served: 
         batch = content_of(await client.call_tool("get_batch", {"batch_id": made["batch_id"]}))
         assert batch["images_generated"] == 1
         refused = await client.call_tool("batch_generate", {"prompts": ["a", "b"], **SMALL})
-    assert "At most 2 images may be requested in an hour, and 1 have been" in text_of(refused)
+    assert "The limit is 2 images an hour, with 1 already requested" in text_of(refused)
 
 
 async def test_a_stream_ends_when_its_token_is_removed_and_nobody_elses_does(served: Served) -> None:
@@ -147,5 +147,5 @@ async def test_a_file_that_cannot_be_used_changes_nothing_and_is_reported_once(
     assert set(seen[:4]) == {(anna, bert)}
     assert (tuple(users), states.dismissed) == ((anna,), ["bert"])
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "The users stay as they were: users.toml is not valid TOML"
+        "The list of users was not changed: users.toml is not valid TOML"
     ]

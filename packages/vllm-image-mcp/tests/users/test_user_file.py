@@ -58,10 +58,10 @@ def test_a_token_is_given_as_text_in_a_file_or_as_its_hash(tmp_path: Path, way: 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", r"must consist of tables \[\[user\]\]"),
-        ("users = 1", r"must consist of tables \[\[user\]\]"),
-        ("user = []", r"must consist of tables \[\[user\]\]"),
-        (f'token = "{TOKEN}"\n[[user]]\nname = "a"', r"must consist of tables \[\[user\]\]"),
+        ("", r"must consist of \[\[user\]\] tables"),
+        ("users = 1", r"must consist of \[\[user\]\] tables"),
+        ("user = []", r"must consist of \[\[user\]\] tables"),
+        (f'token = "{TOKEN}"\n[[user]]\nname = "a"', r"must consist of \[\[user\]\] tables"),
         (f'[[user]]\nname = "a"\ntoken = "{TOKEN}', r"is not valid TOML \(at end of document\)$"),
         (f'[[user]]\ntoken = "{TOKEN}"', r"user 1, name: Field required"),
         ('[[user]]\nname = "anna"', r"user 1: needs one of: token, token_file, token_sha256"),

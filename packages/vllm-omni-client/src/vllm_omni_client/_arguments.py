@@ -105,7 +105,7 @@ def as_request(kind: type[Request], request: Request | str, values: Mapping[str,
 
 
 def with_named_values(values: type) -> Callable[[Function], Function]:
-    """Give a function that takes `**values` a signature with the name of each, for `help` and editors."""
+    """Give a function that takes `**values` a signature that names each of them, for `help` and editors."""
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
         for name, kind in values.__annotations__.items()

@@ -80,7 +80,7 @@ class AsyncOmniClient(BaseClient):
             The server sends nothing while it generates or while a request waits in its queue.
         max_retries: Attempts after the first one, 0 to 100. A request that may have used GPU time is sent
             again at most once, with the same seed, and only if `/health` answers 200.
-        max_connections: Most image requests in progress at once, 1 to 10,000; further ones wait for a slot
+        max_connections: Maximum image requests in progress at once, 1 to 10,000; further ones wait for a slot
             within their deadline. Other calls never wait.
         strict: Whether a field that this server would silently ignore is an error. If False, the field is
             omitted and listed in the reply's `ignored_fields`.

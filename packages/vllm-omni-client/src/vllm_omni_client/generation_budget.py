@@ -1,8 +1,8 @@
 """GenerationBudget: limit and record the requests for one image, over all layers that retry.
 
-The client, a fleet of servers and a batch each retry requests. Whoever starts an image creates one budget and
-passes it down; all layers spend from it and record in it. So at most two requests for an image may use GPU
-time, and every error and receipt reports all requests that were made for it.
+The client, a fleet of servers and a batch each retry requests. Whoever requests an image creates one budget
+and passes it down; all layers spend from it and record in it. So at most two requests for an image may use
+GPU time, and every error and receipt reports all requests that were made for it.
 """
 
 import math

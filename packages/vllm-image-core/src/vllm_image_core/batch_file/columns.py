@@ -1,4 +1,4 @@
-"""Columns of batch files and data frames: what a name means, and why some names are refused."""
+"""Match the columns of batch files and data frames to request fields, or explain why a name is refused."""
 
 import re
 from collections.abc import Mapping
@@ -28,14 +28,14 @@ _ALIASES: Final[Mapping[str, str]] = {
 } | dict.fromkeys(("batch_size", "n_iter", "batch_count", "num_images", "n"), "count")
 _SEPARATORS: Final = re.compile(r"[\s-]+")
 _SCHEDULER: Final = (
-    "vLLM-Omni has no choice of sampler or scheduler: each model generates with its own. Remove the column"
+    "vLLM-Omni offers no choice of sampler or scheduler: each model uses its own. Remove the column"
 )
 _REFUSED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("sampler", "sampler_name", "sampling_method", "scheduler", "schedule_type"), _SCHEDULER),
     **dict.fromkeys(("clip_skip", "clip_stop_at_last_layers", "ensd", "eta"), _SCHEDULER),
     **dict.fromkeys(
         ("model", "sd_model", "sd_model_checkpoint", "model_hash", "checkpoint"),
-        "the server has one model, whatever a row names. Remove the column",
+        "the server uses its own model, whatever a row says. Remove the column",
     ),
     **dict.fromkeys(
         (
@@ -46,14 +46,14 @@ _REFUSED: Final[Mapping[str, str]] = {
             "restore_faces",
             "tiling",
         ),
-        "it needs a second pass, which a batch file cannot ask for. Remove the column",
+        "it needs a second pass, which batch files do not support. Remove the column",
     ),
 }
 """Parameters of other programs that a request does not have, and why."""
 
 
 def column_named(name: str) -> str:
-    """Return the field that a name stands for, also as other programs write it: "Steps", "CFG scale"."""
+    """Return the field that a name stands for, even one that other programs use: "Steps", "CFG scale"."""
     plain = _SEPARATORS.sub("_", name.strip().lower())
     return plain if plain in COLUMNS else _ALIASES.get(plain, plain)
 

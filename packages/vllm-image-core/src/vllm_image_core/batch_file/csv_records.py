@@ -2,7 +2,8 @@
 
 Some programs write a quote that is never closed. A lenient reader would put all rows up to the next quote
 into one cell. So a record whose quotes do not match is refused, and reading continues with the line after its
-first. Lines that may be the rest of its text are refused too, up to the first that is certainly a record.
+first. Lines that may belong to the broken record are refused, too, up to the first
+that is certainly a record.
 """
 
 import csv

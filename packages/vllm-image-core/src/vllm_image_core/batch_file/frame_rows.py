@@ -18,7 +18,7 @@ class DataFrame(Protocol):
 
     @property
     def columns(self) -> Any:  # noqa: ANN401 - each library has its own type
-        """The columns, or their names."""
+        """Return the columns, or their names."""
 
 
 def is_frame(source: object) -> TypeGuard[DataFrame]:
@@ -33,7 +33,7 @@ def parquet_rows(path: Path) -> Iterator[Row]:
     try:
         frame = module.read_parquet(str(path), backend=backend_of(None))
     except Exception as error:  # of the library that reads it
-        raise UnreadableFile(f"it is not a Parquet file that can be read: {error}") from error
+        raise UnreadableFile(f"it cannot be read as a Parquet file: {error}") from error
     return frame_rows(frame)
 
 

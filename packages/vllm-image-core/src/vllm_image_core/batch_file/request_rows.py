@@ -1,4 +1,4 @@
-"""RequestRows: the requests of a batch file or a data frame; bad rows are listed, and the others are used."""
+"""RequestRows: read the requests in a batch file or a data frame; list the bad rows, and use the others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ class RefusedRow:
 
 
 def is_row_source(source: object) -> TypeGuard[str | Path | DataFrame]:
-    """Check whether a source of requests is a path or a data frame; a str is if it ends like a file."""
+    """Check whether a source of requests is a path or a data frame; a str is a path if it ends like one."""
     if isinstance(source, str):
         return "\n" not in source and Path(source).suffix.lower() in _SUFFIXES
     return isinstance(source, Path) or is_frame(source)

@@ -1,4 +1,4 @@
-"""Read a text file line by line, with limits on length, in UTF-8 or as its byte order mark says."""
+"""Read a text file line by line, with limits on length, in UTF-8 or the encoding its BOM names."""
 
 import io
 from collections.abc import Generator
@@ -38,7 +38,7 @@ _MARK: Final = "\ufeff"
 
 
 class NotText(Exception):
-    """The file is not text, or its encoding cannot be recognized; the message says what to do."""
+    """The file is not text, or its encoding cannot be recognised; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class TextLines:
                 yield TextLine(number, text.removeprefix(_MARK), self._refusal(text))
 
     def read(self, most: int) -> str | None:
-        """Return all text; None if it has more than ``most`` characters. It may raise NotText."""
+        """Return all text; None if it has more than ``most`` characters. May raise NotText."""
         text = self._text.read(most + 1)
         if refusal := self._refusal(text):
             raise NotText(f"it cannot be read; {refusal}")
@@ -118,7 +118,7 @@ class TextLines:
 
 
 class _Rejoined(io.RawIOBase):
-    """A file with its first bytes put back, as a pipe cannot seek."""
+    """A file with its first bytes put back, because a pipe cannot seek."""
 
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         self._head = head

@@ -1,4 +1,4 @@
-"""Batch row: the row of a batch in the journal, with its counts and its holder, checked when it is read."""
+"""Batch row: read a batch's row from the journal, with its counts and its owner, and check its values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,8 +65,8 @@ class BatchRow:
     """The row of a batch, with the names of its columns.
 
     Attributes:
-        resumed: When images of it were last requested again, in seconds since 1970; 0 if they never were.
-        resumed_images: How many these were.
+        resumed: When its images were last requested again, in seconds since 1970; 0 if they never were.
+        resumed_images: How many images that was.
     """
 
     number: int

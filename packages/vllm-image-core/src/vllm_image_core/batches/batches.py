@@ -1,4 +1,4 @@
-"""Batches of a studio: create, resume and cancel them, also those of other processes."""
+"""Create, resume and cancel a studio's batches, including those of other processes."""
 
 import asyncio
 import secrets
@@ -33,7 +33,7 @@ _KEPT: Final = 100
 journal."""
 
 _PICTURES_KEPT: Final = 8
-"""Least number of images kept in memory for a reader who is a little behind."""
+"""Minimum number of images kept in memory for a reader who is a little behind."""
 
 
 class Batches:

@@ -1,4 +1,4 @@
-"""Concurrency: choose how many images of a batch to generate at once, also when it is resumed."""
+"""Concurrency: choose how many images of a new or resumed batch to generate at once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -71,7 +71,7 @@ class ConcurrencyChooser:
         try:
             async with asyncio.timeout(_MODEL_SECONDS):
                 return await self.for_new(None)
-        except (OmniError, TimeoutError):  # a batch may be resumed while its server is away
+        except (OmniError, TimeoutError):  # a batch may be resumed while its server is unavailable
             return Concurrency(number=batch_row.at_once, chosen=None, fixed=True)
 
 

@@ -18,10 +18,10 @@ OUTAGE_SECONDS = 600.0
 """How long a batch waits for its server or folder before it is stopped."""
 
 PROBE_SECONDS = 5.0
-"""Minimum time between two probes of a server that is away."""
+"""Minimum time between two probes of an unavailable server."""
 
 FOLDER_CHECK_SECONDS = 1.0
-"""Minimum time between two checks of a folder that is away."""
+"""Minimum time between two checks of an unavailable folder."""
 
 
 @runtime_checkable
@@ -49,10 +49,10 @@ class BatchContext:
         speeds: Returns the speed of each server; empty before a server has reported its model.
         limits: How much may be requested.
         outage_seconds: How long a batch waits for its server or folder.
-        probe_seconds: Minimum time between two probes of a server that is away.
-        folder_check_seconds: Minimum time between two checks of a folder that is away.
+        probe_seconds: Minimum time between two probes of an unavailable server.
+        folder_check_seconds: Minimum time between two checks of an unavailable folder.
         heartbeat_seconds: How often a batch renews its lease.
-        stale_seconds: How long a lease must not have been renewed before another process may take it over.
+        stale_seconds: How long a lease may go without renewal before another process may take it over.
     """
 
     backend: Backend

@@ -12,7 +12,7 @@ _logger = logging.getLogger(__name__)
 EventKind = Literal["queued", "started", "done", "failed", "reused", "retried", "paused", "resumed", "ended"]
 
 _MOST_UNREAD: Final = 10_000
-"""Most unread events that a stream keeps."""
+"""Maximum unread events that a stream keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Events:
         return stream
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """Call a function at each event, on the event loop; what it raises is logged and counted."""
+        """Call a function on the event loop at each event; exceptions from it are logged and counted."""
         self._listeners.append(listener)
         self._has_audience = True
 

@@ -200,7 +200,7 @@ class ImageBatch(Displayed):
         return self.over
 
     def forget_images(self) -> None:
-        """Drop the images that are still in memory, so that many ended batches take little of it.
+        """Drop the images that are still in memory, so that many ended batches need little of it.
 
         Whoever reads them again gets them from their files.
         """
@@ -289,7 +289,7 @@ class ImageBatch(Displayed):
         return stream
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """Call a function at each event. What it raises is logged, and counted in `listener_errors`."""
+        """Call a function at each event. Exceptions from it are logged, and counted in `listener_errors`."""
         self._events.listen(listener)
 
     @property

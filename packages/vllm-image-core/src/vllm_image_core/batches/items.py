@@ -1,4 +1,4 @@
-"""Items: the states of the requests of a batch, and what became of each of them."""
+"""Items: define the states and the outcomes of a batch's requests."""
 
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeAlias, TypeVar

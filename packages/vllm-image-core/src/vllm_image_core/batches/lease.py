@@ -1,4 +1,4 @@
-"""Batch lease: record a new batch as this process's own, or take one over from a process that has died."""
+"""Batch lease: claim a new batch for this process, or take one over from a process that has died."""
 
 import asyncio
 import secrets

@@ -1,4 +1,4 @@
-"""Limits: refuse a batch, new or resumed, that exceeds what may be requested in an hour or be in progress."""
+"""Limits: refuse a new or resumed batch that exceeds a limit on images per hour or on work in progress."""
 
 import math
 import time
@@ -41,7 +41,7 @@ NO_LIMITS: Final = Limits()
 def check_limits(queries: JournalQueries, limits: Limits, *, images: int, pixels: int) -> None:
     """Check whether a new batch keeps within the limits, in the transaction that records it.
 
-    So no two processes can both take what is left.
+    So two processes cannot both claim the remaining allowance.
 
     Args:
         queries: The journal of the folder.
@@ -100,7 +100,7 @@ def _check(
 def _check_images(counted: Sequence[tuple[int, int]], limit: int, images: int) -> None:
     if images > limit:
         raise LimitReached(
-            f"This request has {images} images, and at most {limit} may be requested in an hour.",
+            f"This request has {images} images; the limit is {_images(limit)} an hour.",
             limit="images_per_hour",
             next_step=f"Request at most {limit} images.",
         )
@@ -117,8 +117,8 @@ def _check_images(counted: Sequence[tuple[int, int]], limit: int, images: int) -
     left = max(0, limit - used)
     when = datetime.fromtimestamp(free_at, UTC)
     raise LimitReached(
-        f"At most {limit} images may be requested in an hour, and {used} have been. There is room for "
-        f"{_images(images)} again at {when:%H:%M:%S} UTC, in {_duration(free_at - time.time())}.",
+        f"The limit is {_images(limit)} an hour, with {used} already requested. There will be room for "
+        f"{_images(images)} at {when:%H:%M:%S} UTC, in {_duration(free_at - time.time())}.",
         limit="images_per_hour",
         free_at=when,
         next_step=f"Wait until then, or request at most {_images(left)} now." if left else "Wait until then.",
@@ -137,8 +137,8 @@ def _check_megapixels(running: Sequence[BatchRow], limit: float, megapixels: flo
         return
     ids = ", ".join(row.id for row in running[:3])
     raise LimitReached(
-        f"At most {limit:g} megapixels may be in progress at once, {used:.3g} are, and this request has "
-        f"{megapixels:.3g} more. There is room again when images of {ids} are finished.",
+        f"The limit is {limit:g} megapixels in progress at once; {used:.3g} are in progress, and this "
+        f"request has {megapixels:.3g} more. There will be room when images of {ids} are finished.",
         limit="megapixels_in_flight",
         next_step="Wait for that batch or cancel it, then call again.",
     )

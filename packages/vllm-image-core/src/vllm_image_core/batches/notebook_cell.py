@@ -1,4 +1,4 @@
-"""Notebook cells: stop the batch of a cell that is run again, and say what goes on after an interrupt."""
+"""Notebook cells: stop a cell's batch when the cell runs again, and say what an interrupt leaves running."""
 
 import asyncio
 import sys

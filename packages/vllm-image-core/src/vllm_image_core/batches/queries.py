@@ -178,7 +178,7 @@ class JournalQueries:
         self.connection.execute("UPDATE batch SET state = 'open', cause = NULL WHERE number = ?", (number,))
 
     def record_resumed(self, number: int, images: int) -> None:
-        """Record that so many images of a batch are requested again now."""
+        """Record that this many images of a batch are requested again now."""
         self.connection.execute(
             "UPDATE batch SET resumed = ?, resumed_images = ? WHERE number = ?",
             (int(time.time()), images, number),

@@ -1,4 +1,4 @@
-"""Rank the images of a batch by a score that a function gives each of them."""
+"""Rank the images of a batch by the score that a function gives each one."""
 
 import asyncio
 import math
@@ -33,7 +33,7 @@ Ranking = tuple[RankedImage, ...]
 """Images with their scores, the best first; equal ones in the order of their requests."""
 
 Rank = Callable[[Mapping[int, GeneratedImage]], Awaitable[Ranking]]
-"""Ranks the images of a batch that is over, by position, and does what is to be done with the best."""
+"""Ranks the images of a finished batch, by position, and does what was asked for with the best ones."""
 
 
 async def ranking(images: Mapping[int, GeneratedImage], score: Score) -> Ranking:

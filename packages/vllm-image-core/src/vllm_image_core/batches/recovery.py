@@ -23,7 +23,7 @@ _KEYS: Final = {"batch": ("number",), "item": ("batch", "position"), "outcome": 
 
 _CHUNK_ROWS: Final = 500
 _ROWS_OF_A_PAGE: Final = 400
-"""Most requests that fit on a page of 4 KiB; a larger number is damage."""
+"""Maximum requests that fit on a page of 4 KiB; a larger number is damage."""
 
 _MOST_NUMBERS: Final = 100_000
 
@@ -118,7 +118,7 @@ class _Damaged:
     """Reads a damaged file as far as possible.
 
     Attributes:
-        most: Most requests that a file of this size can have.
+        most: Maximum number of requests that a file of this size can have.
         is_clean: Whether every row could be read so far.
     """
 

@@ -1,4 +1,4 @@
-"""Results: all outcomes of a batch in the order of its requests, to iterate over or as a data frame."""
+"""Results: iterate over all outcomes of a batch in the order of its requests, or get them as a data frame."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any

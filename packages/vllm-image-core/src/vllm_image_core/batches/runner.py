@@ -39,7 +39,7 @@ StopReason = Literal["cancelled", "closed", "lost", "stopped"]
 """Why a batch ends early: cancelled, studio closed, lease lost to another process, stopped by failures."""
 
 _AHEAD: Final = 100_000
-"""Most requests of an iterator that are recorded ahead of those that were sent."""
+"""Maximum requests of an iterator that are recorded ahead of those already sent."""
 
 
 class BatchRun:
@@ -399,7 +399,7 @@ class BatchRun:
             await asyncio.to_thread(remove_unneeded_inputs, self._context.journal)
 
     def _on_journal_trouble(self, trouble: DatabaseUnavailable | None) -> None:
-        """Handle that the journal cannot be written; None if it can be again."""
+        """Record why the journal cannot be written; None if it can be again."""
         self._worker.journal_failed(trouble and sentences(trouble.message, trouble.next_step))
 
     def _on_lease_lost(self) -> None:

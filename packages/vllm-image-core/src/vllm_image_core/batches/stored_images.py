@@ -1,4 +1,4 @@
-"""Read the image of a batch's request back from its file, with the request that it was generated from."""
+"""Read an image of a batch back from its file, with the request that it was generated from."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -91,9 +91,9 @@ _NOT_IN_ROWS: Final = frozenset({"filename", "aspect_ratio"})
 
 
 def as_row(item: BatchItem, root: Path, registry: Registry, *, is_done: bool) -> dict[str, object]:
-    """Return a request that has ended as a row of a table, without reading its image.
+    """Return a finished request as a row of a table, without reading its image.
 
-    The parameters are those that were sent; of a failure, and of an edit, those that were asked for.
+    The parameters are those that were sent; for a failure or an edit, those that were requested.
     """
     request, outcome = item.request, item.outcome
     profile = registry.by_name(str(outcome.get("profile"))) if is_done else None

@@ -19,7 +19,7 @@ from vllm_image_core.storage.disk_space import pixels_for
 from vllm_image_core.text import sentences
 
 Meaning = Literal["failure", "outage", "death", "lost"]
-"""What an error says: the request failed, the server is away, its engine died, the connection was lost."""
+"""What an error means: the request failed, the server or its engine is down, the connection was lost."""
 
 _GENERATIONS: Final = "generations"
 """The journal's key for how many times a request was sent and may have cost GPU time."""
@@ -213,7 +213,7 @@ def meaning_of(error: OmniError) -> Meaning | None:
 
 
 async def meaning_by_health(error: OmniError, servers: OutageGate) -> Meaning:
-    """What an error means that both a dying and a healthy server give; the caller then reports an outage."""
+    """What an error that a dying or a healthy server may return means; the caller then reports an outage."""
     if await servers.check():
         return "lost" if error.server_state == "disconnected" else "failure"
     return "death" if error.server_state in {"disconnected", "failing"} else "outage"

@@ -1,4 +1,4 @@
-"""BlockingBatch: the batch of a blocking studio; it starts at once, and is read in a plain loop."""
+"""BlockingBatch: run a batch of a blocking studio; it starts at once, and you read it in a plain loop."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ class BlockingBatch(Blocking[ImageBatch]):
     Args:
         wrapped: The batch, which has started.
         loop: The studio's event loop.
-        studio: The studio, which is not closed as long as it has this batch.
+        studio: The studio, which stays open as long as this batch exists.
     """
 
     def __init__(self, wrapped: ImageBatch, loop: LoopThread, *, studio: object) -> None:

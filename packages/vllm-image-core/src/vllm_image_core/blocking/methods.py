@@ -43,7 +43,7 @@ def _parts(instance: Blocking[Wrapped]) -> tuple[LoopThread, Wrapped]:
 def waiting(
     source: Callable[Concatenate[Wrapped, Parameters], Coroutine[Any, Any, Value]],
 ) -> Callable[[Callable[..., object]], Callable[Concatenate[Blocking[Wrapped], Parameters], Value]]:
-    """Make of a declared method one that waits for the result of a coroutine method."""
+    """Turn a declared method into one that waits for the result of a coroutine method."""
 
     @functools.wraps(source)
     def wait(self: Blocking[Wrapped], *args: Parameters.args, **kwargs: Parameters.kwargs) -> Value:
@@ -56,7 +56,7 @@ def waiting(
 def forwarded(
     source: Callable[Concatenate[Wrapped, Parameters], Value],
 ) -> Callable[[Callable[..., object]], Callable[Concatenate[Blocking[Wrapped], Parameters], Value]]:
-    """Make of a declared method one that calls a plain method on the event loop's thread."""
+    """Turn a declared method into one that calls a plain method on the event loop's thread."""
 
     @functools.wraps(source)
     def call(self: Blocking[Wrapped], *args: Parameters.args, **kwargs: Parameters.kwargs) -> Value:
@@ -88,7 +88,7 @@ def same_parameters(
 ) -> Callable[
     [Callable[Concatenate[Wrapped, ...], Value]], Callable[Concatenate[Wrapped, Parameters], Value]
 ]:
-    """Give a method that passes its arguments on the parameters and the help of another one."""
+    """Give a method that forwards its arguments the parameters and the help of the method it forwards to."""
 
     def derive(
         function: Callable[Concatenate[Wrapped, ...], Value],

@@ -195,6 +195,6 @@ async def _started(batch: ImageBatch) -> None:
 
 
 def _close(loop: LoopThread, studio: Studio) -> None:
-    """Close a studio that nobody has any more."""
+    """Close a studio that nobody refers to any more."""
     with suppress(RuntimeError):  # at the end of the program, asyncio can start no more threads
         loop.close(studio.aclose())

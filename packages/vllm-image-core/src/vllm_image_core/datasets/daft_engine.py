@@ -13,7 +13,7 @@ from vllm_image_core.errors import ImageError, MissingPackage, RunStopped
 from vllm_image_core.text import one_line
 
 _ROWS: Final = 64
-"""Most rows that a call of a column's method takes together."""
+"""Maximum rows that one call of a column's method takes."""
 
 _COLUMN: Final = "row"
 

@@ -1,4 +1,4 @@
-"""Generate a dataset: images from many rows, with the engine of your choice, each made once."""
+"""Generate a dataset: one image for each row of a source, with the engine of your choice, and none twice."""
 
 import asyncio
 import secrets
@@ -89,7 +89,7 @@ def generate_dataset(
         InvalidRequest: The source, a column, the store or the engine cannot be used; nothing was sent.
         MissingPackage: A library is not installed.
         CannotSave: The store did not take the rows; the images are in it.
-        RunStopped: The servers or the store were away for too long. Call it again.
+        RunStopped: The servers or the store were unavailable for too long. Call it again.
     """
     if engine not in get_args(Engine):
         raise invalid_value("engine", engine, "is not an engine", ", ".join(get_args(Engine)))
@@ -137,7 +137,7 @@ class _Recorder:
             self._report(self._on_progress)
 
     def skip_to(self, count: int) -> None:
-        """Count the rows that the processes have left out, and so not reported."""
+        """Count the rows that the processes skipped, and so did not report."""
         self._counter.skip(max(0, count - self.progress.ended_count))
 
     async def flush(self) -> None:

@@ -1,4 +1,4 @@
-"""Generator thread: run one generator for all threads of a process, whichever event loops they have."""
+"""Generator thread: run one generator for all threads of a process, whatever event loops they use."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

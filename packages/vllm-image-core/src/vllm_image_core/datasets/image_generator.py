@@ -50,7 +50,7 @@ class ImageGenerator:
         registry: Model profiles; None for those that come with this package.
         metadata: What to write into image files; None for everything.
         max_in_flight: Requests in progress at once, of this instance; None for 8 on each server.
-        outage_timeout: Seconds to wait for servers or a store that are away, before the run stops.
+        outage_timeout: Seconds to wait for unavailable servers or an unavailable store before the run stops.
         connection: Settings of the servers' client, such as ``api_key`` and ``timeout``.
         skip_finished: Whether to leave out rows whose images have a row in the store.
 
@@ -79,7 +79,7 @@ class ImageGenerator:
 
         Raises:
             InvalidRequest: A column is not a parameter.
-            RunStopped: The servers or the store were away for too long. Nothing is lost.
+            RunStopped: The servers or the store were unavailable for too long. Nothing is lost.
         """
         rows = _rows(batch)
         if rows:
@@ -158,7 +158,7 @@ class GeneratorSpec:
         return self.settings.get("max_in_flight") or _IN_FLIGHT * len(self.servers)
 
     def share(self, processes: int) -> Self:
-        """Return what one of several processes takes, so that all together send no more at once."""
+        """Return the settings for one of several processes, so that all together keep this limit."""
         own = max(1, -(-self.max_in_flight // processes))
         settings: GeneratorSettings = {**self.settings, "max_in_flight": own}
         return replace(self, settings=settings)

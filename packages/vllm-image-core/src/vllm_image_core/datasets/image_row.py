@@ -1,4 +1,4 @@
-"""Image row: describe what became of one request, as a row of a Parquet file."""
+"""Image row: describe the outcome of one request as a row of a Parquet file."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields

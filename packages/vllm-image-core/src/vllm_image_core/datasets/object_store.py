@@ -1,4 +1,4 @@
-"""Object store: write new files into a folder, S3, Google Cloud or Azure, complete and never over another."""
+"""Object store: write complete files to a folder, S3, Google Cloud or Azure without overwriting any."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -175,7 +175,7 @@ class ObjectStore:
 
     def _failure(self, what: str, error: Exception) -> CannotSave:
         return CannotSave(
-            f"It was not possible to {what} {self.address}: {_first_line(error)}",
+            f"Cannot {what} {self.address}: {_first_line(error)}",
             next_step="Check the address, the credentials and the free space, then run it again.",
         )
 

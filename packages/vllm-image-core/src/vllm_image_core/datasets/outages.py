@@ -1,4 +1,4 @@
-"""Outages: send a request again while its servers are away, and keep an image until the store takes it."""
+"""Outages: repeat a request until its servers are back, and keep an image until the store accepts it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -57,11 +57,11 @@ class Outages:
         self._stop("it was closed")
 
     async def send(self, call: Callable[[], Awaitable[Value]], budget: GenerationBudget) -> Value:
-        """Call servers until one answers, waiting while they are away.
+        """Call servers until one answers, waiting while they are unavailable.
 
         Raises:
             OmniError: The request has failed.
-            RunStopped: The servers or the store were away for too long.
+            RunStopped: The servers or the store were unavailable for too long.
         """
         deaths = losses = 0
         while True:
@@ -84,10 +84,10 @@ class Outages:
                 return value
 
     async def save(self, write: Callable[[], Awaitable[Value]]) -> Value:
-        """Write into the store, again and again while it is away.
+        """Write to the store, retrying while it is unavailable.
 
         Raises:
-            CannotSave: It was away for too long.
+            CannotSave: It was unavailable for too long.
         """
         while True:
             try:

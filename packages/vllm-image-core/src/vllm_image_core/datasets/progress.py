@@ -64,14 +64,14 @@ class ProgressCounter:
         self._latest: deque[float] = deque([self._started], maxlen=_LATEST)
 
     def count(self, row: ImageRow | None, *, new: bool = True) -> None:
-        """Count a row that is over; None, or one that is not new, for one that had a row before."""
+        """Count a finished row; None, or a row that is not new, stands for one that was recorded before."""
         status = row.status if row is not None and new else "skipped"
         self._counts[status] += 1
         if status in {"done", "failed"}:
             self._latest.append(self._timer())
 
     def skip(self, count: int) -> None:
-        """Count rows that had a row before."""
+        """Count rows that were recorded before."""
         self._counts["skipped"] += count
 
     @property

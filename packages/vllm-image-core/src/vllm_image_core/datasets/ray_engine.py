@@ -17,10 +17,10 @@ _MOST_CALLS: Final = 10_000
 """Calls of a node's generator that may wait at once; its own limit holds them back."""
 
 _ROWS: Final = (8, 256)
-"""Fewest and most rows of a batch. Ray keeps four batches of a worker in progress."""
+"""Minimum and maximum rows in a batch. Ray keeps four batches of each worker in progress."""
 
 _BLOCK_ROWS: Final = 128
-"""Fewest rows that a worker takes together: after each such block, its rows are recorded."""
+"""Minimum rows that a worker takes together; the rows of each block are recorded when it is done."""
 
 _OWN_ERROR: Final = re.compile(r"vllm_image_core\.errors\.\w+: (.+)")
 _COLOUR: Final = re.compile(r"\x1b\[\d+m")
@@ -114,7 +114,7 @@ class _NodeWorker:
         self._actor = self._find()
 
     async def __call__(self, batch: Any) -> Any:  # noqa: ANN401 - a pyarrow table
-        """Generate the images of a batch; again if the node's generator has died, which makes none twice."""
+        """Generate the images of a batch; if the node's generator has died, try again, without any twice."""
         while True:
             actor = self._actor
             try:

@@ -74,8 +74,8 @@ class RowGenerator:
         registry: Model profiles; None for those that come with this package.
         metadata: What to write into image files; None for everything.
         max_in_flight: Requests in progress at once.
-        outage_seconds: How long to wait for servers or a store that are away.
-        probe_seconds: Minimum time between two probes of what is away.
+        outage_seconds: How long to wait for unavailable servers or an unavailable store.
+        probe_seconds: Minimum time between two probes of an unavailable server or store.
         now: Returns the time that is written into image files.
         timer: Returns seconds on a clock that never goes back.
     """
@@ -122,21 +122,21 @@ class RowGenerator:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop waiting for servers that are away, and close the connections."""
+        """Stop waiting for unavailable servers, and close the connections."""
         self._outages.close()
         await self._fleet.aclose()
 
     async def generate(self, row: Mapping[str, object]) -> ImageRow | None:
         """Generate the image of a row; it is in the store when this returns.
 
-        An image that is in the store already is not generated again. A request that cannot be used, or that
-        fails, gives a row that says why.
+        An image that is in the store already is not generated again. A request that is invalid or fails gives
+        a row that says why.
 
         Returns:
             What became of it; None if the image was known to have a row.
 
         Raises:
-            RunStopped: The servers or the store were away for too long. Nothing is lost.
+            RunStopped: The servers or the store were unavailable for too long. Nothing is lost.
         """
         job, key = None, None
         try:

@@ -1,4 +1,4 @@
-"""Row parts: write rows into Parquet files of the store, each once, and read which images are finished."""
+"""Row parts: write each row once to a Parquet file in the store, and find out which images are finished."""
 
 import io
 import time
@@ -60,7 +60,7 @@ class FinishedIds:
 class RowParts:
     """The Parquet files of one run, in which each finished image has one row.
 
-    Failed rows are in a file of their own, which the next run does not count: it tries them again.
+    Failed rows go into a separate file, which the next run ignores, so that it tries them again.
 
     Args:
         store: The store.
@@ -90,7 +90,7 @@ class RowParts:
         self._began = self._since = timer()
 
     async def add(self, row: ImageRow) -> bool:
-        """Add a row, and write those that wait if there are many or they wait long.
+        """Add a row, and write the waiting rows if there are many or they have waited long.
 
         Returns:
             Whether it is new; False for another row of an image that has one.

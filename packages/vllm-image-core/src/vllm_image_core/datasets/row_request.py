@@ -1,4 +1,4 @@
-"""Row request: turn a row's columns into an image request, with a seed that every process finds again."""
+"""Row request: turn a row's columns into an image request, with a seed that is the same in every process."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -27,7 +27,7 @@ same prompt from 0."""
 
 
 def check_columns(names: Iterable[str]) -> None:
-    """Check the columns of a source, also by their other names, such as "steps".
+    """Check the columns of a source, including their other names, such as "steps".
 
     Raises:
         InvalidRequest: One is not a parameter, two have the same meaning, or there is no prompt.

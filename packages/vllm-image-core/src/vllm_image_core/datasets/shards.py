@@ -28,7 +28,7 @@ ShardFormat = Literal["webdataset", "parquet"]
 
 _MOST_SAMPLES: Final = 100_000
 _MOST_BYTES: Final = 256 * 2**20
-"""A shard ends after so many bytes, which it takes in memory until it is written."""
+"""A shard ends after this many bytes, all of which are held in memory until it is written."""
 
 _FOLDER_SHARDS: Final = 5_000
 """Shards of one folder: the Hugging Face Hub takes at most 10,000 files in each."""

@@ -137,7 +137,7 @@ def _open_path(source: str) -> RowSource:
 
 
 def _check_encoding(path: str, kind: FileFormat) -> None:
-    """Refuse a text file in another encoding than UTF-8, as Windows PowerShell writes."""
+    """Refuse a text file that is not in UTF-8, such as Windows PowerShell writes."""
     if kind == "parquet" or "://" in path:
         return
     with Path(path).open("rb") as file:

@@ -1,4 +1,4 @@
-"""Training sample: read an image with its prompt from a dataset, and decide whether it is used."""
+"""Training sample: read an image with its prompt from a dataset, and decide whether to use it."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -56,7 +56,7 @@ class SampleFilter:
         score: Gives an image a number; called in a thread.
         min_score: The lowest number for which an image is used.
         duplicate_bits: Images are left out whose perceptual hash differs from that of an earlier one in at
-            most so many of its 64 bits, 0 to 16; None to keep all.
+            most this many of its 64 bits, 0 to 16; None to keep all.
 
     Raises:
         InvalidRequest: A value is out of range, or one is missing that another one needs.

@@ -1,1 +1,1 @@
-"""Show values in a notebook, at a prompt and in print: cards with a few facts and thumbnails."""
+"""Show values in notebooks, at the prompt and in `print` as cards with a few facts and thumbnails."""

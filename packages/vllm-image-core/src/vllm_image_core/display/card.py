@@ -1,4 +1,4 @@
-"""Card: what a notebook, a prompt and `print` show of a value, in a few lines and with thumbnails."""
+"""Card: describe a value for a notebook, the prompt or `print`, in a few lines and with thumbnails."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -194,6 +194,6 @@ def _image(image: "Thumbnail", side: int) -> str:
     uri = image.uri(side)
     alt = _escape(image.alt)
     if uri is None:
-        return f"<i>{alt}: not there any more</i>"
+        return f"<i>{alt}: no longer there</i>"
     style = f"max-width:{side}px;max-height:{side}px;margin:2px;vertical-align:top"
     return f'<img src="{uri}" alt="{alt}" title="{alt}" style="{style}">'

@@ -149,7 +149,7 @@ def _descend(
 
 
 WINDOW: Final = 128
-"""Most measurements that a law is fitted to."""
+"""Maximum number of measurements that a law is fitted to."""
 
 _ERRORS_KEPT: Final = 20
 

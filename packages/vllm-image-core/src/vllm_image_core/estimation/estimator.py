@@ -197,7 +197,7 @@ def _time_of_several(speeds: Sequence[ServerSpeed], work: Work, images: int, ahe
 
 
 def _makespan(images: int, each: Sequence[tuple[float, int]]) -> float:
-    """Least time in which servers generate some images; by bisection, to a millionth of the first bound.
+    """The shortest time in which servers generate some images, to a millionth of the first bound.
 
     Each server has its seconds for one image, and how many it generates at the same time.
     """

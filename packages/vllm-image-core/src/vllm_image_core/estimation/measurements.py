@@ -59,7 +59,7 @@ MEASUREMENTS: Final = Schema(
 """The measurements of a folder; created again, empty, if the file is lost."""
 
 _MOST_ROWS: Final = 100 * WINDOW
-"""Most rows for all servers, models and versions together: about 1 MB."""
+"""Maximum rows for all servers, models and versions together: about 1 MB."""
 
 _MOST_CHARACTERS: Final = 1_000
 

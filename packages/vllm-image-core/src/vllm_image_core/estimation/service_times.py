@@ -29,7 +29,7 @@ class ServiceTimes:
 
     @classmethod
     def of_folder(cls, folder: Path, *, group_seconds: float = 0.0) -> Self:
-        """Return what the images in a folder have shown about their servers, to learn more from.
+        """Return the service times learned from the images in a folder, to add to.
 
         Args:
             folder: The folder.

@@ -22,7 +22,7 @@ _STEPS: Final = (6, 33, 41)
 """The next limits; each is tried only if all requests of the one before ran at the same time."""
 
 _GROWTH: Final = 1.2
-"""Least growth of the limit; above the largest step, it is raised by a quarter."""
+"""Smallest increase of the limit; above the largest step, it is raised by a quarter."""
 
 _KEEPS_UP: Final = 0.6
 """Share of its growth by which a limit must raise the throughput to be raised again."""

@@ -69,7 +69,7 @@ class Flow:
         (self._low_priority if low_priority else self._urgent).append(call)
 
     def discard(self, call: _Call) -> None:
-        """Remove a call that is not waited for any longer, if it still waits."""
+        """Remove a call that nobody waits for any more, if it is still in the queue."""
         for calls in (self._urgent, self._low_priority):
             with suppress(ValueError):
                 calls.remove(call)

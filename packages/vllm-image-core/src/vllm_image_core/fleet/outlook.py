@@ -33,12 +33,12 @@ class ServerOutlook:
     alone: float
 
     def ends(self, work: float) -> float:
-        """Return in how many seconds it would finish a call."""
+        """Return how many seconds it would take until a call is finished."""
         return self.wait + work * self.alone
 
 
 class Outlooks:
-    """What to expect of each server that gets requests, at one moment. Costs grow linearly with the servers.
+    """What to expect of each server that gets requests, at one moment, at a cost linear in their number.
 
     Args:
         pool: The servers.
@@ -60,13 +60,13 @@ class Outlooks:
         return iter(self._of)
 
     def update(self, member: Server) -> None:
-        """Look at a server again, because it has got a call."""
+        """Look at a server again, because it was given a call."""
         self._of[member] = self._read(member)
         self._sharing.clear()
         self._soonest.clear()
 
     def others_end(self, member: Server, work: float) -> float:
-        """Return in how many seconds the other servers with its model would have done extra work together.
+        """Return how many seconds the other servers with its model would need together for extra work.
 
         Infinity if there are none.
         """
@@ -81,7 +81,7 @@ class Outlooks:
         return self._sharing_with(member, work).may_help(self._of[member], least)
 
     def soonest_end(self, call: FleetCall) -> float:
-        """Return in how many seconds the first of all servers would finish a call; infinity if none may."""
+        """Return how many seconds the fastest server would take to finish a call; infinity if none may."""
         if call.avoided:
             return self._find_soonest(call)
         key = (call.model, call.work)
@@ -154,7 +154,7 @@ class _Sharing:
         self._latest *= _ROUNDING
 
     def end_without(self, one: ServerOutlook) -> float:
-        """Return in how many seconds the others would have done the work; infinity without others."""
+        """Return how many seconds the others would need for the work; infinity if there are no others."""
         if one.wait >= self._end:
             return self._end
         rate = 1 / one.seconds_per_work

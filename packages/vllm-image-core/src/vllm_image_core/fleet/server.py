@@ -146,7 +146,7 @@ class Server:
     `parallel` requests run at the same time, None if that is not known; `ceiling` is the maximum at once,
     None for none.
 
-    A server that is `alone` gets all requests, so that there is no loss in sending it some too many at first.
+    A server that is `alone` gets all requests, so it does no harm to send it a few too many at first.
 
     `names` are empty until it was asked for its model; `seen` is when it last showed that it is healthy;
     `suspicions` are failures that may be its own or the requests' fault, until another server tries.
@@ -243,7 +243,7 @@ class Server:
         self.release()
 
     def record_abandoned(self, call: FleetCall, now: float, usual: float) -> None:
-        """Record that the caller has given up a call."""
+        """Record that the caller has given up on a call."""
         del self._calls[call]
         self.limit.record_aborted()
         self.service_rate.record_ended(now, call.work, usual, done=False)

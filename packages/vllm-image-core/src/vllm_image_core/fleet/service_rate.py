@@ -48,7 +48,7 @@ class ServiceRate:
         self._until = now + self._outstanding * (self.seconds or usual)
 
     def seconds_left(self, now: float) -> float:
-        """Return in how many seconds it will have finished its work.
+        """Return how many seconds it will need to finish its work.
 
         Overdue work is expected to take as long again as it is overdue.
         """

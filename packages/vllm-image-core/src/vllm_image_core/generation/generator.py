@@ -293,4 +293,4 @@ def _describe(error: OmniError | ImageError, job: ResolvedJob) -> None:
     resolved = job.resolved
     steps = resolved.num_inference_steps
     noun = "step" if steps == 1 else "steps"
-    error.add_note(f"Asked for: {resolved.size}, {steps} {noun}, seed {resolved.seed}.")
+    error.add_note(f"Requested: {resolved.size}, {steps} {noun}, seed {resolved.seed}.")

@@ -1,4 +1,4 @@
-"""Describe what differs from the request, and what hints at an unreported failure of the model."""
+"""Describe how an image differs from its request, and any sign that the model failed without an error."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from vllm_image_core.requests.resolver import ResolvedRequest
 
 
 def in_reply(resolved: ResolvedRequest, reply: ImageGenerationReply, received: Picture) -> Iterator[str]:
-    """Describe what differs from the request in a server's reply."""
+    """Describe how a server's reply differs from the request."""
     yield from differences(resolved, received)
     for field in () if reply.receipt is None else reply.receipt.ignored_fields:
         yield f"{field} was not sent: this server's release does not support it and uses its own value."
@@ -42,7 +42,7 @@ def omitted_metadata(picture: Picture, resolved: ResolvedRequest, metadata: Meta
 
 
 def differences(resolved: ResolvedRequest, received: Picture) -> Iterator[str]:
-    """Describe what differs from the request in the image itself."""
+    """Describe how the image itself differs from the request."""
     if received.size != resolved.size:
         yield f"The server sent {received.size} instead of {resolved.size}."
     if received.format != resolved.output_format:
@@ -59,7 +59,7 @@ def repeats(budget: GenerationBudget) -> Iterator[str]:
 def suspicions(
     received: Picture, seed: int, duplicates: DuplicateDetector, inspection: InspectedImage | None = None
 ) -> Iterator[str]:
-    """Describe what hints at a failure that the model or the server did not report.
+    """Describe any sign of a failure that the model or the server did not report.
 
     `inspection` is what the client found when the image arrived, if it was the client.
     """

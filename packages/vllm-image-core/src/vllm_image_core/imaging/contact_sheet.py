@@ -142,7 +142,7 @@ class _Layout:
 
 
 def _layout(columns: int, count: int, *, shape: CellShape, side: int, caption_lines: int) -> _Layout:
-    """Lay out the cells in so many columns, as large as a sheet with this longest side allows."""
+    """Lay out the cells in this many columns, as large as a sheet with this longest side allows."""
     rows = math.ceil(count / columns)
     gap = max(4, min(32, side // 128))
     letters = max(12, min(22, round(side / max(columns, rows) / 18)))

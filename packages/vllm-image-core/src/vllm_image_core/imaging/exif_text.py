@@ -35,7 +35,7 @@ _CLEAR_SHARE: Final = 8
 """If one unit in eight has a control character in the same half, the text is UTF-16."""
 
 _CLEAR_COUNT: Final = 16
-"""So it is with this many in a longer text, if the other halves have next to none."""
+"""In longer text, this many are enough, if the other halves have almost none."""
 
 # Patterns that `re` compiles when they are first used: it takes 8 ms, and few files need them.
 _LETTERS: Final = "[\t\n\r\x20-\x7e\u3000-\u30ff]"

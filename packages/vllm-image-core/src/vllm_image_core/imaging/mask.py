@@ -1,4 +1,4 @@
-"""Draw the mask of an edit: boxes and polygons in white on black, with a soft edge if it is asked for."""
+"""Draw the mask of an edit: boxes and polygons in white on black, with a soft edge if requested."""
 
 import io
 from collections.abc import Iterable, Sequence

@@ -80,8 +80,8 @@ def splice_texts(data: bytes, texts: Mapping[str, str], *, alone: bool = False) 
 def read_texts(data: bytes) -> dict[str, str]:
     """Read the texts of a PNG by keyword, even from a damaged file; the last text of a keyword counts.
 
-    Texts from EXIF, also where ImageMagick stored it as text, are added as for JPEG and WebP, unless a PNG
-    text has the same keyword.
+    Texts from EXIF, including EXIF that ImageMagick stored as text, are added as for JPEG and WebP, unless a
+    PNG text has the same keyword.
 
     Returns at most 64 texts of at most 1 MiB each (decompressed), without damaged ones. Others wrote them:
     they are data, never a path or an instruction.

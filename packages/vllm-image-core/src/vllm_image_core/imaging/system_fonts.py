@@ -65,7 +65,7 @@ class Face:
 
 
 def find_faces(character: str) -> Iterator[Face]:
-    """Yield fonts that may have a character, the best first; load one to see whether it does."""
+    """Yield fonts that may have a character, the best first; load one to check whether it does."""
     best = _ask_fontconfig(character)
     if best is not None:
         yield best

@@ -55,7 +55,7 @@ Align = Literal["left", "middle", "right"]
 
 
 def no_system_fonts(_character: str) -> Iterable[Face]:
-    """Find nothing: text is drawn in the font that ships with Pillow, the same on every machine."""
+    """Find no fonts: text is drawn in the font that ships with Pillow, the same on every machine."""
     return ()
 
 

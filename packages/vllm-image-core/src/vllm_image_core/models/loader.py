@@ -1,4 +1,4 @@
-"""Load model profiles from TOML files: those of this package, and a user's own, which may extend another.
+"""Load model profiles from TOML files: the built-in ones, and a user's own, which may extend another.
 
 A user's file has the keys of `Profile`. With ``extends = "Qwen/Qwen-Image"`` it needs only those that differ:
 tables are merged key by key, and a file without `model` has that of the profile it extends. The file's own

@@ -170,7 +170,7 @@ class Registry:
     def assuming_edits(self) -> Self:
         """Return a registry by which unknown models can edit as many images as any known one."""
         most = max(profile.max_input_images for profile in self.profiles)
-        source = "Assumed, as the user asked for; it is not known what the model can do."
+        source = "Assumed, because the user asked for it; it is not known what the model can do."
         assumed = {"max_input_images": most, "sources": {**self.fallback.sources, "max_input_images": source}}
         return replace(self, fallback=self.fallback.model_copy(update=assumed))
 

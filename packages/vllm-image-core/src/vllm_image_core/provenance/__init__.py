@@ -1,1 +1,1 @@
-"""Provenance: write how an image was made into its file, and read it back, also from other tools' files."""
+"""Provenance: write how an image was made into its file, and read it back, even from other tools' files."""

@@ -41,7 +41,7 @@ _LORA_TAG: Final = re.compile(
     r"[^\S\n]{0,8}<(?:lora|lyco):([^<>:\n]{1,200})(?::(?:\w{2,5}=)?([+-]?[\d.]{1,20})[^<>\n]{0,60})?>",
     re.IGNORECASE | re.ASCII,
 )
-"""A LoRA in a prompt, with its first weight, which counts for the text encoder and for the model."""
+"""A LoRA in a prompt, with its first weight, which applies to the text encoder and to the model."""
 
 _SEPARATOR: Final = re.compile(r"[,\n]")
 _SIZE: Final = re.compile(r"(\d{1,9}) ?[xX\u00d7] ?(\d{1,9})", re.ASCII)
@@ -140,7 +140,7 @@ def facts_of_parameters(text: str) -> Facts:
 def _other_loras(others: list[str]) -> tuple[str, ...]:
     if not others:
         return ()
-    return (f"Only the first LoRA was taken over, as a request has one; also used: {', '.join(others)}.",)
+    return (f"Only the first LoRA was kept, because a request has only one; also used: {', '.join(others)}.",)
 
 
 def has_settings(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Recall how an image was made from its own file, as a request that can be changed and sent again."""
+"""Recall from an image's own file how it was made, as a request that can be changed and sent again."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -52,7 +52,7 @@ def check_mask(inputs: Inputs, size: Size, profile: Profile, preparation: Prepar
 
 
 def mask_notes(inputs: Inputs, preparation: Preparation, profile: Profile) -> tuple[Note, ...]:
-    """Note what the model does not read of a mask: a soft edge, or what does not fit the image's shape."""
+    """Note which parts of a mask the model ignores: a soft edge, or what does not fit the image's shape."""
     if preparation.areas is not None and preparation.areas.feather and not profile.edit_rules.soft_mask:
         message = f"mask_feather only rounds the corners: {profile.model} reads a mask as black and white."
         return (Note(parameter="mask_feather", message=message),)

@@ -28,7 +28,7 @@ _CANNOT_BE_COMBINED: Final[Mapping[str, tuple[str, ...]]] = {
     "outpaint": ("mask", "mask_box", "mask_polygon", "upscale", "width", "height", "aspect_ratio"),
     "upscale": ("mask", "mask_box", "mask_polygon", "width", "height", "aspect_ratio"),
 }
-"""Parameters that leave no meaning to others."""
+"""Parameters that make others meaningless."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +128,9 @@ _REASONS: Final = {
 
 
 def outpainted_size(first: Size, ratio: str, profile: Profile) -> Size:
-    """Return the size of the canvas that an image is extended to: the smallest that holds the image.
+    """Return the size of the canvas that an image is extended to: the smallest one that holds it.
 
-    A canvas that is larger than the model lays masks over is reduced, and the image with it.
+    A canvas larger than the model's limit for masked images is reduced, together with the image.
 
     Raises:
         InvalidRequest: The image has this aspect ratio already.
@@ -195,7 +195,7 @@ _WIDEST: Final = Fraction(4)
 
 
 def _margins(size: Size, placed: Size, left: int, top: int) -> InputPicture:
-    """Draw a mask that is white beyond the image that was placed on a canvas, and a little inside of it."""
+    """Draw a mask that is white beyond the image that was placed on a canvas, and a little inside it."""
     seam = max(1, round(min(placed.width, placed.height) * _OVERLAP))
     right, bottom = left + placed.width, top + placed.height
     bands = (

@@ -54,7 +54,7 @@ class EditRequest(ImageRequest):
 
     @property
     def count(self) -> int:
-        """How many images are to be changed or combined."""
+        """How many images to change or combine."""
         return len(as_sequence(self.images))
 
     @property

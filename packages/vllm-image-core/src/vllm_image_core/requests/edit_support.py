@@ -28,7 +28,8 @@ def check_edit_support(request: EditRequest, profile: Profile, known: Iterable[P
         known: All profiles, to name models that could do it.
 
     Raises:
-        InvalidRequest: The model does not edit images, or not so many, or does not support a mask, reference
+        InvalidRequest: The model does not edit images, or fewer of them, or does not support a mask,
+        reference
             image, layers or resolution; the message names models that do.
     """
     profiles = tuple(known)

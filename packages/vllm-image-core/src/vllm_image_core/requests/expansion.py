@@ -1,4 +1,4 @@
-"""Expand prompts into the requests of a batch: the one grammar of tools, commands, files and Python.
+"""Expand prompts into the requests of a batch, by one grammar for tools, commands, files and Python.
 
 A prompt is text, a request, or an object with a request's fields. Each becomes one image, `count` images, or
 one for each combination of the swept values; wildcards and swept words change the prompt itself.

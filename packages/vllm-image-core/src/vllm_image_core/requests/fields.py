@@ -244,7 +244,7 @@ REQUEST_FIELDS: Final = (
         aliases="image input_image input_images image_path image_paths image_url image_urls init_image "
         "source_image source_images base_image picture pictures "
         "image_file image_files original_image"),
-    RequestField("mask", object, "As images: white may change, black stays. Only for models that inpaint.",
+    RequestField("mask", object, "Like images: white may change, black stays. Only for models that inpaint.",
         "Mask image: white where the image may change.", shown_in=frozenset({"edit_image", "edit"}),
         swept=False, aliases="mask_image inpaint_mask mask_path masks"),
     RequestField("mask_box", AreaLists, "[[left, top, right, bottom]] to change, in pixels or fractions.",
@@ -262,7 +262,7 @@ REQUEST_FIELDS: Final = (
     RequestField("upscale", float, "How many times larger, 1.1 to 4.",
         "How many times larger each side becomes, 1.1 to 4; for models with a strength.", range=(1.1, 4),
         shown_in=_EDITS, aliases="upscale_factor enlarge scale_factor"),
-    RequestField("reference_image", object, "Image of a subject or a style to take over.",
+    RequestField("reference_image", object, "Image of a subject or style to reuse.",
         "Image from which to take a subject or a style.", shown_in=_EDITS, swept=False,
         aliases="ref_image reference_images ref_images style_image"),
     RequestField("strength", float, "0 to 1: how far it may depart from the image, if the model supports it.",
@@ -323,7 +323,7 @@ REQUEST_FIELDS: Final = (
     RequestField("extra_params", JsonMapping, "Rare parameters by name.",
         "The model's own parameters, as a JSON object.", wire="extra_params",
         shown_in=frozenset({*TOOLS, *_GENERATES}), indexed=True, aliases="extra_args model_params"),
-    RequestField("guidance_scale_2", float, "", "Guidance of the second stage, for models with two.",
+    RequestField("guidance_scale_2", float, "", "Guidance of the second stage, for models with two stages.",
         wire="guidance_scale_2", shown_in=frozenset({"edit"}), indexed=True, aliases="image_guidance_scale"),
     RequestField("output_compression", int, "", "JPEG and WebP: quality, 0 to 100.",
         wire="output_compression", shown_in=_COMMANDS, indexed=True,
@@ -338,7 +338,7 @@ REQUEST_FIELDS: Final = (
         wire="system_prompt", shown_in=_COMMANDS, indexed=True),
     RequestField("use_system_prompt", SystemPrompt, "", "HunyuanImage-3.0: which system prompt to use.",
         wire="use_system_prompt", noun="a system prompt", shown_in=_GENERATES, indexed=True),
-    RequestField("background", Background, "", "Whether it may be transparent; few models can do that.",
+    RequestField("background", Background, "", "Whether it may be transparent; few models support this.",
         wire="background", noun="a kind of background", shown_in=_COMMANDS, indexed=True),
 )
 # fmt: on
@@ -381,7 +381,7 @@ RARE_EDIT_NAMES: Final = RARE_NAMES | {
 
 
 def without_rare_fields(values: Mapping[str, Any], names: AbstractSet[str] = RARE_NAMES) -> dict[str, Any]:
-    """Return values with those inside `extra_params` that are fields of their own moved out of it.
+    """Return the values, with any real fields inside `extra_params` moved out of it.
 
     Values of `extra_params` that are not an object stay, to be refused where values are checked.
     """
@@ -406,7 +406,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def with_named_parameters(named: Mapping[str, object] | None = None) -> Callable[[_Function], _Function]:
-    """Give a function that takes `**values` a signature with the name of each, for help texts and schemas.
+    """Give a function that takes `**values` a signature that names each of them, for help texts and schemas.
 
     A parameter that the function declares itself, or whose plural it declares, stays as it is. In the
     function's docstring, the entry "values" becomes one entry for each name that the function did not have.

@@ -64,7 +64,7 @@ class MaskAreas:
     feather: float = 0.0
 
     def check(self, size: Size) -> None:
-        """Refuse an area that is outside of an image of this size.
+        """Refuse an area outside an image of this size.
 
         Raises:
             InvalidRequest: An area does not overlap the image.
@@ -76,7 +76,7 @@ class MaskAreas:
                 right, bottom = max(x for x, _ in points), max(y for _, y in points)
                 if left >= size.width or top >= size.height or right <= 0 or bottom <= 0:
                     raise InvalidRequest(
-                        f"{name}: {list(area)} is outside of the image, which is {size}.",
+                        f"{name}: {list(area)} is outside the image, which is {size}.",
                         parameter=name,
                         value=list(area),
                         allowed=f"an area within {size} pixels, or fractions from 0 to 1",

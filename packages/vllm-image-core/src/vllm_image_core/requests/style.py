@@ -37,7 +37,7 @@ class Style:
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
     def as_table(self) -> dict[str, object]:
-        """Return everything but the name, without what is empty; `read_style` reads it."""
+        """Return everything but the name and empty values; `read_style` reads it."""
         texts: dict[str, object] = {key: text for key in TEXTS if (text := getattr(self, key))}
         settings: dict[str, object] = {"settings": dict(self.settings)} if self.settings else {}
         models = {key: dict(values) for key, values in self.models.items() if values}

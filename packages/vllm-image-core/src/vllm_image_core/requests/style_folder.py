@@ -1,4 +1,4 @@
-"""Find, save and remove styles: those of this package, and those in a folder of TOML files."""
+"""Find, save and remove styles: the built-in ones, and those in a folder of TOML files."""
 
 import functools
 import os

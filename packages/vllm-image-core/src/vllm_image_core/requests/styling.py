@@ -52,7 +52,7 @@ def read_style(name: str, table: Mapping[str, object]) -> Style:
 def apply_style(request: RequestT, profile: Profile) -> tuple[RequestT, frozenset[str], tuple[Note, ...]]:
     """Return a request with its style applied, the fields that it filled in, and a note on that.
 
-    The request's own values win over the style's settings; those of its quality do so, too. The result has
+    The request's own values override the style's settings, and so do those of its quality. The result has
     the style's name alone, so that it is applied once.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Sweep: turn lists of values into what each image of a batch changes: fields, or words of its prompt."""
+"""Sweep: turn lists of values into changes to the images of a batch: to fields, or to words of prompts."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""Expand the wildcards of prompts, which stand for one of several options, given there or in a file.
+"""Expand wildcards in prompts: each stands for one of several options, listed in the prompt or in a file.
 
 `{red|blue}` has its options in the prompt, `__colour__` those on the lines of colour.txt.
 """

@@ -34,7 +34,7 @@ _BUSY_SECONDS: Final = 30.0
 """How long one writer waits for another; each holds the file for a few milliseconds."""
 
 _LONGEST_PATH: Final = 504
-"""Most bytes of a path that SQLite opens on Unix: 512 (MAX_PATHNAME in os_unix.c) less 8 for "-journal"."""
+"""Maximum bytes of a path for SQLite on Unix: 512 (MAX_PATHNAME in os_unix.c) minus 8 for "-journal"."""
 
 _LOCKED_ONCE: Final = "PRAGMA schema_version"
 """The cheapest statement that takes a lock."""

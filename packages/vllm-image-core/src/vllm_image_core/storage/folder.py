@@ -87,7 +87,7 @@ class Folder:
 
     @contextmanager
     def below(self, name: str, *, create: bool) -> "Generator[Folder]":
-        """Open a folder in this one, and create it if it is missing and that is asked for."""
+        """Open a folder in this one; if it is missing, create it if requested."""
         path = self.path / name
         if create:
             with suppress(FileExistsError):

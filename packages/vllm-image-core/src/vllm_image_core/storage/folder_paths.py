@@ -1,8 +1,8 @@
-"""Find out before any work what the system would refuse, or silently change, in the path of a folder.
+"""Check a folder's path before any work: find what the system would refuse or silently change.
 
 Windows drops dots and spaces at the end of a name, opens devices by reserved names, and refuses paths of 260
-characters or more with "not found". What it says about a drive that is gone is no better, and a Mac says
-"permission denied", or creates the folder on its own disk.
+characters or more with "not found". Its error for a missing drive is no clearer. A Mac reports "permission
+denied", or creates the folder on its own disk.
 """
 
 import os

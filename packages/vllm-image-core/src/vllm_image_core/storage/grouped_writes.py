@@ -1,4 +1,4 @@
-"""Group the writes of a file: the first at once, and those that follow shortly after it together."""
+"""Group writes to a file: write the first at once, and those that follow shortly after it together."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Find which files of a folder its index lacks, without comparing every name after each change."""
+"""Find the files that a folder's index lacks, without comparing every name after each change."""
 
 import sqlite3
 from collections.abc import Collection, Sequence

@@ -33,7 +33,7 @@ from vllm_image_core.text import LONGEST_PATH, one_line
 _logger = logging.getLogger(__name__)
 
 _MOST_BYTES: Final = 2**30
-"""Most bytes that are read from an image file to reuse it."""
+"""Maximum bytes read from an image file in order to reuse it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +227,7 @@ class Library:
         except IndexUnavailable as error:
             return (f"The image is saved, but is not in the index. {error.message} {error.next_step}",)
         except FileNotFoundError:
-            return ("The image was saved, but something else removed it immediately afterwards.",)
+            return ("The image was saved, but another program removed it immediately afterwards.",)
         except OSError as error:
             return (f"The image is saved, but is not in the index: {reason_of(error)}.",)
         return ()

@@ -23,7 +23,7 @@ _NEXT_STEPS: Final = {
     errno.EEXIST: "A file is in the way: choose another output folder.",
     errno.EMFILE: "Too many files are open: raise the limit (ulimit -n), or generate fewer images at once.",
     errno.ENAMETOOLONG: "Choose an output folder with a shorter path.",
-    errno.ELOOP: "A link on the way leads back to itself: choose another output folder.",
+    errno.ELOOP: "A symbolic link in the path leads back to itself: choose another output folder.",
     errno.ESTALE: "The network folder was remounted or is gone: restore it, or choose another folder.",
 }
 

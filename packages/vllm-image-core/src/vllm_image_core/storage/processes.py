@@ -1,4 +1,4 @@
-"""Find out when a process started, and which processes of which machine can be asked about from here.
+"""Find out when a process started, and which processes this one can look up, on which machine.
 
 Linux provides both in /proc. On Windows and on a Mac, psutil reads the start times, and the system names the
 machine or the time since it was started.
@@ -21,7 +21,7 @@ _MADE_UP: Final = 1 << 40
 
 
 def process_table() -> str:
-    """Identify the processes that can be asked about from here: those of one machine, boot and container.
+    """Identify the processes that can be looked up from here: those of one machine, boot and container.
 
     Two processes with equal identities can see each other's process IDs. "" if the system does not identify
     them: a machine's name is not enough, since two machines can have the same one.

@@ -35,7 +35,9 @@ _READERS: Final = {"png": png.read_texts, "jpeg": jpeg.read_packet, "webp": webp
 """Readers of our own metadata: a PNG holds it in its text chunks, other formats in XMP."""
 
 _HEADS: Final = (8_192, 65_536)
-"""Our metadata is in so many first bytes, unless the prompt is long or another program put much before it."""
+"""Our metadata is in this many first bytes, unless the prompt is long or another program put much
+before it."""
+
 _MOST_BYTES: Final = 67_108_864
 """Nothing is read beyond 64 MiB: our metadata is within the first 64 MiB, or not there."""
 
@@ -269,7 +271,7 @@ _REPORTED: Final[Mapping[str, Callable[[object], Any]]] = {
     for each in REQUEST_FIELDS
     if each.indexed and each.name not in {"width", "height"}
 }
-"""How to read the fields that only the file's metadata tells."""
+"""How to read the fields that only the file's metadata has."""
 
 
 def _time(value: object) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Search: find images by what their files record and by what people decided about them."""
+"""Search: find images by what their files record, and by their ratings and tags."""
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
@@ -42,7 +42,7 @@ class Search:
         Args:
             query: What the files record.
             kept: Only images that were kept.
-            stars: Only images with at least so many stars, 1 to 5.
+            stars: Only images with at least this many stars, 1 to 5.
             rejected: Images in the bin instead of those in the folder.
             on_progress: See `Index.find`.
 

@@ -21,7 +21,7 @@ from vllm_image_core.text import one_line
 _Taken = Callable[[str], bool]
 
 _MOST_MOVES = 100
-"""How often a file moves on to another name because of another writer's; then it keeps the one it has."""
+"""How often a file changes its name to avoid another writer's; after that, it keeps the name it has."""
 
 _PROBE = b"\0" * 65_536
 """Large enough to detect a full disk."""

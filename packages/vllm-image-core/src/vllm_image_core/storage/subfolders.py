@@ -1,4 +1,4 @@
-"""Remember the subfolders of the output folder in which images were saved, so that they are searched, too."""
+"""Record which subfolders of the output folder hold saved images, so that searches include them."""
 
 import logging
 import os
@@ -88,7 +88,7 @@ class Subfolders:
 
 
 def is_real_folder(root: Path, name: str) -> bool:
-    """Return whether a subfolder exists, and neither it nor a folder on the way is a link."""
+    """Return whether a subfolder exists, and neither it nor a folder in its path is a link."""
     path = root
     for part in name.split("/"):
         path /= part

@@ -71,7 +71,7 @@ class _Contents:
         return len(self.final) == len(self.others)
 
     def enter(self, connection: sqlite3.Connection, *, fts: bool) -> None:
-        """Enter what was found, replacing any entries for these files; must run within a transaction."""
+        """Enter the files that were found, replacing any entries for them; must run within a transaction."""
         index_tables.forget(connection, self.others, fts=fts)
         index_tables.enter(connection, self.root, self.records, fts=fts)
         index_tables.enter_no_pictures(connection, self.final)

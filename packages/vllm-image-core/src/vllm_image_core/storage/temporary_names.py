@@ -15,7 +15,7 @@ TEMPORARY_START: Final = ".img_"
 TEMPORARY_END: Final = ".tmp"
 
 _LONGEST: Final = 255
-"""Most bytes of a name on nearly every file system."""
+"""Maximum length of a name in bytes, on nearly every file system."""
 _FOR: Final = ".for."
 _MARKED: Final = re.compile(
     re.escape(TEMPORARY_START)

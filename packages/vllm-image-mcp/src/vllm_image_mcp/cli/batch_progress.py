@@ -196,9 +196,7 @@ class BatchProgress:
             self._bar.echo(ended, err=True)
         if removed:
             images = "1 image was" if removed == 1 else f"{removed} images were"
-            self._bar.echo(
-                f"{images} generated and then removed from the folder by something else.", err=True
-            )
+            self._bar.echo(f"{images} generated, then removed from the folder by another program.", err=True)
         if batch.cancelled:
             why = f" {still_running_note(batch.running_at_cancel)}" if batch.running_at_cancel else ""
             self._bar.echo(
@@ -214,7 +212,7 @@ class BatchProgress:
 
 
 def show_forecast(forecast: BatchForecast, *, as_json: bool) -> None:
-    """Print what a batch would take, before it is started."""
+    """Print what a batch would take before it starts."""
     if as_json:
         seconds, basis = forecast.eta.seconds, forecast.eta.basis
         values = {"images": forecast.images, "seconds": seconds, "basis": basis, "bytes": forecast.bytes}
@@ -230,4 +228,4 @@ def time_left(eta: Eta) -> str:
 
 def still_running_note(count: int) -> str:
     """Return the sentence about images that were in progress when their batch was cancelled."""
-    return f"The GPU may still finish {count}; they are not saved." if count else ""
+    return f"The GPU may still finish {count}; they will not be saved." if count else ""

@@ -1,4 +1,4 @@
-"""The `completion` command: print the script that completes our commands and options in a shell."""
+"""The `completion` command: print a script with which a shell completes our commands and options."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ _INTERNAL: Final = frozenset(("path", "modified_ns", "key"))
 @click.option("--batch", metavar="ID", help="The batch that the image belongs to.")
 @click.option("--tag", metavar="TEXT", help="The image's exact tag.")
 @click.option("--kept", is_flag=True, help="Only images that were kept; see `rate`.")
-@click.option("--rejected", is_flag=True, help="The rejected images, which are in the bin.")
-@click.option("--stars", type=int, metavar="1-5", help="Only images with at least so many stars.")
+@click.option("--rejected", is_flag=True, help="Only rejected images, which are in the bin.")
+@click.option("--stars", type=int, metavar="1-5", help="Only images with at least this many stars.")
 @click.option(
     "--requests", is_flag=True, help="Print the settings of each with a new seed, as rows for `batch`."
 )

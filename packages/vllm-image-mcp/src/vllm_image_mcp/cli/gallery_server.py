@@ -1,7 +1,7 @@
-"""Serve the gallery of a folder to this machine's browser, and store what is decided there.
+"""Serve the gallery of a folder to this machine's browser, and store the ratings made there.
 
-Other pages in the browser, and other programs that it talks to, cannot use it: each address begins with a
-random token that only the printed one has, and Host and Origin have to be the server's own.
+Other pages in the browser and other programs cannot use it: each address begins with a random token that
+appears only in the printed one, and Host and Origin must be the server's own.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class GalleryServer:
 
     Args:
         folder: The folder of the images, absolute.
-        port: The port to listen at; 0 for any free one.
+        port: The port to listen on; 0 for any free one.
 
     Attributes:
         url: The address of the page, with its token.
-        listener: The socket at which it listens from now on.
+        listener: The socket on which it listens from now on.
 
     Raises:
         OSError: The port cannot be used.
@@ -98,7 +98,7 @@ class GalleryServer:
         return app
 
     def _guarded(self, answer: Callable[[Request], Any]) -> Callable[[Request], Any]:
-        """Check who asks before anything is answered."""
+        """Check who is asking before anything is answered."""
 
         async def check(request: Request) -> Response:
             hosts = {f"{name}:{self._port}" for name in (_LOOPBACK, "localhost")}
@@ -134,7 +134,7 @@ class GalleryServer:
         return FileResponse(path, headers={"Cache-Control": "private, no-cache"})
 
     async def _opinion(self, request: Request) -> Response:
-        """Store a decision, and answer with what is true of the image now."""
+        """Store a decision, and answer with the image's new state."""
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return PlainTextResponse("Send JSON.", status_code=415)
         given = await _object_in(request)

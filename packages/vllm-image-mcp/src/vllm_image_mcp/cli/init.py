@@ -60,7 +60,7 @@ def init(
             echo(json_line({**values, "changed": change.is_needed}))
             return
         if not change.is_needed:
-            echo(f"{chosen.title} has this configuration already.")
+            echo(f"{chosen.title} already has this configuration.")
             return
         echo(launch.without_secrets(change.display_text()))
         if not yes:

@@ -100,7 +100,7 @@ class ProgressBar:
 
     @contextmanager
     def _drawing(self) -> Generator[None]:
-        """Draw, and show nothing from then on if the terminal has gone: the images go on."""
+        """Draw; if the terminal is gone, show nothing from then on, while the images continue."""
         try:
             yield
         except OSError:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @click.command(cls=GroupedOptions)
 @click.argument("verdict", type=click.Choice(["keep", "reject", "clear", "stars", "tag"]))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...|BATCH NUMBER...")
-@click.option("--stars", type=int, metavar="1-5", help="Stars to give, from 1 to 5; 0 for none.")
-@click.option("--tag", metavar="TEXT", help='Tag to give instead of the one they have; "" for none.')
+@click.option("--stars", type=int, metavar="1-5", help="Rating in stars, from 1 to 5; 0 removes it.")
+@click.option("--tag", metavar="TEXT", help='New tag, in place of the old one; "" removes it.')
 @shared_options.as_json
 @with_state
 async def rate(

@@ -1,4 +1,4 @@
-"""The `recall` command: read how an image was made from its file, and print the command to repeat it."""
+"""The `recall` command: read from an image's file how it was made, and print the command to repeat it."""
 
 from __future__ import annotations
 

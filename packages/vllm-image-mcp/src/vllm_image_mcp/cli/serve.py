@@ -1,4 +1,4 @@
-"""The `serve` command: serve MCP over stdio or HTTP, as the program does without a command."""
+"""The `serve` command: serve MCP over stdio or HTTP; this is also what runs if no command is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show an image in terminals that can: kitty, Ghostty, iTerm2 and WezTerm."""
+"""Show an image in a terminal that supports it: kitty, Ghostty, iTerm2 or WezTerm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SIDE: Final = 384
 """Pixels of the longest side; a terminal scrolls the text above it away."""
 _CHUNK: Final = 4_096
-"""Most characters that kitty takes in one escape sequence."""
+"""Maximum characters that kitty takes in one escape sequence."""
 _KITTY: Final = frozenset({"xterm-kitty", "xterm-ghostty"})
 _ITERM: Final = frozenset({"iTerm.app", "WezTerm"})
 

@@ -92,7 +92,7 @@ async def examine(state: State, sources: Mapping[str, GivenValue], *, with_image
 
 
 async def find_advice(state: State) -> Advice:
-    """Return what to do if no image can be generated or saved, without generating one."""
+    """Find out what to do if no image can be generated or saved, without generating one."""
     folder, servers = await asyncio.gather(
         asyncio.to_thread(lambda: list(check_folder(state.folder))),
         check_servers(state.settings, state.registry),

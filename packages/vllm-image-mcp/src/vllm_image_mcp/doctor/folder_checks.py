@@ -1,4 +1,4 @@
-"""Check the output folder: whether it can be written and locked, its free space, and who else works in it."""
+"""Check the output folder: whether it is writable and lockable, its free space, and who else uses it."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from vllm_image_mcp.output_folder import OutputFolder, existing_part, refusal_of
 _ONE_IMAGE: Final = 1024 * 1024
 """Pixels."""
 _FEW_IMAGES: Final = 100
-"""Less room than for so many is worth a warning."""
+"""Room for fewer images than this is worth a warning."""
 _BATCHES_SEARCHED: Final = 100
 
 
@@ -40,7 +40,7 @@ def check_writable(folder: OutputFolder) -> Finding:
     if isinstance(refusal, CannotSave):
         return _finding(folder.path, "folder", "failed", refusal.message, next_step(refusal))
     if folder.note:
-        fix = "Set an absolute --output-dir that can be written, if you want another folder."
+        fix = "Set an absolute --output-dir that is writable, if you want another folder."
         return _finding(folder.path, "folder", "warning", folder.note, fix)
     return _finding(folder.path, "folder", "ok", "Images can be saved there.")
 

@@ -113,7 +113,7 @@ def _fix_of_tls(error: OmniError) -> str:
 
 
 def check_key(facts: ServerFacts, *, has_key: bool) -> Finding:
-    """Whether the server takes the configured key, or needs none."""
+    """Whether the server accepts the configured key, or needs none."""
     match facts.models:
         case Unauthorized(by_proxy=True) as error:
             return _finding(facts, "key", "failed", f"{error.message}.", next_step(error))
@@ -159,7 +159,7 @@ def check_model(facts: ServerFacts) -> Finding:
 
 
 def check_routes(facts: ServerFacts) -> Finding:
-    """Whether the server has the route that generates images; one for a language model has not."""
+    """Whether the server has the route that generates images; one for a language model does not."""
     known = facts.capabilities
     if isinstance(known, Capabilities) and not known.has(GENERATIONS_PATH):
         return _finding(
@@ -263,7 +263,7 @@ def check_metrics(facts: ServerFacts) -> Finding:
                 "metrics",
                 "warning",
                 f"The server's /metrics cannot be read: {error.message}.",
-                "Allow /metrics in its proxy; estimates do not know the server's queue without it.",
+                "Allow /metrics in its proxy; without it, estimates cannot include the server's queue.",
             )
         case metrics if metrics.requests_running is None:
             return _finding(

@@ -1,4 +1,4 @@
-"""Show each setting with its source, and check how the settings are given."""
+"""Show each setting with its source, and find mistakes in how settings are given."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""A change to a host's configuration: shown first, then made, with a copy of the file that it replaces."""
+"""Change a host's configuration: show the change first, then make it, and keep a copy of the old file."""
 
 import difflib
 import os
@@ -157,7 +157,7 @@ def plan(
 
 
 def plan_file(host: Host, name: str, launch: Launch, folders: UserFolders) -> FileChange:
-    """Return the change of a host's file; raises CannotConfigure if that cannot be read."""
+    """Return the change to a host's file; raises CannotConfigure if the file cannot be read."""
     file = Path(os.path.realpath(host.file(folders)))
     try:
         before = decode_text(file.read_bytes()) if file.exists() else None

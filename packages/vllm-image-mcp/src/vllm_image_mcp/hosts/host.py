@@ -54,7 +54,7 @@ class UserFolders:
 
     @property
     def dot_config(self) -> Path:
-        """The folder of XDG for settings, which some programs use on every system."""
+        """The XDG folder for settings, which some programs use on every system."""
         return Path(self.environment.get("XDG_CONFIG_HOME") or self.home / ".config")
 
 

@@ -112,11 +112,11 @@ def _read_object(text: str, start: int) -> _Node:
     has_comma, at = False, _skip(text, start + 1)
     while text[at : at + 1] != "}":
         if members and not has_comma:
-            raise ValueError(f"a comma is missing in line {_line(text, at)}")
+            raise ValueError(f"a comma is missing on line {_line(text, at)}")
         key = _read(text, at)
         at = _expect(text, key.end, ":")
         if not isinstance(key.value, str):
-            raise ValueError(f"a key is not a string in line {_line(text, key.start)}")  # noqa: TRY004 - of the text, not of a caller
+            raise ValueError(f"a key is not a string on line {_line(text, key.start)}")  # noqa: TRY004 - of the text, not of a caller
         node = members[key.value] = _read(text, at)
         at = _skip(text, node.end)
         has_comma = text[at : at + 1] == ","
@@ -130,7 +130,7 @@ def _read_array(text: str, start: int) -> _Node:
     has_comma, at = False, _skip(text, start + 1)
     while text[at : at + 1] != "]":
         if values and not has_comma:
-            raise ValueError(f"a comma is missing in line {_line(text, at)}")
+            raise ValueError(f"a comma is missing on line {_line(text, at)}")
         node = _read(text, at)
         values.append(node.value)
         at = _skip(text, node.end)
@@ -143,7 +143,7 @@ def _expect(text: str, at: int, token: str) -> int:
     """Return where the value after a token begins."""
     at = _skip(text, at)
     if text[at : at + 1] != token:
-        raise ValueError(f"{token!r} is missing in line {_line(text, at)}")
+        raise ValueError(f"{token!r} is missing on line {_line(text, at)}")
     return _skip(text, at + 1)
 
 

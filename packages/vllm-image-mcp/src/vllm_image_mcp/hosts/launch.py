@@ -115,7 +115,7 @@ def secrets(settings: Settings, names: Sequence[str]) -> Mapping[str, str]:
 
 
 def _revealed(value: SecretStr | Sequence[tuple[str, SecretStr]]) -> str:
-    """Return a secret as its variable contains it: headers stand on a line each."""
+    """Return a secret as its variable contains it: headers are on a line each."""
     if isinstance(value, Sequence):
         return "\n".join(f"{name}: {each.get_secret_value()}" for name, each in value)
     return value.get_secret_value()

@@ -93,7 +93,7 @@ class BatchStart:
 async def begin_and_wait(
     ctx: Context[State], batch: ImageBatch, *, total: int, max_wait: object, through_trouble: bool = True
 ) -> BatchMonitor:
-    """Begin a batch and wait for it; if the host gives up the call, cancel what was not sent yet.
+    """Begin a batch and wait for it; if the host gives up on the call, cancel what was not sent yet.
 
     Args:
         ctx: The call.

@@ -21,7 +21,7 @@ _SOON_SECONDS: Final = 60
 
 
 def error_reply(error: Exception) -> JSONResponse:
-    """Return the reply for an error; that of a bug says nothing about it, as the log does."""
+    """Return the reply for an error; for a bug, it gives no details, which are in the log."""
     headers: dict[str, str] = _NO_RETRY
     parameter: str | None = None
     match error:
@@ -43,9 +43,7 @@ def error_reply(error: Exception) -> JSONResponse:
         case ImageError():
             status, kind, code = 500, "server_error", "server_error"
         case _:
-            return reply(
-                500, "The server had an error; its log says which.", kind="server_error", headers=headers
-            )
+            return reply(500, "The server had an error; see its log.", kind="server_error", headers=headers)
     text = " ".join(part for part in (message_of(error), getattr(error, "next_step", "")) if part)
     return reply(status, text, kind=kind, code=code, parameter=parameter, headers=headers)
 

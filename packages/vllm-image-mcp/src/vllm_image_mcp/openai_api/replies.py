@@ -31,7 +31,7 @@ _LONGEST_HEADER: Final = 4_000
 async def images_reply(
     monitor: BatchMonitor, translation: Translation, body: ImageBody, link: Callable[[str], str]
 ) -> JSONResponse:
-    """Return the images of a batch; those that failed are listed next to them.
+    """Return the images of a batch, and a list of those that failed.
 
     Args:
         monitor: The batch, which is over and has at least one image.

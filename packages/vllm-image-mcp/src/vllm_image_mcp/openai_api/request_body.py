@@ -1,4 +1,4 @@
-"""Parse the bodies of the OpenAI images API, and check their fields, before anything is read or sent."""
+"""Parse request bodies of the OpenAI images API, and check their fields before anything is read or sent."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def batch_result(
         monitor: Its monitor in this process; None if another process runs it.
         records: The records of its images in the folder.
         notes: The server's own.
-        given_up: Whether its call was given up, so that only requests already sent still finish.
+        given_up: Whether its call was abandoned, so that only requests already sent still finish.
         server_url: The server's base URL.
         folder: The output folder.
     """
@@ -176,7 +176,7 @@ def batch_forecast(
 
 
 def first_images(answer: BatchResult, *, total: int, most: int) -> BatchResult:
-    """A result with at most so many images, and a note on the others; the contact sheet shows more.
+    """A result with at most this many images, and a note on the others; the contact sheet shows more.
 
     Args:
         answer: The result with all images that are known.

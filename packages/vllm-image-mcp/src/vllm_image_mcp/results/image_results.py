@@ -80,7 +80,7 @@ def image_result(image: GeneratedImage, *, batch_id: str, notes: Sequence[str], 
 def unfinished_image(
     batch: ImageBatch, *, inputs: Sequence[str] | None, over: bool, notes: Sequence[str]
 ) -> ImageResult:
-    """The result for the only image of a batch, which is not finished, or over because it was given up.
+    """The result for the only image of a batch, which is not finished, or has ended because it was abandoned.
 
     The inputs are the names of an edit's input images; None for text-to-image.
     """

@@ -47,7 +47,7 @@ class Metrics:
         )
         self._images = Counter(
             "vllm_image_images",
-            "Images by what became of them: generated, reused or failed.",
+            "Images by outcome: generated, reused or failed.",
             ("user", "outcome"),
             registry=self._registry,
         )

@@ -123,7 +123,7 @@ async def generate_many(
     from vllm_image_mcp.jobs.waiting import begin_and_wait  # noqa: PLC0415 - the server starts without it
 
     if not agreed:
-        raise NotAgreed(f"The user does not want these {len(requests)} images; nothing was sent.")
+        raise NotAgreed(f"The user declined these {len(requests)} images; nothing was sent.")
     state = ctx.request_context.lifespan_context
     state.check_folder()
     batch = state.studio.batch(requests, max_concurrent=max_concurrent)

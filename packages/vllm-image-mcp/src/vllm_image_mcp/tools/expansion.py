@@ -1,4 +1,4 @@
-"""Expand the arguments of batch_generate into image requests, for the call and for the consent to it."""
+"""Expand the arguments of batch_generate into image requests, for the call and its consent question."""
 
 from collections.abc import Mapping, Sequence
 

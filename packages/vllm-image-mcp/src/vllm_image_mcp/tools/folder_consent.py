@@ -34,7 +34,7 @@ class ExportConsent(BaseModel):
 async def offered_roots(
     ctx: Context[State], *, images: object, mask: object, reference_image: object
 ) -> ListRoots | ListRootsResult:
-    """Ask a host that has roots for them, if an image lies outside of the folders that may be read."""
+    """Ask a host that has roots for them, if an image lies outside the folders that may be read."""
     if _can_list_roots(ctx) and _folders_outside(ctx, images, mask, reference_image):
         return ListRoots()
     return ListRootsResult(roots=[])
@@ -116,7 +116,7 @@ def remember_answer(
 
 
 def _can_list_roots(ctx: Context[State]) -> bool:
-    """Whether the host is one that has roots, and may name them."""
+    """Whether the host has roots, and may name them."""
     capabilities = ctx.client_capabilities
     has_roots = capabilities is not None and capabilities.roots is not None
     is_legacy = (ctx.protocol_version or "") < _LEGACY_BEFORE

@@ -42,7 +42,7 @@ async def generate_image(
 
 
 async def generate_one(ctx: Context[State], request: ImageRequest, *, max_wait: object) -> CallToolResult:
-    """Generate or edit one image as a batch of one, so that it outlives a call that is given up."""
+    """Generate or edit one image as a batch of one, so that it outlives an abandoned call."""
     from vllm_image_core.requests.edit_request import EditRequest  # noqa: PLC0415 - the server starts without it
 
     from vllm_image_mcp.jobs.waiting import begin_and_wait  # noqa: PLC0415 - likewise

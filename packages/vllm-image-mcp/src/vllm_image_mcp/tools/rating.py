@@ -72,7 +72,7 @@ async def rate_images(
 def _export_folder(state: State, given: str) -> Path:
     if not state.asks_for_folders:
         raise InvalidRequest(
-            "export_to: over HTTP, images are not exported to folders of the server's machine.",
+            "export_to: over HTTP, images cannot be exported to folders on the server's machine.",
             parameter="export_to",
             value=given,
             allowed="a server that its host starts itself",
@@ -85,7 +85,7 @@ def _list(parameter: str, given: object) -> list[Any]:
     """Return a list that has entries; a host may send anything."""
     if not isinstance(given, list) or not given:
         raise InvalidRequest(
-            f"{parameter}: {brief(cast('object', given))} is not a list with entries.",
+            f"{parameter}: {brief(cast('object', given))} is not a list with at least one entry.",
             parameter=parameter,
             value=cast("object", given),
             allowed="images, a list of paths or names; or batch_id with indexes",

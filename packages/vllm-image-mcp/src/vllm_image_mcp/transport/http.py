@@ -54,7 +54,7 @@ class Binding:
     """Where the server listens, and who may connect.
 
     Attributes:
-        host: The address to listen at.
+        host: The address to listen on.
         port: The port; 0 for any free one.
         allowed_hosts: The names under which clients may address it, besides those of this machine.
         needs_token: Whether clients must send a bearer token.
@@ -73,7 +73,7 @@ class Binding:
             return
         if self.host in _EVERY_ADDRESS and not self.allowed_hosts:
             raise UnsafeBinding(
-                f"--host {self.host} listens at every address. Name the hosts that clients may use with "
+                f"--host {self.host} listens on every address. Name the hosts that clients may use with "
                 "--allowed-host, such as --allowed-host images.example.com"
             )
         if not self.needs_token:

@@ -1,4 +1,4 @@
-"""Sign URLs of images, and answer them: whoever has one can read that image for an hour, without a token."""
+"""Sign URLs of images, and serve them: whoever has one can read that image for an hour without a token."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ImageLinks:
         return f"{base}{FILES_PATH}{jwt.encode(claims, self._key, _ALGORITHM)}/{name}"
 
     async def answer(self, request: Request) -> Response:
-        """Return the image that a URL is signed for; any other URL answers as if there were nothing."""
+        """Return the image that a URL is signed for; any other URL is answered as not found."""
         if request.method not in {"GET", "HEAD"}:
             return JSONResponse({"error": "Use GET."}, status_code=405, headers={"allow": "GET, HEAD"})
         claims = self._claims(request.url.path.removeprefix(FILES_PATH).partition("/")[0])

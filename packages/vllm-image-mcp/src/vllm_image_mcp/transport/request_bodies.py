@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class CompleteBodies:
-    """Passes a request on once its body is complete; of a client that goes away before, nothing remains.
+    """Passes a request on once its body is complete; if its client goes away first, it is dropped.
 
     The MCP SDK would write a traceback into the log for each of these, which lets a client fill the disk.
 
     Args:
         app: The application.
-        limit: Most bytes of a body.
+        limit: The maximum size of a body, in bytes.
         too_large: Answers a request whose body is larger.
     """
 

@@ -32,7 +32,7 @@ _MOST_BYTES: Final = 4 * 2**20
 """Limit on a request; arguments name images and never contain them."""
 
 _READ_SECONDS: Final = 1.0
-"""How often the users are read again."""
+"""How often the users file is read again."""
 
 
 class UserApps:
@@ -73,11 +73,11 @@ class UserApps:
         await asyncio.gather(*(app.stop() for app in self._apps.values()))
 
     def mcp_app(self, user: User) -> App:
-        """Return what answers the MCP requests of a user."""
+        """Return the application that answers a user's MCP requests."""
         return self._apps[user.name].mcp
 
     def openai_app(self, user: User) -> App:
-        """Return what answers the requests of a user to the OpenAI images API."""
+        """Return the application that answers a user's requests to the OpenAI images API."""
         return self._apps[user.name].openai
 
     async def _begin(self, user: User) -> None:
@@ -95,7 +95,7 @@ class UserApps:
                     await self._change(users)
             except (ValueError, OSError, ImageError) as error:
                 if self._complaint != str(error):
-                    _logger.warning("The users stay as they were: %s", error)
+                    _logger.warning("The list of users was not changed: %s", error)
                 self._complaint = str(error)
             else:
                 self._complaint = ""
@@ -112,7 +112,7 @@ class UserApps:
                 self._states.dismiss(name)
             if after.get(name) != digest:
                 self._apps[name].end_responses()
-        _logger.info("The users have changed; there are %d of them now", len(after))
+        _logger.info("The list of users has changed: there are now %d", len(after))
 
 
 class _RunningApp:

@@ -50,7 +50,7 @@ class Users:
         return len(self._users)
 
     def replace(self, users: "Users") -> None:
-        """Have other users from now on; a token that none of them has stops working."""
+        """Replace the users; a token that none of the new ones has stops working."""
         self._users = tuple(users)
 
     @property

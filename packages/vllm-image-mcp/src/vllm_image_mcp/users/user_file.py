@@ -15,7 +15,7 @@ from vllm_image_mcp.setting_values import clean_key, read_key
 from vllm_image_mcp.users.user import User, Users, digest_of
 
 _LEAST_TOKEN: Final = 16
-"""Fewest characters of a token: `openssl rand -hex 16` prints 32."""
+"""Minimum characters in a token: `openssl rand -hex 16` prints 32."""
 
 _NAME: Final = r"^[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?$"
 _RESERVED: Final = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]")
@@ -92,7 +92,7 @@ def read_users(file: Path) -> Users:
     given = values.pop("user", None)
     entries = cast("list[object]", given) if isinstance(given, list) else []
     if values or not entries:
-        raise ValueError(f"{shown} must consist of tables [[user]], each with a name and a token")
+        raise ValueError(f"{shown} must consist of [[user]] tables, each with a name and a token")
     users = [_user(entry, number, file, shown) for number, entry in enumerate(entries, 1)]
     _check_distinct("name", [user.name for user in users], users, shown)
     _check_distinct("token", [user.digest for user in users], users, shown)

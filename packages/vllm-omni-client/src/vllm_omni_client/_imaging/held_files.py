@@ -1,4 +1,4 @@
-"""Repeat what the system refuses while another program has a file open, as virus scanners do on Windows.
+"""Retry file operations that fail while another program has the file open, as virus scanners do on Windows.
 
 Windows refuses to rename, replace or remove a file that is open elsewhere. Scanners, search indexers and
 backup programs open each new file for a moment; network shares report the same as EBUSY.

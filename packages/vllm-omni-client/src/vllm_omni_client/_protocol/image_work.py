@@ -71,9 +71,9 @@ class ImageWork:
             )
         image, warnings = value.picture, list(difference(self._adapted.requested, value.picture))
         if value.surplus:
-            warnings.append(f"{value.surplus} further images received and were discarded.")
+            warnings.append(f"The reply had {value.surplus} more images; they were discarded.")
         if self._file is None:
-            raise RuntimeError("the image was written to no file")
+            raise RuntimeError("the image was not written to a file")
         return SavedImage(
             path=self._file.commit(),
             format=image.format,

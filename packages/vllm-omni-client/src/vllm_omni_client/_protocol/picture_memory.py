@@ -1,7 +1,7 @@
 """Keep a reply's image in memory, decoding and checking it as it arrives.
 
-Only the usual reply is read so: one complete image, bare or in JSON. The body of any other one is kept as it
-came, to be read and judged when it is complete.
+Only the usual reply is read this way: one complete image, bare or in JSON. Any other body is kept as it came,
+and read and checked when it is complete.
 """
 
 from collections.abc import Callable

@@ -22,7 +22,7 @@ def retry_after_seconds(
 
     Supported are `retry-after-ms`, and `retry-after` in seconds or as a date. A date is compared with the
     reply's own `date`, so that a wrong local clock does no harm, or with `now` if the reply has none. If a
-    header arrives twice, for example also from a proxy, the longer wait counts. The headers' names are in
+    header arrives twice, for example once from a proxy, the longer wait counts. The headers' names are in
     lower case.
     """
     milliseconds = _number(headers.get("retry-after-ms", ""))

@@ -1,4 +1,4 @@
-"""Remove secrets (the API key, values of headers) from text that the server may repeat them in."""
+"""Remove secrets (the API key, values of headers) from text in which the server may repeat them."""
 
 import json
 import re

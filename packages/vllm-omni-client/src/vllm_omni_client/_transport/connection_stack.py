@@ -57,7 +57,7 @@ class ConnectionStack(httpx.AsyncBaseTransport):
         return response
 
     async def aclose(self) -> None:
-        """Close all connections, also those in use."""
+        """Close all connections, including those in use."""
         connections = [*self._busy, *(connection for _, connection in self._idle)]
         self._idle.clear()
         for connection in connections:

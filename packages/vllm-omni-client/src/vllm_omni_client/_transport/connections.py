@@ -15,7 +15,7 @@ from vllm_omni_client._transport.http_client import open_async_http, open_http
 from vllm_omni_client.errors import ConnectionLost, InvalidParameter
 
 _TWO_WAYS: Final = (
-    "http_client has its own transport, proxy and certificates; give them to it, or leave http_client out"
+    "http_client has its own transport, proxy and certificates; configure them there, or omit http_client"
 )
 
 
@@ -117,7 +117,7 @@ class AsyncConnections:
         loop = asyncio.get_running_loop()
         if self._loop is not None and self._loop is not loop:
             if not self._loop.is_closed():
-                raise InvalidParameter("this client is in use in another event loop; create one for each")
+                raise InvalidParameter("this client is in use on another event loop; create one per loop")
             self._reset()
         if self._process != os.getpid():
             self._reset()

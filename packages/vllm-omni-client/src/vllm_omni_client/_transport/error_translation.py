@@ -44,7 +44,7 @@ def _translation(error: httpx.HTTPError, base_url: str, trace: ConnectionTrace) 
 
 def _unreachable(error: httpx.HTTPError, base_url: str, trace: ConnectionTrace) -> ServerUnreachable:
     if isinstance(error, httpx.ProxyError):
-        message = f"the proxy does not connect to {base_url}: {first_message(error)}"
+        message = f"the proxy cannot connect to {base_url}: {first_message(error)}"
         return ServerUnreachable(message, reason="proxy")
     if _is_another(trace.peer, base_url):
         message = f"the proxy to {base_url} cannot be reached: {first_message(error)}"

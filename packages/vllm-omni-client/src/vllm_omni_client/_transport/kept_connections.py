@@ -1,4 +1,4 @@
-"""Keep the idle connections of a blocking client, and tell each request over which of them it is sent.
+"""Keep the idle connections of a blocking client, and tell each request which of them it uses.
 
 A deadline can end a blocking read only by cutting its connection. httpcore's pool does not say which one a
 request reuses before there is a reply, so each pool here has one connection.
@@ -76,7 +76,7 @@ class KeptConnections(httpx.BaseTransport):
         return response
 
     def close(self) -> None:
-        """Close all connections, also those in use."""
+        """Close all connections, including those in use."""
         with self._lock:
             connections = [*self._busy, *self._idle]
             self._idle.clear()

@@ -1,6 +1,6 @@
-"""Read replies from the network in pieces of up to 256 KiB: httpcore alone takes four times as many.
+"""Read replies from the network in pieces of up to 256 KiB: httpcore alone would need four times as many.
 
-An image has megabytes, and each piece of it costs the same whatever its length.
+An image has megabytes, and each read costs the same whatever its length.
 """
 
 import ssl

@@ -25,7 +25,7 @@ def check_image_count(n: int) -> None:
     """Check that a request for `n` images is small enough to be laid out at all.
 
     Raises:
-        WorkerError: No GPU has room for so many.
+        WorkerError: No GPU has room for that many.
     """
     if n > _MAX_IMAGES:
         raise WorkerError(f"CUDA out of memory. There is no room for {n} images.")

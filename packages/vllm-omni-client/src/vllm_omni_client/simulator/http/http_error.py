@@ -72,7 +72,7 @@ class HttpError(Exception):
         return self.param if release.names_params else None
 
     def message_for(self, release: Release, route: str) -> str:  # noqa: ARG002 - subclasses use them
-        """Return the message in the wording of a release."""
+        """Return the message as a release words it."""
         return self.message
 
 
@@ -110,7 +110,7 @@ class RequestValidationError(HttpError):
         return RequestValidationError(errors)
 
     def message_for(self, release: Release, route: str) -> str:
-        """Return the message in the wording of a release."""
+        """Return the message as a release words it."""
         label = "error" if len(self.errors) == 1 else "errors"
         head = f"{len(self.errors)} validation {label}:"
         full = "\n".join([head, *(f"  {error}" for error in self.errors)])

@@ -29,7 +29,7 @@ def fetch_error(address: str) -> str:
 
 
 def _is_address(host: str) -> bool:
-    """Return whether a host is an IP address, also with fewer numbers, as in "127.1"."""
+    """Return whether a host is an IP address, even with fewer numbers, as in "127.1"."""
     for parse in (ip_address, socket.inet_aton):
         try:
             parse(host)
