@@ -205,8 +205,8 @@ def distributed(session: nox.Session) -> None:
 
 @nox.session(default=False, python=PYTHONS[0])
 def stores(session: nox.Session) -> None:
-    """The tests of buckets, also with Azurite, Microsoft's emulator of Azure: 360 MB of packages."""
-    sync(session, "distributed", "hosts")
+    """The tests of buckets, also of SeaweedFS and of Azurite, Microsoft's emulator: 500 MB of packages."""
+    sync(session, "stores")
     folder = (session.cache_dir / "azurite").resolve()
     commands = folder / "node_modules" / ".bin"
     if not commands.is_dir():

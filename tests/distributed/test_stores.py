@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from buckets import AZURITE, Bucket, azure_bucket, google_bucket, s3_bucket
+from buckets import AZURITE, SEAWEEDFS, Bucket, azure_bucket, google_bucket, s3_bucket, seaweedfs_bucket
 from server_pair import ServerPair
 from vllm_image_core import generate_dataset, write_shards
 from vllm_image_core.datasets.object_store import ObjectStore
@@ -19,7 +19,7 @@ ROWS = [{"prompt": f"fox {number}", "width": 64, "height": 64} for number in ran
 START_SECONDS = 60
 
 
-@pytest.fixture(scope="module", params=["s3", "gs", "az"])
+@pytest.fixture(scope="module", params=["s3", "seaweedfs", "gs", "az"])
 def bucket(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
     """A bucket of each kind on this machine."""
     with opened(request.param, tmp_path_factory.mktemp("bucket")) as found:
@@ -34,10 +34,11 @@ def opened(kind: str, folder: Path) -> Generator[Bucket]:
     elif kind == "gs":
         with google_bucket() as bucket:
             yield bucket
-    elif shutil.which(AZURITE) is None:
-        pytest.skip("Azurite is not installed: uvx nox -s stores installs it, 360 MB")
     else:
-        with azure_bucket(wait_for, folder) as bucket:
+        program, bucket_of = (SEAWEEDFS, seaweedfs_bucket) if kind == "seaweedfs" else (AZURITE, azure_bucket)
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed; uvx nox -s stores installs it")
+        with bucket_of(wait_for, folder) as bucket:
             yield bucket
 
 
@@ -49,7 +50,7 @@ def wait_for(port: int) -> None:
             if connection.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    pytest.fail("Azurite does not answer")
+    pytest.fail("the store does not answer")
 
 
 async def test_an_object_is_written_once(bucket: Bucket) -> None:

@@ -1,19 +1,21 @@
-"""Buckets of three clouds on loopback: moto's S3, a Google Cloud Storage of our own, and Azurite."""
+"""Buckets on loopback: of moto's S3, SeaweedFS, a Google Cloud Storage of our own, and Azurite."""
 
 import base64
 import hashlib
 import hmac
 import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -23,6 +25,7 @@ NAME: Final = "foxes"
 """The name of each bucket."""
 
 AZURITE: Final = "azurite-blob"
+SEAWEEDFS: Final = "weed"
 _ACCOUNT: Final = "devstoreaccount1"
 _KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Azurite's own, which its documentation publishes."""
@@ -59,6 +62,44 @@ def s3_bucket(moto: Any) -> Generator[Bucket]:  # noqa: ANN401 - moto.server
         yield Bucket(f"s3://{NAME}", options)
     finally:
         server.stop()
+
+
+@contextmanager
+def seaweedfs_bucket(wait_for: Callable[[int], None], folder: Path) -> Generator[Bucket]:
+    """A bucket of SeaweedFS, a real object store, as a process of its own."""
+    program = shutil.which(SEAWEEDFS)
+    assert program is not None
+    services = ("master", "volume", "filer", "s3", "admin")
+    names = [f"{service}.port{kind}" for service in services for kind in ("", ".grpc")]
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    command = [program, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false"]
+    command += [*(f"-{name}={port}" for name, port in ports.items()), "-webdav=false"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+    keys = {"AWS_ACCESS_KEY_ID": "anything", "AWS_SECRET_ACCESS_KEY": "anything-long"}
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **keys, "S3_BUCKET": NAME},
+    ) as process:
+        try:
+            wait_for(ports["s3.port"])
+            url = f"http://127.0.0.1:{ports['s3.port']}"
+            account = {name.lower(): value for name, value in keys.items()}
+            boto3: Any = import_module("boto3")
+            client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **account)
+            client.get_waiter("bucket_exists").wait(Bucket=NAME)
+            yield Bucket(f"s3://{NAME}", {"aws_endpoint": url, "aws_region": "us-east-1", **account})
+        finally:
+            process.terminate()
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 class _GoogleObjects(BaseHTTPRequestHandler):
@@ -140,9 +181,7 @@ def azure_bucket(wait_for: Callable[[int], None], folder: Path) -> Generator[Buc
     """A container of Azurite, Microsoft's emulator, as a process of its own."""
     program = shutil.which(AZURITE)
     assert program is not None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    [port] = _free_ports(1)
     command = [program, "--blobHost=127.0.0.1", f"--blobPort={port}", f"--location={folder}", "--silent"]
     with subprocess.Popen([*command, "--disableTelemetry"], stdout=subprocess.DEVNULL) as process:
         try:
