@@ -70,7 +70,7 @@ async def off(studio: Studio, side: int, steps: int, *, speed: float) -> float:
     return abs(told.seconds_per_image - real) / real
 
 
-async def test_after_some_pictures_an_estimate_is_near_the_servers_real_cost(
+async def test_after_some_images_an_estimate_is_near_the_real_cost_of_the_server(
     tmp_path: Path, virtual: VirtualTime
 ) -> None:
     speed = 3.0
@@ -84,17 +84,13 @@ async def test_after_some_pictures_an_estimate_is_near_the_servers_real_cost(
     assert told.peak_vram_gb == pytest.approx(15.4 * 1024**3 / 1e9, rel=0.02)
 
 
-async def test_what_pictures_wait_at_the_server_is_not_taken_for_work(
-    tmp_path: Path, virtual: VirtualTime
-) -> None:
+async def test_waiting_at_the_server_is_not_counted_as_work(tmp_path: Path, virtual: VirtualTime) -> None:
     async with studio_of(virtual, tmp_path, speed=0.5) as studio:
         await made(studio, (256, 320, 384, 256, 320, 384, 256, 320), at_once=4)
         assert await off(studio, 352, 6, speed=0.5) < 0.05
 
 
-async def test_a_server_that_has_become_faster_is_noticed_by_the_next_process(
-    tmp_path: Path, virtual: VirtualTime
-) -> None:
+async def test_a_faster_server_is_noticed_by_the_next_process(tmp_path: Path, virtual: VirtualTime) -> None:
     async with studio_of(virtual, tmp_path, speed=2.0) as studio:
         await made(studio, (128, 192, 256, 320, 384) * 2, at_once=1)
     async with studio_of(virtual, tmp_path, speed=1.2) as studio:

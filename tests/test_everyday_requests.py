@@ -53,7 +53,7 @@ def check_images(request: EverydayRequest, place: Place, before: Mapping[Path, P
 
 
 @pytest.mark.parametrize("request_", cases("tools"))
-async def test_it_is_done_by_tools(request_: EverydayRequest, simulator_url: str, place: Place) -> None:
+async def test_the_tools_can_do_it(request_: EverydayRequest, simulator_url: str, place: Place) -> None:
     before, said = images_in(place), ""
     settings = Settings.from_arguments(
         vllm_url=simulator_url, output_dir=place.first.parent, allow_dir=[place.photo.parent]
@@ -68,7 +68,7 @@ async def test_it_is_done_by_tools(request_: EverydayRequest, simulator_url: str
 
 
 @pytest.mark.parametrize("request_", cases("commands"))
-async def test_it_is_done_at_the_shell(request_: EverydayRequest, simulator_url: str, place: Place) -> None:
+async def test_the_shell_can_do_it(request_: EverydayRequest, simulator_url: str, place: Place) -> None:
     before, said = images_in(place), ""
     where = ("--vllm-url", simulator_url, "--output-dir", str(place.first.parent))
     for command, *arguments in request_.commands:
@@ -81,7 +81,7 @@ async def test_it_is_done_at_the_shell(request_: EverydayRequest, simulator_url:
 
 
 @pytest.mark.parametrize("request_", cases("python"))
-async def test_it_is_done_in_python(request_: EverydayRequest, simulator_url: str, place: Place) -> None:
+async def test_python_can_do_it(request_: EverydayRequest, simulator_url: str, place: Place) -> None:
     before = images_in(place)
     async with Studio(simulator_url, output_dir=place.first.parent) as studio:
         assert request_.python
@@ -94,7 +94,7 @@ async def test_it_is_done_in_python(request_: EverydayRequest, simulator_url: st
     assert request_.said in str(result).lower()
 
 
-def test_there_are_25_requests_and_most_are_done_through_each_door() -> None:
+def test_there_are_25_tasks_and_most_work_through_each_interface() -> None:
     assert len(REQUESTS) >= 25
     for door in ("tools", "commands", "python"):
         assert len(cases(door)) >= 22

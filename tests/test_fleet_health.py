@@ -8,7 +8,7 @@ from vllm_omni_client.simulator import SimulatorSettings
 from vllm_omni_client.simulator.http.serving import base_url, open_listener, serve_in_thread
 
 
-async def test_of_a_fleet_each_server_tells_its_own_health(tmp_path: Path) -> None:
+async def test_in_a_fleet_each_server_reports_its_own_health(tmp_path: Path) -> None:
     with ExitStack() as stack:  # the address of the closed one stays taken
         well = stack.enter_context(serve_in_thread(SimulatorSettings()))
         closed = stack.enter_context(open_listener("127.0.0.1", 0, refusing=True))

@@ -93,7 +93,7 @@ def test_no_parameter_of_the_sdk_is_unknown_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("wire", sorted(SDK - EXCEPTIONS.keys()))
-def test_a_parameter_of_the_sdk_is_one_of_python_the_tools_and_the_shell(wire: str) -> None:
+def test_each_parameter_of_the_sdk_exists_in_python_the_tools_and_the_shell(wire: str) -> None:
     field = BY_WIRE[wire]
     edits = wire in ImageEditRequest.model_fields
     method = Studio.edit if edits else Studio.generate
@@ -193,7 +193,7 @@ def options(values: Values) -> list[str]:
         generate_with_batch_file,
     ],
 )
-async def test_the_server_receives_what_a_generation_was_told(
+async def test_the_server_receives_the_values_of_a_generation(
     listener: "Listener", tmp_path: Path, door: Door
 ) -> None:
     await door(listener.url, tmp_path, GENERATION)
@@ -202,7 +202,7 @@ async def test_the_server_receives_what_a_generation_was_told(
 
 
 @pytest.mark.parametrize("door", [edit_with_sdk, edit_with_studio, edit_with_tool, edit_with_shell])
-async def test_the_server_receives_what_an_edit_was_told(
+async def test_the_server_receives_the_values_of_an_edit(
     listener: "Listener", tmp_path: Path, door: Door
 ) -> None:
     await door(listener.url, tmp_path, EDIT)
@@ -319,7 +319,7 @@ async def sweep_with_shell(url: str, folder: Path, values: Values) -> None:
         sweep_with_shell,
     ],
 )
-async def test_a_style_is_applied_through_every_door(
+async def test_a_style_is_applied_through_every_interface(
     listener: "Listener", tmp_path: Path, door: Door
 ) -> None:
     await door(listener.url, tmp_path, {"style": "Ink"})
@@ -419,7 +419,7 @@ async def test_an_image_in_a_subfolder_is_an_input_a_resource_and_a_place_in_the
     assert '"hero/left.png"' in (tmp_path / "gallery.html").read_text("utf-8")
 
 
-async def test_images_are_exported_through_every_door(simulator_url: str, tmp_path: Path) -> None:
+async def test_images_are_exported_through_every_interface(simulator_url: str, tmp_path: Path) -> None:
     folder, sites = tmp_path / "out", tuple(tmp_path / door for door in ("python", "shell", "tool"))
     folder.mkdir()
     await generate_with_studio(simulator_url, folder, {"filename": "hero/left"})
@@ -434,7 +434,7 @@ async def test_images_are_exported_through_every_door(simulator_url: str, tmp_pa
 
 
 @pytest.mark.parametrize("door", [edit_with_studio, edit_with_tool, edit_with_shell])
-async def test_a_layered_model_gives_as_many_layers_as_are_asked_for(tmp_path: Path, door: Door) -> None:
+async def test_a_layered_model_gives_as_many_layers_as_are_requested(tmp_path: Path, door: Door) -> None:
     with serve_in_thread(SimulatorSettings(model="Qwen/Qwen-Image-Layered")) as url:
         folder = tmp_path / "out"
         folder.mkdir()
@@ -468,16 +468,14 @@ async def test_a_batch_in_subfolders_is_complete_for_another_process(
 
 
 @pytest.mark.parametrize("door", [generate_with_studio, generate_with_tool, generate_with_shell])
-async def test_an_unknown_style_names_near_ones(simulator_url: str, tmp_path: Path, door: Door) -> None:
+async def test_an_unknown_style_suggests_similar_ones(simulator_url: str, tmp_path: Path, door: Door) -> None:
     told = r"There is no style 'watercolour'\. Did you mean watercolor\?"
     with pytest.raises((AssertionError, InvalidRequest), match=told):
         await door(simulator_url, tmp_path, {"style": "watercolour"})
 
 
 @pytest.mark.parametrize("door", [generate_with_studio, generate_with_tool, generate_with_shell])
-async def test_a_lora_that_the_server_does_not_have_is_named_with_what_to_do(
-    omni_url: str, tmp_path: Path, door: Door
-) -> None:
+async def test_a_missing_lora_is_named_with_what_to_do(omni_url: str, tmp_path: Path, door: Door) -> None:
     with pytest.raises((AssertionError, LoraNotLoaded), match=r"(?s)Check the LoRA /loras/missing: .*folder"):
         await door(omni_url, tmp_path, {"lora": "/loras/missing"})
     async with Studio(omni_url, output_dir=tmp_path) as studio:  # the server goes on

@@ -224,7 +224,7 @@ DOORS = pytest.mark.parametrize(
 
 
 @SERVERS
-async def test_an_image_that_always_fails_is_sent_twice_at_most_and_its_error_tells_how_often(
+async def test_an_image_that_always_fails_is_sent_twice_at_most_and_its_error_says_how_often(
     street: Street, costly_fault: str, servers: int
 ) -> None:
     counted = await street.count(generate, costly_fault, servers=servers)
@@ -233,7 +233,7 @@ async def test_an_image_that_always_fails_is_sent_twice_at_most_and_its_error_te
 
 @DOORS
 @pytest.mark.parametrize("fault", EVERYWHERE)
-async def test_no_door_sends_an_image_more_than_twice(
+async def test_no_interface_sends_an_image_more_than_twice(
     street: Street, door: Door, servers: int, fault: str
 ) -> None:
     counted = await street.count(door, fault, servers=servers)
@@ -242,9 +242,7 @@ async def test_no_door_sends_an_image_more_than_twice(
 
 @SERVERS
 @pytest.mark.parametrize("fault", ["a reset before a byte", "502", "a page"])
-async def test_an_image_that_a_second_request_made_tells_both(
-    street: Street, fault: str, servers: int
-) -> None:
+async def test_an_image_from_a_second_request_reports_both(street: Street, fault: str, servers: int) -> None:
     assert await street.count(generate, fault, servers=servers, times=1) == {"a fox": 2}
 
 
@@ -259,14 +257,14 @@ async def test_an_image_that_would_fail_again_or_still_runs_is_not_sent_again(
 
 
 @DOORS
-async def test_no_door_sends_an_image_again_that_a_proxy_timed_out_on(
+async def test_no_interface_repeats_an_image_after_a_proxy_timeout(
     street: Street, door: Door, servers: int
 ) -> None:
     assert set((await street.count(door, "504", servers=servers)).values()) == {1}
 
 
 @SERVERS
-async def test_an_image_that_is_always_refused_tells_how_often(
+async def test_an_image_that_is_always_refused_says_how_often(
     street: Street, refusal: str, servers: int
 ) -> None:
     assert (await street.count(generate, refusal, servers=servers))["a fox"] >= 3
@@ -274,24 +272,24 @@ async def test_an_image_that_is_always_refused_tells_how_often(
 
 @DOORS
 @pytest.mark.parametrize("fault", ["408", "429", "429 with a wait", "503", "503 with a wait"])
-async def test_a_refusal_costs_nothing_at_any_door_and_the_image_tells_how_often_it_was_sent(
+async def test_a_refusal_costs_nothing_through_any_interface_and_the_image_says_how_often_it_was_sent(
     street: Street, door: Door, servers: int, fault: str
 ) -> None:
     counted = await street.count(door, fault, servers=servers, times=2)
     assert min(counted.values()) >= 3
 
 
-async def test_a_refusal_that_each_of_two_servers_gives_once_ends_nothing(street: Street) -> None:
+async def test_a_refusal_by_each_of_two_servers_ends_nothing(street: Street) -> None:
     assert 2 <= (await street.count(generate, "408", servers=2, times=1))["a fox"] <= 3
 
 
-async def test_the_time_limit_is_for_an_image_and_not_for_each_server(street: Street) -> None:
+async def test_the_time_limit_applies_to_an_image_and_not_to_each_server(street: Street) -> None:
     started = time.monotonic()
     assert await street.count(generate, "silence", servers=2) == {"a fox": 1}
     assert time.monotonic() - started < DEADLINE_SECONDS / 2
 
 
-async def test_a_batch_that_goes_on_knows_what_was_in_progress_when_its_process_ended(
+async def test_a_resumed_batch_knows_what_was_in_progress_when_its_process_ended(
     misbehave: Misbehave, tmp_path: Path
 ) -> None:
     server, other = misbehave("silence"), misbehave("an empty reply")

@@ -56,7 +56,7 @@ async def test_sglang_gets_all_settings_and_its_results_need_no_note(
     assert UNPROVEN not in image.notes
 
 
-def test_sglang_is_asked_for_base64_by_the_client_too(sglang: Standing) -> None:
+def test_the_client_requests_base64_from_sglang_too(sglang: Standing) -> None:
     with OmniClient(sglang.url) as client:
         reply = client.generate_image("a red fox", size=(64, 64), seed=7)
         assert reply.unconfirmed_fields == ()
@@ -77,7 +77,7 @@ async def test_stable_diffusion_cpp_generates_and_results_say_what_may_not_have_
     assert any("the server may ignore the seed" in note for note in second.notes)
 
 
-async def test_an_edit_on_an_unknown_model_is_tried_only_if_that_is_asked_for(
+async def test_an_edit_on_an_unknown_model_is_tried_only_on_request(
     sd_cpp: Standing, tmp_path: Path, fox: bytes
 ) -> None:
     async with Studio(sd_cpp.url, output_dir=tmp_path) as studio:
@@ -114,7 +114,7 @@ async def test_of_several_models_the_first_with_a_profile_is_used(local_ai: Stan
     assert UNPROVEN in image.notes
 
 
-async def test_another_model_is_used_when_it_is_named(local_ai: Standing, tmp_path: Path) -> None:
+async def test_another_model_is_used_if_it_is_named(local_ai: Standing, tmp_path: Path) -> None:
     async with Studio(local_ai.url, output_dir=tmp_path, model="DreamShaper") as studio:
         assert (await studio.health()).model == "dreamshaper"
         assert (await studio.model()).others == ()
@@ -122,7 +122,7 @@ async def test_another_model_is_used_when_it_is_named(local_ai: Standing, tmp_pa
     assert local_ai.sent[0]["model"] == "dreamshaper"
 
 
-async def test_a_model_that_is_not_there_is_an_error_that_names_those_that_are(
+async def test_a_model_that_is_not_listed_is_an_error_that_names_the_listed_ones(
     local_ai: Standing, tmp_path: Path
 ) -> None:
     async with Studio(local_ai.url, output_dir=tmp_path, model="flux.2-dev") as studio:
@@ -147,7 +147,7 @@ async def test_gateways_in_a_fleet_use_the_named_model_as_well(
     assert sd_cpp.sent == []
 
 
-def test_the_shell_names_a_model_and_says_how(local_ai: Standing, tmp_path: Path) -> None:
+def test_the_shell_names_a_model_and_says_how_to_choose_another(local_ai: Standing, tmp_path: Path) -> None:
     small = ("a red fox", "--width", "64", "--height", "64")
     run = shell("generate", *small, "--model", "dreamshaper", "--vllm-url", local_ai.url, folder=tmp_path)
     assert run.returncode == 0, run.stderr

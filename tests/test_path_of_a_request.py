@@ -128,7 +128,7 @@ async def test_a_studio_resolves_a_request_once(
         assert counter.resolved == ["edit"]
 
 
-async def test_generate_image_changes_from_module_to_module_no_oftener_than_it_has_to(
+async def test_generate_image_changes_modules_no_more_often_than_necessary(
     counter: CallCounter, tmp_path: Path
 ) -> None:
     async with demo(tmp_path) as client:

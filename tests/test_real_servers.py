@@ -22,7 +22,7 @@ def restarted(server: Any) -> None:  # noqa: ANN401 - of a file that no package 
 
 
 @pytest.mark.real
-async def test_thirty_pictures_are_made_though_one_of_two_servers_is_killed(
+async def test_thirty_images_are_generated_although_one_of_two_servers_is_killed(
     two_real_servers: list[Any], tmp_path: Path
 ) -> None:
     servers = two_real_servers

@@ -64,7 +64,7 @@ def told(path: Path) -> dict[str, object]:
     return facts
 
 
-async def test_a_batch_ends_with_all_pictures_when_one_of_three_servers_is_killed_and_started_again(
+async def test_a_batch_completes_although_one_of_three_servers_is_killed_and_restarted(
     stack: ExitStack, tmp_path: Path
 ) -> None:
     servers = [Server(stack, "--speed=1") for _ in range(3)]
@@ -90,7 +90,7 @@ async def test_a_batch_ends_with_all_pictures_when_one_of_three_servers_is_kille
     assert len(list(tmp_path.glob("*.png"))) == 30
 
 
-async def test_a_picture_remembers_which_server_made_it(stack: ExitStack, tmp_path: Path) -> None:
+async def test_an_image_knows_which_server_generated_it(stack: ExitStack, tmp_path: Path) -> None:
     servers = [Server(stack) for _ in range(2)]
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
@@ -101,7 +101,7 @@ async def test_a_picture_remembers_which_server_made_it(stack: ExitStack, tmp_pa
     assert told(image.path)["server"] == image.server
 
 
-async def test_servers_of_two_versions_are_told_apart_and_each_picture_has_its_own(
+async def test_servers_of_two_versions_are_distinguished_and_each_image_has_its_own(
     stack: ExitStack, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     servers = [Server(stack), Server(stack, "--server-version=0.26.0")]

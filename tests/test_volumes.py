@@ -47,7 +47,7 @@ def picture() -> Picture:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_image_is_saved_whole_under_a_free_name_twice_and_nothing_else_is_left(
+def test_an_image_is_saved_completely_under_a_free_name_twice_and_nothing_else_is_left(
     root: Path, picture: Picture, name: str | None
 ) -> None:
     store, now = Store(root), datetime(2026, 11, 30, 12, 0, 0, tzinfo=UTC)
@@ -61,7 +61,7 @@ def test_an_image_is_saved_whole_under_a_free_name_twice_and_nothing_else_is_lef
     assert len(list(root.iterdir())) == 3
 
 
-def test_the_client_saves_a_file_once_and_replaces_it_only_when_told(root: Path) -> None:
+def test_the_client_saves_a_file_once_and_replaces_it_only_when_asked_to(root: Path) -> None:
     path = root / "Füchse.png"
     assert write_file(b"first", path, overwrite=False) == path
     with pytest.raises(FileExistsError):
@@ -115,7 +115,7 @@ async def test_an_image_is_rated_and_exported_by_any_name_that_the_volume_finds_
 
 
 @pytest.mark.parametrize("root", [decomposed], indirect=True)
-def test_of_equal_names_that_a_volume_lists_decomposed_ours_is_returned(root: Path) -> None:
+def test_of_equal_names_on_a_decomposing_volume_ours_is_returned(root: Path) -> None:
     for name in ("FÜCHSE", "füchse", "FÜchse", "füCHSE", "füchSE", "Füchse"):
         (root / f"{name}.png").touch()
     with Folder.open(root) as folder:

@@ -99,7 +99,7 @@ def pixels(path: str) -> bytes:
         return image.tobytes()
 
 
-async def test_every_tool_answers_in_the_plans_format(host: Host) -> None:
+async def test_every_tool_answers_in_the_format_of_the_plan(host: Host) -> None:
     async with host() as client:
         assert {tool.name for tool in (await client.list_tools()).tools} == set(KEYS) | MORE
         batch = await answer(client, "batch_generate", prompts=["a red fox", "an owl"], **SMALL)
@@ -168,7 +168,7 @@ async def test_every_parameter_that_is_reported_is_in_the_request_that_the_serve
     assert (owl["prompt"], owl["seed"]) == ("an owl", batch["results"][0]["seed"])
 
 
-async def test_a_picture_tells_how_it_was_made(host: Host) -> None:
+async def test_an_image_says_how_it_was_made(host: Host) -> None:
     async with host() as client:
         told = await answer(client, "generate_image", prompt="a red fox", seed=42, **SMALL)
     with Image.open(told["file_path"]) as image:
@@ -180,7 +180,7 @@ async def test_a_picture_tells_how_it_was_made(host: Host) -> None:
     assert (recipe["model"], recipe["guidance_scale"]) == (used["model"], used["guidance_scale"])
 
 
-async def test_an_edit_changes_the_picture_says_what_it_was_made_of_and_is_made_once(host: Host) -> None:
+async def test_an_edit_changes_the_image_names_its_input_and_runs_once(host: Host) -> None:
     async with host() as client:
         fox = await answer(client, "generate_image", prompt="a red fox", seed=42, filename="fox", **SMALL)
         asked = {"prompt": "make it night", "images": ["fox.png"], "seed": 7, "num_inference_steps": 2}
@@ -198,7 +198,7 @@ async def test_an_edit_changes_the_picture_says_what_it_was_made_of_and_is_made_
     ]
 
 
-async def test_an_edit_of_what_lies_elsewhere_is_refused(host: Host, tmp_path: Path) -> None:
+async def test_an_edit_of_a_file_elsewhere_is_refused(host: Host, tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to("/etc/passwd")
     async with host() as client:
         for name in ("../fox.png", "/etc/passwd", "link.png", "http://localhost/fox.png"):
@@ -240,7 +240,7 @@ async def test_a_call_that_answers_early_loses_nothing(host: Host, tmp_path: Pat
     assert [each["file_path"] for each in found["images"]] == [late["results"][0]["file_path"]]
 
 
-async def test_a_picture_is_seen_in_small_and_linked_in_full(host: Host) -> None:
+async def test_an_image_is_shown_as_a_preview_and_linked_in_full(host: Host) -> None:
     async with host() as client:
         result = await client.call_tool("generate_image", {"prompt": "a red fox", **SMALL})
         sheet = await client.call_tool("batch_generate", {"prompts": ["fox", "owl"], **SMALL})
@@ -248,7 +248,7 @@ async def test_a_picture_is_seen_in_small_and_linked_in_full(host: Host) -> None
     assert [each.type for each in sheet.content] == ["text", "image", "resource_link", "resource_link"]
 
 
-async def test_a_mistake_is_told_in_words_and_the_next_call_works(host: Host) -> None:
+async def test_a_mistake_is_explained_and_the_next_call_works(host: Host) -> None:
     async with host() as client:
         refused = await client.call_tool("generate_image", {"prompt": "a red fox", "width": 1000})
         health = await answer(client, "server_health")

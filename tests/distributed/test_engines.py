@@ -51,7 +51,7 @@ def test_the_rows_may_be_in_files(
     assert len(finished(tmp_path / "out")) == 20
 
 
-def test_a_run_is_begun_locally_continued_on_daft_and_finished_on_ray(
+def test_a_run_started_locally_continues_on_daft_and_ends_on_ray(
     servers: ServerPair, finished: Finished, tmp_path: Path, ray_address: str
 ) -> None:
     shares: list[tuple[int, Engine]] = [(50, "local"), (75, "daft"), (100, "ray")]
@@ -66,7 +66,7 @@ def test_a_run_is_begun_locally_continued_on_daft_and_finished_on_ray(
     assert len(finished(tmp_path)) == 100
 
 
-def test_two_runs_at_once_keep_each_image_once(
+def test_two_simultaneous_runs_store_each_image_once(
     servers: ServerPair, finished: Finished, tmp_path: Path
 ) -> None:
     def run(_number: int) -> int:
@@ -81,7 +81,7 @@ def test_two_runs_at_once_keep_each_image_once(
 
 
 @pytest.mark.parametrize("engine", ["daft", "ray"])
-def test_servers_that_stay_away_stop_the_run(
+def test_servers_that_stay_down_stop_the_run(
     engine: Any,  # noqa: ANN401 - a parameter
     tmp_path: Path,
     ray_address: str,

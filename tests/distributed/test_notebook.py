@@ -24,7 +24,7 @@ def text_of(notebook: Any) -> str:  # noqa: ANN401 - nbformat has no types
     return "".join(output.get("text", "") or output.data.get("text/plain", "") for output in outputs)
 
 
-def test_the_notebook_is_kept_with_small_outputs() -> None:
+def test_the_notebook_is_stored_with_small_outputs() -> None:
     text = text_of(nbformat.read(NOTEBOOK, as_version=4))
 
     assert "10,100 rows, 10,100 ids, 0 failed" in text

@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.parametrize("package", ["vllm_omni_client", "vllm_image_core", "vllm_image_mcp"])
-def test_every_module_has_its_line_in_its_room(package: str, root: Path) -> None:
+def test_every_module_has_its_line_in_its_section(package: str, root: Path) -> None:
     [section] = re.findall(
         rf"^## {package}\n(.*?)(?=^## |\Z)",
         (root / "ARCHITECTURE.md").read_text("utf-8"),

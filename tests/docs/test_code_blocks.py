@@ -111,7 +111,7 @@ def test_every_language_is_run_or_listed_with_a_reason(page: Path) -> None:
     assert unknown == []
 
 
-def test_code_stands_in_a_fence_and_headings_have_blank_lines_around_them(page: Path) -> None:
+def test_code_is_in_fences_and_headings_have_blank_lines_around_them(page: Path) -> None:
     lines = lines_outside_of_fences(page)
 
     assert [(number, line) for number, line in lines if CODE.match(line)] == []
@@ -149,7 +149,7 @@ def lines_outside_of_fences(page: Path) -> list[tuple[int, str]]:
         "print(image.path)",
     ],
 )
-def test_code_outside_of_fences_is_noticed(text: str) -> None:
+def test_code_outside_fences_is_noticed(text: str) -> None:
     assert CODE.match(text)
 
 
@@ -211,7 +211,7 @@ def test_the_toml_of_a_page_is_toml(page: Path) -> None:
         tomllib.loads(block.source)
 
 
-def test_what_a_host_is_told_to_start_is_a_command_of_ours(page: Path) -> None:
+def test_hosts_are_told_to_start_one_of_our_commands(page: Path) -> None:
     for server in started_by_hosts(page):
         arguments = [server["command"], *server.get("args", [])]
         assert_the_arguments_are_known(arguments)

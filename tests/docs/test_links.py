@@ -20,7 +20,7 @@ def test_a_page_names_no_registry_host_and_no_path_of_a_machine(page: Path) -> N
     assert NOT_FOR_READERS.findall(page.read_text("utf-8")) == []
 
 
-def test_a_package_s_page_has_no_links_that_break_outside_of_the_repository(root: Path) -> None:
+def test_a_package_page_has_no_links_that_break_outside_the_repository(root: Path) -> None:
     relative = [
         link
         for page in root.glob("packages/*/README.md")

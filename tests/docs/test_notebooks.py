@@ -16,7 +16,7 @@ def outputs_of(notebook: Path) -> Iterator[dict[str, Any]]:
         yield from cell.get("outputs", [])
 
 
-def test_a_notebook_is_kept_with_small_outputs_that_show_images_and_no_error(notebook: Path) -> None:
+def test_a_notebook_is_stored_with_small_outputs_that_show_images_and_no_error(notebook: Path) -> None:
     outputs = list(outputs_of(notebook))
     shown = "".join(json.dumps(output) for output in outputs)
     assert '<img src=\\"data:image' in shown
@@ -26,7 +26,7 @@ def test_a_notebook_is_kept_with_small_outputs_that_show_images_and_no_error(not
     assert not [word for word in ("/tmp/", "/root/", "/Users/", "/home/", "object at 0x") if word in shown]  # noqa: S108
 
 
-def test_a_notebook_runs_to_its_end_and_shows_its_pictures(
+def test_a_notebook_runs_to_its_end_and_shows_its_images(
     notebook: Path, environment: Mapping[str, str], second_server_url: str, tmp_path: Path
 ) -> None:
     environment = {**environment, "VLLM_IMAGE_URL_2": second_server_url}

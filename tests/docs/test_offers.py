@@ -46,7 +46,7 @@ async def test_the_page_has_every_prompt_with_its_arguments(client: Client, root
     ]
 
 
-def test_the_bundle_starts_this_version_with_options_that_it_has(root: Path) -> None:
+def test_the_bundle_starts_this_version_with_existing_options(root: Path) -> None:
     folder = root / "packaging" / "mcpb"
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]

@@ -37,7 +37,7 @@ def test_ci_runs_the_tests_on_windows_and_on_a_mac_and_the_emulation(root: Path)
     assert {"types", "windows-like"} <= set(sessions.split(", "))
 
 
-def test_types_are_checked_as_windows_and_a_mac_have_them(root: Path) -> None:
+def test_types_are_checked_for_windows_and_a_mac(root: Path) -> None:
     session = next(each for each in functions_of(root / "noxfile.py") if each.name == "types")
     assert 'for system in ("Windows", "Darwin"):' in ast.unparse(session).replace("'", '"')
 
@@ -46,7 +46,7 @@ def test_files_are_checked_out_with_the_same_bytes_everywhere(root: Path) -> Non
     assert "* text=auto eol=lf" in (root / ".gitattributes").read_text("utf-8").splitlines()
 
 
-def test_each_test_that_needs_what_only_unix_has_is_skipped_elsewhere(root: Path) -> None:
+def test_each_test_that_needs_unix_is_skipped_elsewhere(root: Path) -> None:
     files = [*root.glob("packages/*/tests/**/test_*.py"), *root.glob("tests/test_*.py")]
     assert len(files) > 100
     assert [use for file in files for use in unguarded(file, root)] == []

@@ -91,7 +91,7 @@ def profiles() -> Mapping[str, Profile]:
     return {profile.model.rpartition("/")[2]: profile for profile in Registry.builtin()}
 
 
-def test_the_options_table_is_the_command_line_s(root: Path) -> None:
+def test_the_options_table_matches_the_command_line(root: Path) -> None:
     rows = table(root / "README.md", "Options", first="Option")
 
     assert [row[:3] for row in rows] == [
@@ -178,7 +178,7 @@ def test_each_documented_variable_is_read(name: str, monkeypatch: pytest.MonkeyP
     assert getattr(Settings.from_arguments(), name) != before
 
 
-def test_the_commands_table_is_the_command_line_s(root: Path) -> None:
+def test_the_commands_table_matches_the_command_line(root: Path) -> None:
     rows = table(root / "README.md", "Commands", first="Command")
 
     named = [row[0].split()[1] for row in rows if len(row[0].split()) > 1]
@@ -187,7 +187,7 @@ def test_the_commands_table_is_the_command_line_s(root: Path) -> None:
     assert sorted(named) == command_line.list_commands(click.Context(command_line))
 
 
-def test_the_tools_table_is_the_server_s(root: Path, tools: Mapping[str, Tool]) -> None:
+def test_the_tools_table_matches_the_server(root: Path, tools: Mapping[str, Tool]) -> None:
     rows = table(root / "README.md", "Tools", first="Tool")
 
     assert [row[0] for row in rows] == list(tools)
@@ -266,7 +266,7 @@ def results_on(page: Path) -> dict[str, dict[str, Any]]:
     return {name: json.loads(blocks[0]) for name, blocks in found.items() if blocks}
 
 
-def test_the_readme_has_every_difference_to_the_plan_s_numbers(root: Path) -> None:
+def test_the_readme_lists_every_difference_to_the_numbers_of_the_plan(root: Path) -> None:
     rows = table(root / "README.md", "Models", first="Model")
 
     differences = [

@@ -74,7 +74,7 @@ def test_every_address_of_the_repository_is_the_same(root: Path) -> None:
         assert set(found) == {REPOSITORY}, file
 
 
-def test_the_plugin_s_skill_is_the_one_that_the_server_offers(root: Path) -> None:
+def test_the_skill_of_the_plugin_is_the_one_that_the_server_offers(root: Path) -> None:
     skill = root / "packaging/claude-plugin/skills/image-prompting/SKILL.md"
     offered = root / "packages/vllm-image-mcp/src/vllm_image_mcp/resources/image_prompting_skill.md"
     assert skill.read_bytes() == offered.read_bytes()

@@ -51,7 +51,7 @@ def test_a_page_loads_nothing_from_elsewhere(pages: Mapping[str, str]) -> None:
         assert [each for each in loaded if re.match(r"(https?:)?//", each)] == [], page
 
 
-def test_diagrams_are_drawn_by_the_site_s_own_program(site: Path, pages: Mapping[str, str]) -> None:
+def test_diagrams_are_drawn_by_the_program_of_the_site_itself(site: Path, pages: Mapping[str, str]) -> None:
     assert "globalThis" in (site / "assets/javascripts/mermaid.js").read_text("utf-8")
     with_diagrams = [page for page, html in pages.items() if 'class="mermaid"' in html]
     assert {"architecture/", "concepts/", "readme/"} <= set(with_diagrams)

@@ -70,7 +70,7 @@ FLOORS = {
 
 
 @pytest.mark.parametrize("library", FLOORS)
-def test_every_package_wants_libraries_without_known_vulnerabilities(library: str, root: Path) -> None:
+def test_every_package_requires_libraries_without_known_vulnerabilities(library: str, root: Path) -> None:
     wanted: list[Requirement] = []
     for file in root.glob("packages/*/pyproject.toml"):
         project = tomllib.loads(file.read_text("utf-8"))["project"]

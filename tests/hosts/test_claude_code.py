@@ -129,7 +129,7 @@ Start = Callable[[Sequence[Mapping[str, Any]]], "ModelApi"]
 
 
 @pytest.mark.parametrize("era", ["auto", "legacy"])
-def test_claude_code_makes_pictures_and_its_model_sees_all_there_is_to_see(
+def test_claude_code_generates_images_and_its_model_sees_everything(
     claude: Path, server: "Recorded", model_api: Start, tmp_path: Path, era: str
 ) -> None:
     edits = any(tool.__name__ == "edit_image" for tool, *_ in TOOLS)
@@ -180,7 +180,7 @@ def place(simulator_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return Place(first=first.path, photo=photo, batch=batch.id)
 
 
-def test_what_people_ask_for_every_day_is_done(
+def test_everyday_requests_are_fulfilled(
     claude: Path, serve: Callable[..., "Recorded"], model_api: Start, place: Place, tmp_path: Path
 ) -> None:
     asked = [request for request in REQUESTS if request.tools]

@@ -66,7 +66,9 @@ def seen(
 
 
 @pytest.mark.parametrize("name", ROUNDS)
-def test_nothing_is_asked_of_any_place_and_nothing_goes_wrong(seen: Mapping[str, Any], name: str) -> None:
+def test_nothing_is_requested_from_elsewhere_and_nothing_goes_wrong(
+    seen: Mapping[str, Any], name: str
+) -> None:
     assert (seen[name]["complaints"], seen[name]["outside"]) == ([], [])
 
 

@@ -47,7 +47,7 @@ def told(
     return seen
 
 
-def test_nothing_is_asked_of_any_other_place_and_nothing_is_complained_of(told: Mapping[str, Any]) -> None:
+def test_nothing_is_requested_from_elsewhere_and_no_error_is_logged(told: Mapping[str, Any]) -> None:
     assert [told[each]["outside"] for each in ROUNDS] == [[], [], [], []]
     assert [told[each]["complaints"] for each in ROUNDS] == [[], [], [], []]
 
@@ -66,13 +66,13 @@ def test_every_message_of_the_page_fits_the_schema_of_apps(told: Mapping[str, An
     assert {message["method"] for message in said} == APPS.keys() | PLAIN
 
 
-def test_the_pictures_of_a_batch_are_shown_with_their_prompts_as_text(told: Mapping[str, Any]) -> None:
+def test_the_images_of_a_batch_are_shown_with_their_prompts_as_text(told: Mapping[str, Any]) -> None:
     assert told["status"].startswith("6 images · ")
     assert told["captions"][1] == "a red fox in the snow"
     assert told["captions"][2] == "<img src=https://outside.test/a.png onerror=alert(1)> written as text"
 
 
-def test_every_picture_is_reached_with_the_keys(told: Mapping[str, Any]) -> None:
+def test_every_image_is_reached_with_the_keyboard(told: Mapping[str, Any]) -> None:
     assert told["first"].startswith("Enlarge image 0: ")
     assert told["second"].startswith("Enlarge image 1: ")
     assert told["below"].startswith("Enlarge image 5: ")
@@ -80,7 +80,7 @@ def test_every_picture_is_reached_with_the_keys(told: Mapping[str, Any]) -> None
     assert told["back"].startswith("Enlarge image 2: ")
 
 
-def test_a_picture_is_picked_and_the_assistant_is_told_which(told: Mapping[str, Any]) -> None:
+def test_an_image_is_picked_and_the_assistant_learns_which(told: Mapping[str, Any]) -> None:
     assert told["pickedByKey"] == ["a red fox in the snow"]
     assert told["dialogAfterSpace"] is False
     (context,) = [
@@ -93,14 +93,14 @@ def test_a_picture_is_picked_and_the_assistant_is_told_which(told: Mapping[str, 
     assert Path(picked["file_path"]).name in context["content"][0]["text"]
 
 
-def test_a_picture_is_enlarged_with_its_parameters(told: Mapping[str, Any]) -> None:
+def test_an_image_is_enlarged_with_its_parameters(told: Mapping[str, Any]) -> None:
     assert told["enlarged"] == "Image 1"
     assert told["facts"]["Size"] == "384 × 256"  # noqa: RUF001 - the sign of a size
     assert told["facts"]["Seed"] == "2"
     assert told["turned"] == "Image 2"
 
 
-def test_parameters_are_copied_as_a_tool_takes_them(told: Mapping[str, Any]) -> None:
+def test_parameters_are_copied_as_a_tool_accepts_them(told: Mapping[str, Any]) -> None:
     copied = json.loads(told["copied"])
 
     assert copied["prompt"] == told["captions"][2]
@@ -114,12 +114,12 @@ def test_the_assistant_is_asked_for_more_like_it(told: Mapping[str, Any]) -> Non
     assert '"seed"' not in told["asked"]
 
 
-def test_where_nobody_can_be_asked_the_server_makes_more(told: Mapping[str, Any]) -> None:
+def test_if_the_assistant_cannot_be_asked_the_server_generates_more(told: Mapping[str, Any]) -> None:
     assert len(told["grown"]) == 10
     assert set(told["grown"][6:]) == {"a red fox in the snow"}
 
 
-def test_a_batch_that_is_not_whole_has_its_empty_places(told: Mapping[str, Any]) -> None:
+def test_an_incomplete_batch_has_empty_cells(told: Mapping[str, Any]) -> None:
     assert told["runningStatus"].startswith("3 of 6 finished · 1 failed")
     assert told["places"] == ["The server ran out of memory.", "Not generated yet", "Not generated yet"]
 
@@ -128,7 +128,7 @@ def test_a_result_without_structured_content_is_read_from_its_text(told: Mapping
     assert told["fromText"].startswith("6 images · ")
 
 
-def test_a_batch_that_runs_is_followed_to_its_end(told: Mapping[str, Any]) -> None:
+def test_a_running_batch_is_followed_to_its_end(told: Mapping[str, Any]) -> None:
     asked = [each["params"] for each in told["running"]["messages"] if each.get("method") == "tools/call"]
 
     assert [each["name"] for each in asked] == ["get_batch"]

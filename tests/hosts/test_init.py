@@ -106,7 +106,7 @@ def test_a_host_accepts_what_init_writes(user: User, host: str, *, with_programs
 
 
 @pytest.mark.parametrize("host", CHECKS)
-def test_a_second_time_changes_the_entry(user: User, host: str) -> None:
+def test_a_second_run_changes_the_entry(user: User, host: str) -> None:
     user.init(host, "--max-wait", "30", with_programs=True)
     user.init(host, "--max-wait", "31", with_programs=True)
 

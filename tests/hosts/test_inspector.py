@@ -18,7 +18,7 @@ FOX = {"prompt": "a red fox in the snow", "width": 128, "height": 96, "seed": 7}
 
 
 @pytest.mark.parametrize(("era", "version"), ERAS)
-def test_the_tools_are_listed_without_a_finding(
+def test_the_tools_are_listed_without_findings(
     node: "Node", server: "Recorded", era: str, version: str
 ) -> None:
     done = node.tried(
@@ -40,7 +40,7 @@ def findings(report: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("era", "version"), ERAS)
-def test_a_picture_is_made_and_its_result_fits_the_schema(
+def test_an_image_is_made_and_its_result_fits_the_schema(
     node: "Node", server: "Recorded", era: str, version: str
 ) -> None:
     call = ("--method", "tools/call", "--tool-name", "generate_image", "--tool-args-json", json.dumps(FOX))

@@ -116,7 +116,7 @@ def filled(value: JsonValue, last: Mapping[str, Any]) -> JsonValue:
             return value
 
 
-def test_every_tool_s_messages_fit(
+def test_the_messages_of_every_tool_fit(
     host: Host, server: "Recorded", calls: Sequence[Mapping[str, Any]]
 ) -> None:
     host.begin()
@@ -135,7 +135,7 @@ FOX = {"prompt": "a red fox in the snow", "width": 128, "height": 96}
 WORDS = {"idea": "a fox", "prompt": "a fox"}
 
 
-def test_every_resource_s_messages_fit(host: Host, server: "Recorded") -> None:
+def test_the_messages_of_every_resource_fit(host: Host, server: "Recorded") -> None:
     host.begin()
     host.ask("tools/call", name="generate_image", arguments=FOX)
     batch = host.ask("tools/call", name="batch_generate", arguments={"prompts": ["a hill"], **SMALL})
@@ -159,7 +159,7 @@ def test_every_resource_s_messages_fit(host: Host, server: "Recorded") -> None:
     assert server.faults() == []
 
 
-def test_every_prompt_s_messages_fit(host: Host, server: "Recorded") -> None:
+def test_the_messages_of_every_prompt_fit(host: Host, server: "Recorded") -> None:
     host.begin()
 
     prompts = host.ask("prompts/list")["result"]["prompts"]
@@ -185,7 +185,7 @@ COMPLETED = [
 ]
 
 
-def test_every_completion_s_messages_fit(host: Host, server: "Recorded") -> None:
+def test_the_messages_of_every_completion_fit(host: Host, server: "Recorded") -> None:
     host.begin()
     host.ask("tools/call", name="batch_generate", arguments={"prompts": ["a hill"], **SMALL})
 
@@ -220,7 +220,7 @@ def test_every_error_fits(host: Host, server: "Recorded") -> None:
     assert server.faults() == []
 
 
-def test_a_message_that_does_not_fit_is_found(host: Host, server: "Recorded") -> None:
+def test_a_mismatched_message_is_detected(host: Host, server: "Recorded") -> None:
     host.begin()
     host.ask("tools/list")
     listed = server.messages()[-1]

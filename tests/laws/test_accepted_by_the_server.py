@@ -41,7 +41,7 @@ def sent(request: ImageRequest, profile: Profile) -> dict[str, Any]:
     quality=st.none() | st.sampled_from(get_args(Quality)),
     data=st.data(),
 )
-def test_the_server_takes_what_is_sent(
+def test_the_server_accepts_what_is_sent(
     *,
     profile: Profile,
     prompt: str,
@@ -66,7 +66,7 @@ def test_the_server_takes_what_is_sent(
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.model)
-def test_every_setting_that_the_server_has_wrong_defaults_for_is_sent(profile: Profile) -> None:
+def test_every_setting_with_a_wrong_server_default_is_sent(profile: Profile) -> None:
     body = sent(ImageRequest(prompt="a fox"), profile)
     fields = set(body) | {f"extra_params.{name}" for name in body.get("extra_params", {})}
     assert {
@@ -82,7 +82,7 @@ def test_every_setting_that_the_server_has_wrong_defaults_for_is_sent(profile: P
 @pytest.mark.parametrize(
     "wrong", [{"steps": 4}, {"num_inference_steps": 201}, {"seed": "7"}, {"guidance_scale": 21}, {"n": 0}]
 )
-def test_the_schema_finds_what_the_server_would_not_take(wrong: dict[str, Any]) -> None:
+def test_the_schema_detects_what_the_server_would_refuse(wrong: dict[str, Any]) -> None:
     body = {**sent(ImageRequest(prompt="a fox"), REGISTRY.profiles[0]), **wrong}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(body, SCHEMA)

@@ -99,13 +99,13 @@ def test_the_client_sends_it_and_refuses_what_is_out_of_range() -> None:
         ImageGenerationRequest(prompt="fox", sharpness=2.5)
 
 
-def test_the_studio_s_help_names_it() -> None:
+def test_the_help_of_the_studio_names_it() -> None:
     for method in (Studio.generate, Studio.edit):
         named = inspect.signature(method).parameters["sharpness"]
         assert (named.annotation, named.default) == (float | None, None)
 
 
-async def test_the_studio_sends_it_and_the_file_the_receipt_and_the_index_tell_it(
+async def test_the_studio_sends_it_and_file_receipt_and_index_record_it(
     server: Server, tmp_path: Path
 ) -> None:
     async with Studio(server.url, output_dir=tmp_path) as studio:
@@ -155,7 +155,7 @@ def test_the_journal_keeps_it(tmp_path: Path) -> None:
     assert request_from_json(request_as_json(request), tmp_path) == request
 
 
-async def test_the_tools_publish_it_pass_it_on_and_tell_it(server: Server, tmp_path: Path) -> None:
+async def test_the_tools_publish_it_pass_it_on_and_report_it(server: Server, tmp_path: Path) -> None:
     settings = Settings.from_arguments(vllm_url=server.url, output_dir=tmp_path)
     async with Client(build_server(settings)) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}

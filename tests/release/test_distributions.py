@@ -43,7 +43,7 @@ def run(*command: str) -> str:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_wheel_has_the_package_s_files_and_no_others(dist: Path, package: str) -> None:
+def test_a_wheel_has_the_files_of_the_package_and_no_others(dist: Path, package: str) -> None:
     source = ROOT / "packages" / package / "src"
     files = {
         path.relative_to(source).as_posix()
@@ -80,7 +80,7 @@ def test_the_metadata_is_complete(dist: Path, package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_the_list_of_components_has_all_that_the_wheel_needs(
+def test_the_component_list_has_everything_that_the_wheel_needs(
     dist: Path, package: str, tmp_path: Path
 ) -> None:
     [command] = re.findall(

@@ -25,12 +25,12 @@ def test_every_error_of_the_package_is_an_image_error(kind: type[ImageError]) ->
 
 
 @pytest.mark.parametrize("kind", [ImageError, BadProfile, BadPicture, CannotSave, UnknownBatch])
-def test_an_error_says_what_to_do_next_even_where_its_raiser_did_not(kind: type[ImageError]) -> None:
+def test_an_error_says_what_to_do_next_even_if_it_was_raised_without_it(kind: type[ImageError]) -> None:
     assert kind("It broke.").next_step == kind.usual_next_step
     assert kind.usual_next_step.endswith(".")
 
 
-def test_the_next_step_of_the_raiser_wins() -> None:
+def test_a_next_step_given_at_the_raise_wins() -> None:
     assert CannotSave("The disk is full.", next_step="Free 3 MB.").next_step == "Free 3 MB."
 
 

@@ -78,7 +78,7 @@ def ask(folder: Path, tmp_path: Path) -> Iterator[Answer]:
         server.shutdown()
 
 
-def test_only_the_cells_in_view_exist_and_are_used_again_while_the_page_scrolls(ask: Answer) -> None:
+def test_only_the_visible_cells_exist_and_they_are_reused_while_the_page_scrolls(ask: Answer) -> None:
     seen = ask(
         """
             const before = new Set(document.querySelectorAll(".cell")), counts = [before.size];

@@ -17,7 +17,7 @@ def test_all_public_names_complete_with_tab_before_they_are_imported() -> None:
     assert run.stdout.split() == ["set()", "True"]
 
 
-def test_importing_the_package_imports_nothing_that_is_slow() -> None:
+def test_importing_the_package_imports_nothing_slow() -> None:
     slow = {"pydantic", "PIL", "asyncio", "httpx", "tenacity", "numpy", "pandas", "polars", "tqdm"}
     code = (
         f"import sys, vllm_image_core; print(sorted({slow!r} & {{*sys.modules}}));"
@@ -31,7 +31,7 @@ def test_every_public_name_can_be_imported() -> None:
     assert [name for name in vllm_image_core.__all__ if getattr(vllm_image_core, name, None) is None] == []
 
 
-def test_the_error_of_a_request_on_which_engines_die_is_public() -> None:
+def test_the_error_of_a_request_that_kills_engines_is_public() -> None:
     from vllm_image_core import PoisonRequest  # noqa: PLC0415 - this line is what is tested
 
     assert issubclass(PoisonRequest, vllm_image_core.ImageError)

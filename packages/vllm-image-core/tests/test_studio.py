@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conftest import BatchServer
 
 
-async def test_a_folder_may_begin_with_the_home_folder(
+async def test_a_folder_may_start_with_the_home_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -33,20 +33,20 @@ async def test_a_folder_may_begin_with_the_home_folder(
 
 
 @pytest.mark.parametrize("parameter", ["output_dir", "spill_dir"])
-def test_the_home_folder_of_nobody_is_refused(parameter: str) -> None:
+def test_the_home_folder_of_an_unknown_user_is_refused(parameter: str) -> None:
     with pytest.raises(InvalidRequest, match="a user that does not exist") as caught:
         Studio(Server(), **{parameter: "~nobody-has-this-name/images"})  # type: ignore[arg-type]  # a folder
     assert caught.value.parameter == parameter
 
 
-async def test_a_notebook_shows_the_picture(tmp_path: Path) -> None:
+async def test_a_notebook_shows_the_image(tmp_path: Path) -> None:
     image = await studio_of(Server(), tmp_path).generate("a red fox", width=64, height=64)
     shown = image._repr_html_()
     assert '<img src="data:image/webp;base64,' in shown
     assert all(text in shown for text in (image.path.name, f"seed {image.seed}", 'alt="a red fox"'))
 
 
-async def test_an_interrupted_image_is_explained_in_a_line(
+async def test_an_interrupted_image_is_explained_in_one_line(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.gate.clear()
@@ -71,7 +71,7 @@ async def test_an_interrupted_image_is_explained_in_a_line(
         ("sampler", "use one of negative_prompt, width, height, "),
     ],
 )
-async def test_a_value_by_another_name_is_refused_with_the_one_that_is_meant(
+async def test_a_misspelt_value_is_refused_with_the_one_that_is_meant(
     name: str, hint: str, tmp_path: Path
 ) -> None:
     studio = studio_of(server := Server(), tmp_path)
@@ -89,7 +89,7 @@ async def test_a_value_by_another_name_is_refused_with_the_one_that_is_meant(
     assert server.requests == []
 
 
-async def test_the_seed_minus_one_asks_for_a_random_one(tmp_path: Path) -> None:
+async def test_the_seed_minus_one_asks_for_a_random_seed(tmp_path: Path) -> None:
     server = Server()
     studio = studio_of(server, tmp_path)
     drawn, given = [await studio.generate("a red fox", seed=seed, width=64, height=64) for seed in (-1, -2)]
@@ -112,7 +112,7 @@ def test_help_shows_each_method_with_its_own_arguments(name: str) -> None:
         assert not kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 
-def test_only_a_single_server_is_asked_again_several_stand_in_for_each_other(
+def test_only_a_single_server_is_retried_several_stand_in_for_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retries: list[int] = []
@@ -127,7 +127,7 @@ def test_only_a_single_server_is_asked_again_several_stand_in_for_each_other(
     assert retries == [2, 0, 0]
 
 
-async def test_a_batch_can_be_made_anew(tmp_path: Path) -> None:
+async def test_a_batch_can_be_generated_again(tmp_path: Path) -> None:
     server, requests = Server(), [ImageRequest(prompt="a red fox", width=64, height=64, seed=7)]
     for fresh in (False, False, True):
         async with await studio_of(server, tmp_path).batch(requests, fresh=fresh) as batch:
@@ -135,7 +135,7 @@ async def test_a_batch_can_be_made_anew(tmp_path: Path) -> None:
     assert len(server.requests) == 2
 
 
-async def test_pictures_are_found_by_words_tag_and_batch(tmp_path: Path) -> None:
+async def test_images_are_found_by_words_tag_and_batch(tmp_path: Path) -> None:
     studio = studio_of(Server(), tmp_path)
     fox = await studio.generate("a red fox", width=64, height=64, tag="winter")
     requests = [ImageRequest(prompt="a blue bird", width=64, height=64, tag="winter")]
@@ -192,7 +192,7 @@ async def test_an_empty_batch_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at_once", [0, -1, True, "2", 2.0])
-async def test_a_batch_needs_a_whole_number_of_pictures_at_once(tmp_path: Path, at_once: object) -> None:
+async def test_a_batch_needs_a_whole_number_of_images_at_once(tmp_path: Path, at_once: object) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await studio_of(Server(), tmp_path).batch([ImageRequest(prompt="one")], max_concurrent=at_once)  # type: ignore[arg-type]  # what a caller may send
     assert caught.value.parameter == "max_concurrent"
@@ -253,7 +253,7 @@ async def test_a_batch_that_ended_is_found_by_every_studio_on_the_folder(tmp_pat
     assert [(each.id, each.prompt) for each in await other.batches()] == [(batch.id, "one")]
 
 
-async def test_a_studio_of_several_servers_shares_the_work_out_and_tells_who_made_what(
+async def test_a_studio_with_several_servers_shares_the_work_and_says_which_server_generated_each_image(
     tmp_path: Path,
 ) -> None:
     servers = [Server(base_url=f"http://{name}:6655") for name in ("a", "b")]
@@ -274,7 +274,7 @@ async def test_a_studio_of_several_servers_shares_the_work_out_and_tells_who_mad
     assert all(server.closed for server in servers)
 
 
-async def test_a_server_is_taken_in_and_another_one_let_go(tmp_path: Path) -> None:
+async def test_a_server_can_be_added_and_another_removed(tmp_path: Path) -> None:
     first, second = Server(base_url="http://a"), Server(base_url="http://b")
     async with Studio(first, output_dir=tmp_path, now=lambda: NOON) as studio:
         studio.add_server(second)
@@ -285,7 +285,7 @@ async def test_a_server_is_taken_in_and_another_one_let_go(tmp_path: Path) -> No
     assert (len(first.requests), len(second.requests)) == (0, 1)
 
 
-async def test_a_picture_is_made_by_the_other_server_when_one_is_down(tmp_path: Path) -> None:
+async def test_the_other_server_generates_an_image_if_one_is_down(tmp_path: Path) -> None:
     down, up = DownServer(base_url="http://a"), Server(base_url="http://b")
     async with Studio([down, up], output_dir=tmp_path, now=lambda: NOON) as studio:
         image = await studio.generate("a red fox", width=64, height=64)
@@ -295,7 +295,7 @@ async def test_a_picture_is_made_by_the_other_server_when_one_is_down(tmp_path: 
 
 
 @pytest.mark.parametrize("servers", [[], [Server(), Server()]])
-def test_a_studio_needs_a_server_and_each_of_them_once(tmp_path: Path, servers: list[Server]) -> None:
+def test_a_studio_needs_at_least_one_server_and_each_only_once(tmp_path: Path, servers: list[Server]) -> None:
     with pytest.raises(InvalidRequest) as caught:
         Studio(servers, output_dir=tmp_path)
     assert caught.value.parameter == "server"
@@ -309,7 +309,7 @@ async def test_leaving_the_studio_closes_the_connection(tmp_path: Path) -> None:
     assert server.closed
 
 
-async def test_what_was_made_and_what_was_found_is_shown_small(tmp_path: Path) -> None:
+async def test_generated_and_found_images_can_be_previewed(tmp_path: Path) -> None:
     async with studio_of(Server(), tmp_path) as studio:
         image = await studio.generate("a red fox", width=512, height=512)
         small = await studio.preview(image, longest_side=64)
@@ -320,7 +320,7 @@ async def test_what_was_made_and_what_was_found_is_shown_small(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("servers", ["http://127.0.0.1:9", ["http://127.0.0.1:9", "http://127.0.0.1:10"]])
-async def test_the_key_stands_in_clear_in_no_attribute_of_a_studio(
+async def test_the_key_is_not_in_plain_text_in_any_attribute_of_a_studio(
     tmp_path: Path, servers: str | list[str]
 ) -> None:
     async with Studio(servers, output_dir=tmp_path, api_key="sk-unseen-4711") as studio:

@@ -39,7 +39,7 @@ def image_source(
     return ways[request.param]
 
 
-async def test_a_picture_is_shown_however_it_is_at_hand(
+async def test_an_image_can_be_shown_from_any_source(
     image_source: ImageSource, small_picture: Picture
 ) -> None:
     viewer = StudioViews()
@@ -72,7 +72,7 @@ async def test_the_limits_and_the_format_are_passed_on(small_picture: Picture) -
 
 
 @pytest.mark.parametrize("wrong", ["", "missing.png", "a\0b", ".", "notes.txt"])
-async def test_what_is_no_picture_is_told_and_leaves_an_empty_place(
+async def test_anything_but_an_image_is_reported_and_leaves_an_empty_place(
     tmp_path: Path, small_picture: Picture, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -84,7 +84,7 @@ async def test_what_is_no_picture_is_told_and_leaves_an_empty_place(
     )
 
 
-async def test_a_file_of_gigabytes_is_not_read_whole(tmp_path: Path) -> None:
+async def test_a_file_of_gigabytes_is_not_read_completely(tmp_path: Path) -> None:
     with (tmp_path / "huge.png").open("wb") as file:
         file.truncate(2**33)
     with pytest.raises(BadPicture, match="larger than 268435456 bytes"):
@@ -96,7 +96,7 @@ async def test_a_limit_that_nothing_fits_into_is_refused(small_picture: Picture)
         await StudioViews().preview(small_picture, longest_side=15)
 
 
-async def test_the_event_loop_goes_on_while_a_preview_is_drawn(
+async def test_the_event_loop_continues_while_a_preview_is_drawn(
     small_picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_end = threading.Event()

@@ -16,7 +16,7 @@ def test_what_cannot_be_printed_is_escaped(text: str, line: str) -> None:
     assert one_line(text) == line
 
 
-def test_a_text_is_cut_to_the_limit_with_a_mark() -> None:
+def test_text_is_cut_to_the_limit_with_a_mark() -> None:
     assert one_line("abcdef", limit=6) == "abcdef"
     assert one_line("abcdefg", limit=6) == "abcde…"
     assert one_line("\x00" * 100, limit=6) == r"\x00\…"
@@ -36,7 +36,7 @@ def test_a_text_is_cut_to_the_limit_with_a_mark() -> None:
         (b"x", "a bytes"),
     ],
 )
-def test_a_value_of_any_type_is_shown_shortly(value: object, text: str) -> None:
+def test_a_value_of_any_type_is_shown_briefly(value: object, text: str) -> None:
     assert brief(value) == text
 
 

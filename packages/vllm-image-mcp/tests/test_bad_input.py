@@ -117,7 +117,7 @@ async def refused(client: Client, tool: str, arguments: dict[str, object]) -> st
         ({"filename": ["fox"]}, "The filename is not a string"),
     ],
 )
-async def test_an_image_that_cannot_be_is_refused_before_anything_is_sent(
+async def test_an_impossible_image_is_refused_before_anything_is_sent(
     *,
     connect: Connect,
     omni: "OmniServer",
@@ -153,7 +153,7 @@ async def test_an_image_that_cannot_be_is_refused_before_anything_is_sent(
         ({"width": 1000, "height": 1024}, "Width 1000 is not a multiple of 16. Nearest valid width is 1008."),
     ],
 )
-async def test_a_batch_that_cannot_be_is_refused_before_anything_is_sent(
+async def test_an_impossible_batch_is_refused_before_anything_is_sent(
     *, connect: Connect, omni: "OmniServer", arguments: dict[str, object], words: str
 ) -> None:
     async with connect() as client:
@@ -173,7 +173,7 @@ async def test_a_batch_that_cannot_be_is_refused_before_anything_is_sent(
         ({"num_inference_steps": 0}, "num_inference_steps: 0 is out of range"),
     ],
 )
-async def test_an_estimate_of_what_cannot_be_is_refused(
+async def test_an_impossible_estimate_is_refused(
     connect: Connect, arguments: dict[str, object], words: str
 ) -> None:
     async with connect() as client:
@@ -182,7 +182,7 @@ async def test_an_estimate_of_what_cannot_be_is_refused(
 
 @pytest.mark.parametrize("value", ["no", "0", 0, 1, [], {}, 1.0])
 @pytest.mark.parametrize("switch", ["wait", "resume"])
-async def test_a_switch_that_says_neither_yes_nor_no_is_refused(
+async def test_a_switch_that_is_neither_true_nor_false_is_refused(
     connect: Connect, switch: str, value: object
 ) -> None:
     async with connect() as client:
@@ -205,7 +205,7 @@ async def test_null_stands_for_the_default(connect: Connect, tool: str, argument
 
 
 @pytest.mark.parametrize("name", [7, None, ["batch_0"], {"id": "batch_0"}, True])
-async def test_what_is_no_id_names_no_batch(connect: Connect, name: object) -> None:
+async def test_anything_but_an_id_names_no_batch(connect: Connect, name: object) -> None:
     async with connect() as client:
         assert "is not known here." in await refused(client, "cancel_batch", {"batch_id": name})
 
@@ -218,7 +218,7 @@ async def test_what_is_no_id_names_no_batch(connect: Connect, name: object) -> N
         ("cancel_batch", {}, "batch_id: Field required. Its parameters are: batch_id."),
     ],
 )
-async def test_a_parameter_that_is_missing_is_named(
+async def test_a_missing_parameter_is_named(
     connect: Connect, tool: str, arguments: dict[str, object], words: str
 ) -> None:
     async with connect() as client:
@@ -253,7 +253,7 @@ async def test_a_parameter_that_is_missing_is_named(
         ("cancel_batch", {"batchId": "batch_0"}, "batchId", "Use batch_id"),
     ],
 )
-async def test_a_slip_in_the_name_of_a_parameter_is_refused_with_the_right_name(
+async def test_a_misspelt_parameter_is_refused_with_the_right_name(
     *, connect: Connect, omni: "OmniServer", tool: str, arguments: dict[str, object], name: str, hint: str
 ) -> None:
     async with connect() as client:
@@ -270,7 +270,7 @@ async def test_a_tool_that_does_not_exist_is_named(connect: Connect) -> None:
 @pytest.mark.parametrize(
     "era", [pytest.param("2025-11-25", marks=pytest.mark.legacy_era), "2026-07-28"], indirect=True
 )
-async def test_the_server_goes_on_after_all_of_that(connect: Connect) -> None:
+async def test_the_server_still_works_after_all_of_that(connect: Connect) -> None:
     bad: tuple[object, ...] = (True, "7x", 7.5, 2**70, [])
     async with connect() as client:
         for seed in bad:
@@ -280,7 +280,7 @@ async def test_the_server_goes_on_after_all_of_that(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, -2, 2**63 - 1, -(2**63), 4294967296])
-async def test_every_seed_of_64_bits_is_taken(connect: Connect, omni: "OmniServer", seed: int) -> None:
+async def test_every_64_bit_seed_is_accepted(connect: Connect, omni: "OmniServer", seed: int) -> None:
     async with connect() as client:
         result = await client.call_tool(
             "generate_image", {**PICTURE, "width": 64, "height": 64, "seed": seed}
@@ -292,7 +292,7 @@ async def test_every_seed_of_64_bits_is_taken(connect: Connect, omni: "OmniServe
 @pytest.mark.parametrize(
     "prompt", ["ein roter Fuchs im Schnee ❄️", "雪中的红狐", "a\nb\tc", '"; DROP TABLE', "x" * 20_000]
 )
-async def test_every_text_is_a_prompt_and_is_sent_as_it_was(
+async def test_any_text_is_a_prompt_and_is_sent_unchanged(
     connect: Connect, omni: "OmniServer", prompt: str
 ) -> None:
     async with connect() as client:
@@ -305,7 +305,7 @@ async def test_every_text_is_a_prompt_and_is_sent_as_it_was(
     assert len(told) <= 1_000
 
 
-async def test_a_folder_that_cannot_be_written_is_told_before_anything_is_sent(
+async def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_sent(
     connect: Connect, omni: "OmniServer", tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way")

@@ -50,7 +50,7 @@ async def refused(client: Client, tool: str = "generate_image", **arguments: obj
 
 
 @BOTH_ERAS
-async def test_a_server_that_is_down_is_told_in_the_plans_words_by_every_tool(
+async def test_a_server_that_is_down_is_reported_in_the_words_of_the_plan_by_every_tool(
     connect: Connect, nobody: str, tmp_path: Path
 ) -> None:
     async with connect(vllm_url=nobody) as client, asyncio.timeout(60):
@@ -100,7 +100,7 @@ async def test_nothing_is_invented_about_the_gpu_of_a_server_that_is_down(
     assert status["recommended_max_concurrent"] == 1
 
 
-async def test_a_server_that_dies_in_mid_request_is_told_with_what_was_asked_for(
+async def test_a_server_that_dies_during_a_request_is_reported_with_what_was_requested(
     connect: Connect, scripted: Scripted
 ) -> None:
     url = scripted({GENERATIONS: None})
@@ -126,7 +126,7 @@ async def test_a_server_that_dies_in_mid_request_is_told_with_what_was_asked_for
         pytest.param(500, b"\xff\xfe\x00", "500", id="bytes"),
     ],
 )
-async def test_what_is_no_answer_is_told_in_one_line_and_saves_nothing(
+async def test_an_invalid_answer_is_reported_in_one_line_and_saves_nothing(
     *,
     connect: Connect,
     scripted: Scripted,
@@ -155,7 +155,7 @@ async def test_what_is_no_answer_is_told_in_one_line_and_saves_nothing(
         (b"[]", "is invalid"),
     ],
 )
-async def test_a_list_of_models_that_cannot_be_read_is_told(
+async def test_a_list_of_models_that_cannot_be_read_is_reported(
     connect: Connect, scripted: Scripted, body: bytes, words: str
 ) -> None:
     async with connect(vllm_url=scripted({"/v1/models": (200, body)})) as client:
@@ -165,7 +165,7 @@ async def test_a_list_of_models_that_cannot_be_read_is_told(
     assert (health["status"], health["model_loaded"]) == ("unhealthy", None)
 
 
-async def test_a_server_that_starts_up_is_unhealthy_and_not_unreachable(
+async def test_a_starting_server_is_unhealthy_but_not_unreachable(
     connect: Connect, scripted: Scripted
 ) -> None:
     url = scripted({"/health": (503, b'{"status":"unhealthy"}')})
@@ -177,7 +177,7 @@ async def test_a_server_that_starts_up_is_unhealthy_and_not_unreachable(
 
 
 @BOTH_ERAS
-async def test_out_of_memory_is_told_in_the_plans_words_with_size_and_steps(
+async def test_out_of_memory_is_reported_in_the_words_of_the_plan_with_size_and_steps(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     omni.runs("black-forest-labs/FLUX.2-klein-4B", vram_gib=17.0)
@@ -199,7 +199,7 @@ async def test_a_server_that_is_back_is_used_again(connect: Connect, omni: "Omni
     assert not result.is_error
 
 
-async def test_a_slow_server_is_given_up_after_the_timeout(connect: Connect, omni: "OmniServer") -> None:
+async def test_a_slow_server_is_given_up_on_after_the_timeout(connect: Connect, omni: "OmniServer") -> None:
     omni.hold_after(0)
     async with connect(timeout="1") as client:
         told = await refused(client)

@@ -65,11 +65,11 @@ def printed(text: str, *, encoding: str, before: str = "") -> bytes:
 
 
 @pytest.mark.parametrize("text", ["a 🦊", "Łukasz", "雪", "lone \ud800"])
-def test_a_redirected_output_is_utf8_on_every_system(text: str) -> None:
+def test_redirected_output_is_utf8_on_every_system(text: str) -> None:
     assert printed(text, encoding="cp1252") == text.encode("utf-8", "backslashreplace")
 
 
-def test_a_terminal_keeps_its_encoding_and_shows_what_it_lacks_as_escapes() -> None:
+def test_a_terminal_keeps_its_encoding_and_shows_missing_characters_as_escapes() -> None:
     terminal = (
         "import io, sys\nclass Terminal(io.TextIOWrapper):\n    def isatty(self): return True\n"
         "sys.stdout = Terminal(sys.stdout.buffer, encoding='cp1252')"
@@ -117,9 +117,7 @@ main({words}, prog_name="vllm-image-mcp")
         (["styles"], errno.EINVAL),
     ],
 )
-def test_help_and_answers_that_cannot_be_printed_end_in_words_or_silence(
-    words: Sequence[str], code: int
-) -> None:
+def test_unprintable_help_and_answers_end_in_plain_words_or_silence(words: Sequence[str], code: int) -> None:
     program = LOST.format(stream="stdout", number=1, code=code, words=words)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)
     said = "Error: stdout cannot be written: it is lost.\n" if code == errno.ENOSPC else ""
@@ -127,13 +125,13 @@ def test_help_and_answers_that_cannot_be_printed_end_in_words_or_silence(
 
 
 @pytest.mark.parametrize("words", [["paint"], ["rate", "keep", "missing.png"]])
-def test_an_error_that_cannot_be_printed_is_a_failure_and_not_another_error(words: Sequence[str]) -> None:
+def test_an_unprintable_error_is_a_failure_and_not_another_error(words: Sequence[str]) -> None:
     program = LOST.format(stream="stderr", number=2, code=errno.ENOSPC, words=words)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
-def test_an_error_of_the_system_elsewhere_is_not_taken_for_a_lost_output() -> None:
+def test_an_unrelated_system_error_is_not_taken_for_lost_output() -> None:
     def fail() -> None:
         raise PermissionError(errno.EACCES, "denied", "fox.png")
 
@@ -141,7 +139,9 @@ def test_an_error_of_the_system_elsewhere_is_not_taken_for_a_lost_output() -> No
         Command("fail", callback=fail).main([])
 
 
-def test_paths_of_arguments_begin_at_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_paths_in_arguments_may_start_with_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for variable in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(variable, str(tmp_path))
     (tmp_path / "prompts.txt").write_bytes(b"a fox")

@@ -16,12 +16,12 @@ def test_a_day_begins_at_midnight_here_and_ends_at_the_next() -> None:
     assert begin.utcoffset() is not None
 
 
-def test_a_time_is_taken_as_it_is() -> None:
+def test_a_given_time_is_used_unchanged() -> None:
     noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
     assert start_of("since", "2026-11-23T12:00:00Z") == end_of("until", " 2026-11-23T12:00:00+00:00 ") == noon
 
 
-def test_no_date_is_none() -> None:
+def test_no_date_gives_none() -> None:
     assert start_of("since", None) is None
     assert end_of("until", None) is None
 
@@ -34,7 +34,7 @@ def test_the_last_day_of_all_has_no_end() -> None:
 @pytest.mark.parametrize(
     "value", ["yesterday", "", "23.11.2026", "2026-13-01", 20261123, True, ["2026-11-23"]]
 )
-def test_what_is_no_date_is_refused_with_what_is(value: object) -> None:
+def test_anything_but_a_date_is_refused_with_an_example(value: object) -> None:
     for read in (start_of, end_of):
         with pytest.raises(InvalidRequest, match=r"is not a date\. Use a date such as 2026-11-23"):
             read("since", value)

@@ -49,7 +49,7 @@ async def edited(client: Client, **arguments: object) -> CallToolResult:
     return await client.call_tool("edit_image", {"prompt": "make it night", "images": ["fox"], **arguments})
 
 
-async def test_an_edit_that_takes_longer_is_answered_as_running_and_made_once_of_what_it_was_given(
+async def test_a_slow_edit_is_answered_as_running_and_runs_once_with_its_original_input(
     connect: Connect, omni: "OmniServer", tmp_path: Path, fox: Path
 ) -> None:
     omni.hold_after(0)
@@ -72,7 +72,7 @@ async def test_an_edit_that_takes_longer_is_answered_as_running_and_made_once_of
     assert [request["image"] for request in omni.requests] == [[png()]]
 
 
-async def test_progress_tells_the_batch_first_and_goes_on_while_nothing_happens(
+async def test_progress_names_the_batch_first_and_continues_while_nothing_happens(
     connect: Connect, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress_module, "TICK_SECONDS", 0.01)
@@ -101,7 +101,7 @@ async def test_progress_tells_the_batch_first_and_goes_on_while_nothing_happens(
     assert values == sorted(set(values))
 
 
-async def test_an_edit_that_its_host_gives_up_is_kept_when_it_was_paid_for(
+async def test_an_edit_that_its_host_abandons_is_kept_once_it_was_sent(
     connect: Connect, omni: "OmniServer", tmp_path: Path
 ) -> None:
     omni.hold_after(0)
@@ -152,13 +152,13 @@ async def test_an_edit_comes_with_a_preview_a_link_and_the_same_as_text(
     assert len(preview.data) <= 150_000
 
 
-async def test_an_edit_without_a_preview_has_its_link_alone(connect: Connect) -> None:
+async def test_an_edit_without_a_preview_still_has_its_link(connect: Connect) -> None:
     async with connect(preview="none") as client:
         result = await edited(client)
     assert [each.type for each in result.content] == ["text", "resource_link"]
 
 
-async def test_an_edit_that_fails_is_an_error_and_is_not_made_later(
+async def test_a_failed_edit_is_an_error_and_is_not_run_later(
     connect: Connect, omni: "OmniServer", nobody: str, tmp_path: Path
 ) -> None:
     omni.failures["make it night"] = (400, "no nights here")
@@ -175,7 +175,7 @@ async def test_an_edit_that_fails_is_an_error_and_is_not_made_later(
     assert made(tmp_path) == set()
 
 
-async def test_a_wait_that_is_none_is_refused_before_anything_is_kept_or_sent(
+async def test_an_invalid_wait_is_refused_before_anything_is_kept_or_sent(
     connect: Connect, omni: "OmniServer", tmp_path: Path
 ) -> None:
     async with connect() as client:

@@ -24,7 +24,7 @@ from vllm_omni_client.errors import (
 URL = "http://gpu:6655"
 
 
-def test_an_unreachable_server_is_told_in_the_plans_words() -> None:
+def test_an_unreachable_server_is_reported_in_the_words_of_the_plan() -> None:
     error = ServerUnreachable(f"{URL} cannot be reached: refused", reason="refused")
     assert explain(error, server_url=URL) == (
         "Cannot connect to vLLM server at http://gpu:6655. Is the container running? "
@@ -32,7 +32,7 @@ def test_an_unreachable_server_is_told_in_the_plans_words() -> None:
     )
 
 
-def test_out_of_memory_is_told_in_the_plans_words_with_what_was_asked_for() -> None:
+def test_out_of_memory_is_reported_in_the_words_of_the_plan_with_what_was_requested() -> None:
     error = OutOfGpuMemory("CUDA out of memory", status=500)
     error.add_note("Requested: 2000x1600, 4 steps, seed 42.")
     assert explain(error, server_url=URL) == (
@@ -45,13 +45,13 @@ def test_a_healthy_server_needs_no_diagnosis() -> None:
     assert diagnosis(Health(server_url=URL, status="healthy", model="klein")) is None
 
 
-def test_a_server_that_is_not_ready_is_told_to_be() -> None:
+def test_a_server_that_is_not_ready_is_reported_as_not_ready() -> None:
     assert diagnosis(Health(server_url=URL, status="unhealthy")) == (
         "The server answers, but no model is ready: it is still starting, or it failed; see its log."
     )
 
 
-def test_a_diagnosis_does_not_send_to_itself_and_says_why() -> None:
+def test_a_diagnosis_does_not_refer_to_itself_and_says_why() -> None:
     error = ServerUnreachable(f"{URL} cannot be reached: unknown host", reason="dns")
     assert diagnosis(Health(server_url=URL, status="unreachable", error=error)) == (
         "Cannot connect to vLLM server at http://gpu:6655. Is the container running? "
@@ -59,7 +59,7 @@ def test_a_diagnosis_does_not_send_to_itself_and_says_why() -> None:
     )
 
 
-def test_any_other_error_of_a_server_is_diagnosed_as_it_is_told() -> None:
+def test_any_other_error_of_a_server_is_diagnosed_as_it_is_reported() -> None:
     error = NotFound("Not Found", status=404)
     health = Health(server_url=URL, status="unhealthy", error=error)
     assert diagnosis(health) == explain(error, server_url=URL)
@@ -75,7 +75,7 @@ def test_any_other_error_of_a_server_is_diagnosed_as_it_is_told() -> None:
         (CannotSave("No space left."), "Set it with --output-dir."),
     ],
 )
-def test_the_next_step_is_said_in_this_programs_words(error: ImageError | OmniError, words: str) -> None:
+def test_the_next_step_uses_the_words_of_this_program(error: ImageError | OmniError, words: str) -> None:
     assert words in explain(error, server_url=URL)
     assert words in sentence(error)
 
@@ -87,14 +87,14 @@ def test_the_next_step_is_said_in_this_programs_words(error: ImageError | OmniEr
         (OutOfGpuMemory("full", status=500), "Try reducing resolution", "or a lower --max-concurrent."),
     ],
 )
-def test_a_person_at_a_shell_is_told_commands_and_options_rather_than_tools(
+def test_a_person_at_a_shell_reads_of_commands_and_options_rather_than_tools(
     error: OmniError, for_a_model: str, for_a_person: str
 ) -> None:
     assert for_a_model in explain(error, server_url=URL)
     assert for_a_person in sentence(error)
 
 
-def test_a_refused_value_is_told_with_what_to_do_and_every_note() -> None:
+def test_a_refused_value_is_reported_with_what_to_do_and_every_note() -> None:
     error = InvalidRequest(
         "Width 1000 is not a multiple of 16. Nearest valid width is 1008.",
         parameter="width",
@@ -114,7 +114,7 @@ def test_sentences_end() -> None:
     assert explain(error, server_url=URL) == "It is not known here. Really?"
 
 
-def test_an_unknown_batch_is_told_with_the_tool_that_knows_them() -> None:
+def test_an_unknown_batch_is_reported_with_the_tool_that_lists_batches() -> None:
     text = explain(UnknownBatch("Batch 'x' is not known here."), server_url=URL)
     assert text.endswith("Use list_batches to see the batches in this folder.")
 
@@ -127,11 +127,11 @@ def test_a_person_is_told_the_reason_and_the_next_step() -> None:
     )
 
 
-def test_an_error_of_no_known_kind_is_told_as_it_is() -> None:
+def test_an_error_of_an_unknown_kind_is_reported_unchanged() -> None:
     assert sentence(RuntimeError("odd")) == "odd."
 
 
-def test_arguments_that_do_not_fit_are_told_without_the_validators_links() -> None:
+def test_mismatched_arguments_are_reported_without_links_of_the_validator() -> None:
     class Arguments(BaseModel):
         prompt: str
 
@@ -143,7 +143,7 @@ def test_arguments_that_do_not_fit_are_told_without_the_validators_links() -> No
     )
 
 
-def test_a_slip_is_told_with_the_right_name_and_all_that_there_are() -> None:
+def test_a_misspelt_parameter_is_reported_with_the_right_name_and_all_names() -> None:
     slips = {"steps": "Use num_inference_steps", "\x1b[31m": "Use width"}
     assert explain_unknown("generate_image", slips, ["prompt", "width"]) == (
         "generate_image has no parameter 'steps'. Use num_inference_steps. generate_image has no parameter "

@@ -48,7 +48,7 @@ def test_what_is_not_a_path_is_refused_without_a_question(folders: ExportFolders
         folders.check(given)
 
 
-def test_an_answer_counts_for_one_folder(folders: ExportFolders, tmp_path: Path) -> None:
+def test_an_answer_applies_to_one_folder(folders: ExportFolders, tmp_path: Path) -> None:
     yes, no = tmp_path.resolve() / "yes", tmp_path.resolve() / "no"
     folders.remember(yes, agreed=True)
     folders.remember(no, agreed=False)

@@ -82,7 +82,7 @@ async def test_a_command_says_what_to_do_and_how_often_it_tried(
     "fault",
     ["out of memory", "out of memory in a success", "out of memory of CUBLAS", "out of memory of the host"],
 )
-async def test_out_of_memory_is_told_in_the_plans_words_and_sent_once(
+async def test_out_of_memory_is_reported_in_the_words_of_the_plan_and_sent_once(
     connect: Connect, misbehave: Misbehave, fault: str
 ) -> None:
     server = misbehave(fault)

@@ -65,7 +65,7 @@ def test_an_image_of_the_output_folder_is_found_by_its_name(
     assert read(name) == png()
 
 
-def test_an_image_is_found_by_the_path_that_was_told(read: Callable[[object], bytes], out: Path) -> None:
+def test_an_image_is_found_by_the_reported_path(read: Callable[[object], bytes], out: Path) -> None:
     assert read(str(out / "fox.png")) == png()
 
 
@@ -77,7 +77,7 @@ def test_the_output_folder_itself_may_be_a_link(out: Path, tmp_path: Path) -> No
         assert folders.read(str(path), parameter="images").picture.bytes == png()
 
 
-def test_a_name_with_odd_signs_is_found_as_an_id(out: Path) -> None:
+def test_a_name_with_odd_characters_is_found_as_an_id(out: Path) -> None:
     (out / "a fox, 50%.png").write_bytes(png())
     assert InputFolders(out).read("image://a%20fox%2C%2050%25.png", parameter="x").name == "a fox, 50%.png"
 
@@ -123,7 +123,7 @@ def test_a_name_that_leads_elsewhere_or_nowhere_is_refused(
 
 
 @pytest.mark.parametrize("sibling", ["out-secret", "outside", "out2"])
-def test_a_folder_whose_name_only_begins_like_an_allowed_one_is_another(
+def test_a_folder_whose_name_only_starts_like_an_allowed_one_is_not_allowed(
     read: Callable[[object], bytes], out: Path, sibling: str
 ) -> None:
     folder = out.with_name(sibling)
@@ -187,7 +187,7 @@ def test_the_address_of_any_other_file_is_refused_with_the_reason(
         (" UklGRgA" + "A" * 60 + "\nAAAA=", "write it as data:image/png;base64,"),
     ],
 )
-def test_image_data_is_refused_for_what_it_is_and_not_repeated(
+def test_image_data_is_refused_as_such_and_not_repeated(
     read: Callable[[object], bytes], data: str, reason: str
 ) -> None:
     message = refused(read, data).message
@@ -197,18 +197,20 @@ def test_image_data_is_refused_for_what_it_is_and_not_repeated(
 
 
 @pytest.mark.parametrize("given", [None, 7, True, 1.5, [], ["fox.png"], {"path": "fox.png"}, b"fox.png"])
-def test_what_is_no_name_is_refused(read: Callable[[object], bytes], given: object) -> None:
+def test_anything_but_a_name_is_refused(read: Callable[[object], bytes], given: object) -> None:
     assert "not the name of an image" in refused(read, given).message
 
 
-def test_whether_a_file_outside_is_there_cannot_be_told(
+def test_the_existence_of_files_outside_is_not_revealed(
     read: Callable[[object], bytes], tmp_path: Path
 ) -> None:
     there, gone = str(tmp_path / "outside.png"), str(tmp_path / "nowhere.png")
     assert refused(read, there).message.replace(there, "X") == refused(read, gone).message.replace(gone, "X")
 
 
-def test_what_a_file_says_that_is_no_image_is_not_told(read: Callable[[object], bytes], out: Path) -> None:
+def test_the_content_of_a_file_that_is_not_an_image_is_not_revealed(
+    read: Callable[[object], bytes], out: Path
+) -> None:
     (out / "notes.png").write_text("the password is hunter2", "utf-8")
     assert "hunter2" not in str(refused(read, "notes.png"))
 
@@ -231,7 +233,7 @@ def test_a_link_is_not_followed(
     assert "links are not followed" in refused(read, str(out / name)).message
 
 
-def test_a_link_to_an_image_of_ours_is_not_followed_either(
+def test_a_link_to_one_of_our_images_is_not_followed_either(
     read: Callable[[object], bytes], out: Path
 ) -> None:
     (out / "twin.png").symlink_to("fox.png")
@@ -240,7 +242,7 @@ def test_a_link_to_an_image_of_ours_is_not_followed_either(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes in folders, and opens no folder")
 @pytest.mark.parametrize("relative", [True, False])
-def test_what_is_no_plain_file_is_neither_opened_nor_waited_for(
+def test_anything_but_a_regular_file_is_neither_opened_nor_waited_for(
     read: Callable[[object], bytes], out: Path, monkeypatch: pytest.MonkeyPatch, *, relative: bool
 ) -> None:
     assert sys.platform != "win32"  # for type checkers
@@ -252,7 +254,7 @@ def test_what_is_no_plain_file_is_neither_opened_nor_waited_for(
     assert "it is a folder" in refused(read, "sub").message
 
 
-def test_a_file_that_is_replaced_while_it_is_opened_is_refused(
+def test_a_file_that_is_replaced_while_being_opened_is_refused(
     read: Callable[[object], bytes], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = os.open
@@ -297,7 +299,7 @@ def swapping(path: Path, target: Path, stop: threading.Event, *, folder: bool) -
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
-def test_a_link_swapped_in_during_the_reading_is_never_followed(
+def test_a_link_swapped_in_during_the_read_is_never_followed(
     out: Path,
     tmp_path: Path,
     folder: bool,  # noqa: FBT001 - a case
@@ -326,7 +328,7 @@ def test_a_link_swapped_in_during_the_reading_is_never_followed(
     assert not_read
 
 
-def test_where_folders_cannot_be_walked_a_link_is_found_by_looking(
+def test_without_relative_opens_a_link_is_still_detected(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(input_folders, "_RELATIVE", False)
@@ -389,7 +391,7 @@ def touched_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         *(r"\\.\pipe\fox.png", r"\\?\C:\fox.png", r"image://%5C%5Cattacker%5Cshare%5Cfox.png"),
     ],
 )
-def test_on_windows_no_server_is_asked_because_a_name_says_so(
+def test_on_windows_no_server_is_contacted_because_of_a_name(
     out: Path, given: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders = InputFolders(out)
@@ -411,7 +413,7 @@ def test_on_windows_a_share_may_be_allowed(out: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["NUL", "aux.png", "sub/COM1", "fox.png.", "fox.png ", "my fox:secret", "*"])
-def test_on_windows_names_that_mean_something_else_are_refused(
+def test_on_windows_names_with_other_meanings_are_refused(
     read: Callable[[object], bytes], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "win32")  # emulated: it opens a device, a stream or another file

@@ -72,7 +72,7 @@ def test_the_card_of_this_machine_is_described(name: str | bytes) -> None:
     assert library.calls[-1] == "shutdown"
 
 
-def test_of_several_cards_the_first_is_described_and_told_to_be_one_of_several() -> None:
+def test_of_several_cards_the_first_is_described_with_a_note() -> None:
     library = Library([Card(total=80 * GIB, free=GIB), Card(total=24 * GIB, free=GIB)])
     gpu = local_gpu(HERE, library)
     assert gpu is not None
@@ -88,7 +88,7 @@ def test_a_driver_that_fails_describes_no_card(function: str) -> None:
     assert local_gpu(HERE, Library([Card(total=GIB, free=GIB)], failing=function)) is None
 
 
-def test_the_library_is_left_as_it_was_found_when_the_driver_fails() -> None:
+def test_the_library_is_left_in_its_original_state_if_the_driver_fails() -> None:
     library = Library([Card(total=GIB, free=GIB)], failing="memory")
     local_gpu(HERE, library)
     assert (library.calls.count("init"), library.calls.count("shutdown")) == (1, 1)
@@ -117,7 +117,7 @@ def test_the_real_library_answers_or_says_that_there_is_no_card() -> None:
         f"http://{socket.gethostname()}:6655",
     ],
 )
-def test_loopback_and_the_machines_own_name_are_this_machine(url: str) -> None:
+def test_loopback_and_the_name_of_the_machine_are_this_machine(url: str) -> None:
     assert is_this_machine(url)
 
 

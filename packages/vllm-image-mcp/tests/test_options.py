@@ -31,11 +31,11 @@ def run(*arguments: str, env: dict[str, str] | None = None) -> Result:
     return CliRunner().invoke(program, arguments, env=env)
 
 
-def test_without_options_the_defaults_hold() -> None:
+def test_without_options_the_defaults_apply() -> None:
     assert run().stdout == '{"vllm_url":"http://localhost:6655","timeout":300.0,"demo":false}\n'
 
 
-def test_several_servers_are_named_one_after_the_other_or_with_commas_in_the_environment() -> None:
+def test_several_servers_are_repeated_or_separated_by_commas_in_the_environment() -> None:
     given = run("--vllm-url", "http://a", "--vllm-url", "http://b", "command", "fox")
     assert '"vllm_url":"http://a,http://b"' in given.stdout
     assert '"vllm_url":"http://a,http://b"' in run(env={"VLLM_IMAGE_URL": "http://a, http://b"}).stdout
@@ -47,7 +47,7 @@ def test_a_server_that_is_named_twice_is_a_usage_error() -> None:
     assert "Error: --vllm-url: names a server twice" in result.stderr
 
 
-def test_an_option_after_the_command_wins_over_one_before_it_and_that_over_the_environment() -> None:
+def test_an_option_after_the_command_overrides_one_before_it_which_overrides_the_environment() -> None:
     result = run(
         *("--vllm-url", "http://before", "--timeout", "2", "command", "--timeout", "3", "fox"),
         env={"VLLM_IMAGE_URL": "http://environment", "VLLM_IMAGE_TIMEOUT": "1", "VLLM_IMAGE_DEMO": "yes"},
@@ -97,13 +97,13 @@ def test_a_bad_value_is_traced_to_where_it_is_written(tmp_path: Path) -> None:
     assert f"Error: {file}: 'time_limit' is not a setting." in run("--config", str(file)).stderr
 
 
-def test_every_bad_value_is_told_at_once_and_no_secret_with_it() -> None:
+def test_every_bad_value_is_reported_at_once_and_no_secret_with_it() -> None:
     result = run("--timeout", "0", "--api-key", "canary canary", "--vllm-url", "http://user:canary@gpu")
     assert [word in result.stderr for word in ("--timeout", "--api-key", "--vllm-url")] == [True] * 3
     assert "canary" not in result.stderr
 
 
-def test_a_bad_value_before_the_command_may_not_be_mended_after_it() -> None:
+def test_a_bad_value_before_the_command_cannot_be_corrected_after_it() -> None:
     assert run("--timeout", "0", "command", "--timeout", "3", "fox").exit_code == 2
 
 
@@ -115,7 +115,7 @@ def cut_off(_: Settings) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell's quoting")
-def test_how_to_go_on_repeats_the_options_that_were_given_but_for_the_key() -> None:
+def test_the_command_to_continue_repeats_the_given_options_except_the_key() -> None:
     options = ("--vllm-url", "http://a", "--vllm-url", "http://b", "--timeout", "5", "--api-key", "secret")
     options = (*options, "--header", "X-Team: secret")
     result = run(*options, "cut-off", "--output-dir", "my $pictures", "--demo")
@@ -128,7 +128,7 @@ def test_how_to_go_on_repeats_the_options_that_were_given_but_for_the_key() -> N
     assert run("cut-off", "--output-dir", "-x").stdout.endswith("batch_1 --output-dir=-x --json\n")
 
 
-def test_how_to_go_on_is_plain_where_no_option_was_given() -> None:
+def test_the_command_to_continue_is_plain_without_options() -> None:
     assert run("cut-off").stdout == "To resume: vllm-image-mcp resume batch_1 --json\n"
 
 
@@ -141,7 +141,7 @@ def test_how_to_go_on_is_plain_where_no_option_was_given() -> None:
         ("--timeout", "0", "--timeout: must be greater than 0"),
     ],
 )
-def test_a_value_that_is_no_number_is_refused_in_a_users_words(option: str, value: str, told: str) -> None:
+def test_a_value_that_is_not_a_number_is_refused_in_plain_words(option: str, value: str, told: str) -> None:
     assert run(option, value).stderr.endswith(f"Error: {told}\n")
 
 
@@ -187,7 +187,7 @@ def work(settings: Settings, own: str | None) -> None:
     click.echo(f"{settings.preview} {own} {how_to_resume('batch_1')}")
 
 
-def test_help_lists_a_commands_own_options_before_the_shared_ones_and_none_of_the_mcp_server() -> None:
+def test_help_lists_the_options_of_a_command_before_the_shared_ones_and_none_of_the_mcp_server() -> None:
     text = CliRunner().invoke(server, ["work", "--help"]).stdout
     assert text.index("--own") < text.index("Server and file options:") < text.index("--vllm-url")
     assert "--preview" not in text
@@ -196,13 +196,13 @@ def test_help_lists_a_commands_own_options_before_the_shared_ones_and_none_of_th
     assert of_server.index("Commands:") < of_server.index("Work.")
 
 
-def test_an_option_of_the_mcp_server_may_stand_before_a_command_and_is_not_repeated() -> None:
+def test_an_option_of_the_mcp_server_may_come_before_a_command_and_is_not_repeated() -> None:
     result = CliRunner().invoke(server, ["--preview", "large", "work"])
     assert result.stdout == "large None To resume: vllm-image-mcp resume batch_1\n"
     assert CliRunner().invoke(server, ["work", "--preview", "large"]).exit_code == 2
 
 
-def test_help_tells_the_exit_statuses() -> None:
+def test_help_lists_the_exit_statuses() -> None:
     text = CliRunner().invoke(server, ["work", "--help"]).stdout
     assert "Exit status:" in text
     assert "130  Interrupted by Ctrl-C." in text

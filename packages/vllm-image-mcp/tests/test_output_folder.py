@@ -33,7 +33,7 @@ def read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
 
 
-def test_a_relative_folder_lies_in_the_working_folder(
+def test_a_relative_folder_is_below_the_working_folder(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -41,7 +41,7 @@ def test_a_relative_folder_lies_in_the_working_folder(
     assert not pictures.exists()
 
 
-def test_a_folder_is_not_made_before_there_is_an_image(
+def test_a_folder_is_not_created_before_there_is_an_image(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -49,7 +49,7 @@ def test_a_folder_is_not_made_before_there_is_an_image(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_the_working_folder_cannot_be_written_the_users_pictures_are_used_and_told(
+def test_if_the_working_folder_is_not_writable_the_pictures_folder_is_used_and_reported(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     read_only(tmp_path / "work", monkeypatch)
@@ -63,7 +63,7 @@ def test_where_the_working_folder_cannot_be_written_the_users_pictures_are_used_
     assert [record.message.startswith(note) for record in caplog.records] == [True]
 
 
-def test_where_neither_can_be_written_the_folder_stays_the_one_that_was_asked_for(
+def test_if_neither_is_writable_the_requested_folder_stays(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     read_only(tmp_path / "work", monkeypatch)
@@ -73,21 +73,19 @@ def test_where_neither_can_be_written_the_folder_stays_the_one_that_was_asked_fo
     assert caplog.records == []
 
 
-def test_an_absolute_folder_was_meant_whether_it_can_be_written_or_not(
-    tmp_path: Path, pictures: Path
-) -> None:
+def test_an_absolute_folder_is_used_whether_it_is_writable_or_not(tmp_path: Path, pictures: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     assert usable_folder(tmp_path / "file") == OutputFolder(tmp_path / "file")
     assert not pictures.exists()
 
 
-def test_a_tilde_is_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert usable_folder(Path("~/foxes")) == OutputFolder(tmp_path / "foxes")
 
 
-def test_a_folder_that_a_person_named_is_kept_though_it_cannot_be_written(
+def test_a_folder_that_a_person_named_is_kept_even_if_it_is_not_writable(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_only(tmp_path / "work", monkeypatch)
@@ -96,7 +94,7 @@ def test_a_folder_that_a_person_named_is_kept_though_it_cannot_be_written(
     assert not pictures.exists()
 
 
-def test_a_server_without_a_terminal_saves_in_the_users_pictures(
+def test_a_server_without_a_terminal_saves_in_the_pictures_folder(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -107,7 +105,7 @@ def test_a_server_without_a_terminal_saves_in_the_users_pictures(
     assert State(Settings(), wired=True).folder == OutputFolder(tmp_path / "generated_images")
 
 
-def test_a_server_without_a_terminal_and_without_a_pictures_folder_saves_in_the_working_folder(
+def test_a_server_without_a_terminal_and_a_pictures_folder_saves_in_the_working_folder(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "work").mkdir()
@@ -141,7 +139,7 @@ needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="a working fold
 
 
 @needs_posix
-def test_a_working_folder_that_was_removed_is_told_and_the_users_pictures_are_used(
+def test_if_the_working_folder_was_removed_the_pictures_folder_is_used_and_reported(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     remove_working_folder(tmp_path / "work", monkeypatch)
@@ -154,7 +152,7 @@ def test_a_working_folder_that_was_removed_is_told_and_the_users_pictures_are_us
 
 @needs_posix
 @pytest.mark.parametrize("or_elsewhere", [True, False])
-def test_a_working_folder_that_was_removed_is_told_where_images_can_go_nowhere_else(
+def test_a_removed_working_folder_is_reported_if_images_can_go_nowhere_else(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, *, or_elsewhere: bool
 ) -> None:
     remove_working_folder(tmp_path / "work", monkeypatch)
@@ -168,7 +166,7 @@ def test_a_working_folder_that_was_removed_is_told_where_images_can_go_nowhere_e
 
 
 @pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="there a name is text")
-def test_a_folder_that_no_answer_could_name_is_refused(tmp_path: Path, pictures: Path) -> None:
+def test_a_folder_that_cannot_be_named_in_json_is_refused(tmp_path: Path, pictures: Path) -> None:
     folder = usable_folder(tmp_path / os.fsdecode(b"caf\xe9"))
     with pytest.raises(CannotSave, match=r"caf\\udce9, is not valid UTF-8"):
         folder.check()
@@ -216,7 +214,7 @@ async def test_every_tool_works_without_the_folder_or_says_what_is_wrong_with_it
 
 
 @needs_posix
-async def test_tools_that_need_no_folder_work_where_the_working_folder_was_removed(
+async def test_tools_that_need_no_folder_work_if_the_working_folder_was_removed(
     connect: Callable[..., Client],
     omni: "OmniServer",
     tmp_path: Path,
@@ -252,7 +250,7 @@ def test_every_command_says_what_is_wrong_with_a_folder(
 
 
 @needs_posix
-def test_a_folder_that_was_named_at_a_shell_is_used_or_an_error(
+def test_a_folder_named_at_a_shell_is_used_or_an_error(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_only(tmp_path / "work", monkeypatch)

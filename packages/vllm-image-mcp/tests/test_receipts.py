@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from conftest import OmniServer
 
 
-async def test_an_image_s_result_tells_only_what_was_drawn_changed_or_dropped(
+async def test_the_result_of_an_image_lists_only_what_was_drawn_changed_or_dropped(
     connect: Callable[..., Client],
 ) -> None:
     async with connect() as client:
@@ -30,7 +30,7 @@ async def test_an_image_s_result_tells_only_what_was_drawn_changed_or_dropped(
     ]
 
 
-async def test_a_long_text_is_cut_in_the_receipt(connect: Callable[..., Client]) -> None:
+async def test_long_text_is_cut_in_the_receipt(connect: Callable[..., Client]) -> None:
     async with connect() as client:
         result = await client.call_tool(
             "generate_image",
@@ -58,7 +58,7 @@ async def test_a_quality_reaches_the_model_s_settings(
 
 
 @pytest.mark.parametrize("quality", ["fast", 1])
-async def test_a_quality_that_is_none_is_refused_with_those_that_are(
+async def test_an_invalid_quality_is_refused_with_the_valid_ones(
     connect: Callable[..., Client], quality: object
 ) -> None:
     async with connect() as client:

@@ -62,7 +62,7 @@ async def test_an_image_is_edited_on_each_release(
 
 @pytest.mark.parametrize("era", ["2025-11-25"])
 @pytest.mark.parametrize("version", ["0.14.0", "0.20.0"])
-async def test_what_only_a_pipeline_reads_is_left_out_where_a_release_cannot_send_it(
+async def test_pipeline_parameters_are_omitted_if_a_release_cannot_send_them(
     connect: Connect, omni: "OmniServer", version: str
 ) -> None:
     omni.runs("ByteDance-Seed/BAGEL-7B-MoT", server_version=version)
@@ -76,7 +76,7 @@ async def test_what_only_a_pipeline_reads_is_left_out_where_a_release_cannot_sen
 
 
 @pytest.mark.parametrize("era", ["2025-11-25"])
-async def test_a_format_that_was_asked_for_is_refused_where_a_release_has_none(
+async def test_a_requested_format_is_refused_if_a_release_does_not_have_it(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     omni.runs("black-forest-labs/FLUX.2-klein-4B", server_version="0.18.0")
@@ -89,7 +89,7 @@ async def test_a_format_that_was_asked_for_is_refused_where_a_release_has_none(
 
 @pytest.mark.parametrize("era", ["2025-11-25"])
 @pytest.mark.parametrize(("version", "most"), [("0.26.0", 1), ("0.30.0", 4)])
-async def test_the_card_promises_as_many_input_images_as_the_release_takes(
+async def test_the_model_info_states_as_many_input_images_as_the_release_accepts(
     connect: Connect, omni: "OmniServer", version: str, most: int
 ) -> None:
     omni.runs("black-forest-labs/FLUX.2-klein-4B", server_version=version)

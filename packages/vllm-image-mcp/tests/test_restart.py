@@ -75,7 +75,7 @@ def asked_for(omni: "OmniServer") -> list[str]:
     return [request["prompt"] for request in omni.requests]
 
 
-def test_a_batch_of_a_server_that_was_killed_is_told_as_interrupted_and_goes_on_when_asked(
+def test_a_batch_of_a_killed_server_is_reported_as_interrupted_and_resumed_on_request(
     started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
 ) -> None:
     name = cut_off(started(), omni)
@@ -104,7 +104,7 @@ def test_a_batch_of_a_server_that_was_killed_is_told_as_interrupted_and_goes_on_
     assert {each["file_path"] for each in whole["results"]} == {str(path) for path in tmp_path.glob("*.png")}
 
 
-def test_a_batch_that_goes_on_with_another_model_says_that_two_made_it(
+def test_a_batch_resumed_with_another_model_says_that_two_were_used(
     started: Callable[..., "StdioServer"], omni: "OmniServer"
 ) -> None:
     omni.runs("Tongyi-MAI/Z-Image-Turbo")
@@ -123,7 +123,7 @@ def test_a_batch_that_goes_on_with_another_model_says_that_two_made_it(
     assert [image["model"] for image in found] == ["Qwen/Qwen-Image"] * 3 + ["Tongyi-MAI/Z-Image-Turbo"] * 2
 
 
-def test_an_image_that_was_saved_and_not_written_down_counts_in_the_list_as_in_the_batch(
+def test_an_image_saved_before_the_crash_counts_in_the_list_as_in_the_batch(
     started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
 ) -> None:
     name = cut_off(started(), omni)
@@ -140,7 +140,7 @@ def test_an_image_that_was_saved_and_not_written_down_counts_in_the_list_as_in_t
     assert second.end() == 0
 
 
-def test_an_edit_of_a_server_that_was_killed_goes_on_with_the_images_that_it_was_given(
+def test_an_edit_of_a_killed_server_continues_with_its_original_images(
     started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
 ) -> None:
     photos = tmp_path / "photos"
@@ -184,7 +184,7 @@ def test_an_edit_of_a_server_that_was_killed_goes_on_with_the_images_that_it_was
     )
 
 
-def test_a_server_that_is_told_to_resume_goes_on_at_its_start(
+def test_a_server_with_resume_continues_its_batches_at_startup(
     started: Callable[..., "StdioServer"], omni: "OmniServer", tmp_path: Path
 ) -> None:
     first = started()
@@ -224,7 +224,7 @@ def test_p05_a_host_that_goes_away_ends_the_server_and_its_batch_can_be_resumed(
     assert sorted(asked_for(omni)) == sorted([*PROMPTS, "hare"])
 
 
-def test_a_batch_of_another_process_is_told_waited_for_and_cancelled_there(
+def test_a_batch_of_another_process_is_reported_waited_for_and_cancelled(
     started: Callable[..., "StdioServer"], omni: "OmniServer"
 ) -> None:
     one, other = started(), started()

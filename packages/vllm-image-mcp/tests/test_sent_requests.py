@@ -127,7 +127,7 @@ async def test_the_same_request_and_seed_give_the_same_pixels(connect: Connect) 
     assert not again["reused"]
 
 
-async def test_an_image_that_is_there_is_given_back_and_not_asked_for_again(
+async def test_an_existing_image_is_returned_and_not_requested_again(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:
@@ -149,7 +149,7 @@ async def test_parameters_used_make_the_same_image_again(connect: Connect) -> No
     assert pixels(first) == pixels(again)
 
 
-async def test_a_negative_prompt_is_dropped_for_a_distilled_model_and_that_is_told(
+async def test_a_negative_prompt_is_dropped_for_a_distilled_model_and_that_is_reported(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:
@@ -159,7 +159,7 @@ async def test_a_negative_prompt_is_dropped_for_a_distilled_model_and_that_is_to
     assert picture["notes"] == [f"{KLEIN} does not support negative prompts; negative_prompt was dropped."]
 
 
-async def test_an_aspect_ratio_wins_over_width_and_height_and_that_is_told(
+async def test_an_aspect_ratio_overrides_width_and_height_and_that_is_reported(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:
@@ -171,7 +171,7 @@ async def test_an_aspect_ratio_wins_over_width_and_height_and_that_is_told(
     ]
 
 
-async def test_a_model_under_another_name_is_asked_for_by_that_name(
+async def test_a_model_under_another_name_is_requested_by_that_name(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     omni.runs("/models/FLUX.2-klein-4B", served_model_name="painter")
@@ -184,7 +184,7 @@ async def test_a_model_under_another_name_is_asked_for_by_that_name(
     assert (info["model_name"], info["profile"], info["in_registry"]) == ("painter", KLEIN, True)
 
 
-async def test_an_unknown_model_is_told_in_the_plans_words(
+async def test_an_unknown_model_is_reported_in_the_words_of_the_plan(
     connect: Connect, omni: "OmniServer", caplog: pytest.LogCaptureFixture
 ) -> None:
     omni.runs(UNKNOWN)
@@ -204,7 +204,7 @@ async def test_an_unknown_model_is_told_in_the_plans_words(
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [warning]
 
 
-async def test_the_key_is_sent_and_never_told(
+async def test_the_key_is_sent_and_never_shown(
     connect: Connect, omni: "OmniServer", caplog: pytest.LogCaptureFixture
 ) -> None:
     omni.runs(KLEIN, api_key="canary-7f3a")
@@ -216,7 +216,9 @@ async def test_the_key_is_sent_and_never_told(
     assert b"canary" not in Path(picture["file_path"]).read_bytes()
 
 
-async def test_a_wrong_key_is_told_with_the_option_that_sets_it(connect: Connect, omni: "OmniServer") -> None:
+async def test_a_wrong_key_is_reported_with_the_option_that_sets_it(
+    connect: Connect, omni: "OmniServer"
+) -> None:
     omni.runs(KLEIN, api_key="canary-7f3a")
     async with connect(api_key="wrong-canary") as client:
         result = await client.call_tool("generate_image", {"prompt": "a red fox"})
@@ -226,7 +228,7 @@ async def test_a_wrong_key_is_told_with_the_option_that_sets_it(connect: Connect
     assert "canary" not in told
 
 
-async def test_a_server_restarted_with_another_model_gets_that_models_settings(
+async def test_a_server_restarted_with_another_model_gets_the_settings_of_that_model(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:

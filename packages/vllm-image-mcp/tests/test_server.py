@@ -27,7 +27,7 @@ async def told(client: Client, tool: str, **arguments: object) -> str:
     return content.text
 
 
-async def test_a_bug_is_told_to_the_log_and_not_to_the_model(
+async def test_a_bug_is_reported_to_the_log_but_not_to_the_model(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(_: Studio) -> object:
@@ -40,7 +40,7 @@ async def test_a_bug_is_told_to_the_log_and_not_to_the_model(
     assert "canary: an internal detail" in caplog.text
 
 
-async def test_a_bug_in_the_making_of_an_image_is_told_so_too(
+async def test_a_bug_while_generating_is_reported_in_the_same_way(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(_: Generator, *args: object, **options: object) -> object:
@@ -67,7 +67,7 @@ async def test_an_expected_failure_leaves_no_traceback_in_the_log(
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-async def test_a_proxy_that_cannot_be_used_is_told_in_words_at_every_call(
+async def test_an_unusable_proxy_is_explained_at_every_call(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "nonsense://user:canary@proxy")
@@ -102,7 +102,7 @@ async def test_the_studio_is_opened_by_the_first_tool_and_closed_with_the_server
     assert events == ["opened", "closed"]
 
 
-async def test_a_server_that_was_never_asked_closes_nothing(
+async def test_a_server_that_was_never_called_closes_nothing(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def closing(_: Studio) -> None:
@@ -113,7 +113,9 @@ async def test_a_server_that_was_never_asked_closes_nothing(
         assert len((await client.list_tools()).tools) == 13
 
 
-async def test_servers_of_one_folder_know_each_others_batches(connect: Connect, omni: "OmniServer") -> None:
+async def test_servers_on_one_folder_know_the_batches_of_each_other(
+    connect: Connect, omni: "OmniServer"
+) -> None:
     async with connect() as one, connect() as other:
         batch = await one.call_tool("batch_generate", {"prompts": ["fox"], "width": 64, "height": 64})
         assert batch.structured_content
@@ -128,7 +130,7 @@ async def test_servers_of_one_folder_know_each_others_batches(connect: Connect, 
     assert len(omni.requests) == 1
 
 
-def test_the_event_loop_is_uvloops_where_that_is_installed() -> None:
+def test_the_event_loop_is_that_of_uvloop_if_installed() -> None:
     uvloop = pytest.importorskip("uvloop")
     factory = loop_factory()
     assert factory
@@ -137,12 +139,12 @@ def test_the_event_loop_is_uvloops_where_that_is_installed() -> None:
     assert isinstance(loop, uvloop.Loop)
 
 
-def test_the_event_loop_is_asyncios_own_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_otherwise_the_event_loop_is_that_of_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert loop_factory() is None
 
 
-async def test_the_server_has_a_website_and_an_icon_that_weigh_little(connect: Connect) -> None:
+async def test_the_server_has_a_website_and_a_small_icon(connect: Connect) -> None:
     async with connect() as client:
         assert client.server_info is not None
         assert client.server_info.website_url == "https://github.com/vllm-image/vllm-image"
@@ -156,9 +158,7 @@ async def test_the_server_has_a_website_and_an_icon_that_weigh_little(connect: C
     )
 
 
-async def test_lists_that_never_change_may_be_cached_and_those_of_images_may_not(
-    connect: Connect, era: str
-) -> None:
+async def test_constant_lists_may_be_cached_but_those_of_images_may_not(connect: Connect, era: str) -> None:
     async with connect() as client:
         unchanging = [
             await client.list_tools(),

@@ -45,7 +45,7 @@ def test_a_settings_file_may_be_written_by_powershell(file: Path, encoding: str)
     assert values(collect(NAMES, {"config": str(file)}, {}))["timeout"] == 1
 
 
-def test_of_a_key_and_a_file_with_it_the_more_specific_source_counts() -> None:
+def test_of_a_key_and_a_key_file_the_more_specific_source_counts() -> None:
     assert values(collect(NAMES, {"api_key_file": "k"}, {"KEY": "sesame"})) == {"api_key_file": "k"}
     assert values(collect(NAMES, {"api_key": "sesame"}, {"KEY_FILE": "k"})) == {"api_key": "sesame"}
 

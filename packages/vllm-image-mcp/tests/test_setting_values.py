@@ -28,7 +28,7 @@ from vllm_image_mcp.setting_values import (
         ("/srv/a{b}", "/srv/a{b}"),
     ],
 )
-def test_a_path_is_taken_as_it_is_without_the_quotation_marks_around_it(written: str, meant: str) -> None:
+def test_quotation_marks_around_a_path_are_removed(written: str, meant: str) -> None:
     assert clean_path(written) == meant
 
 
@@ -68,7 +68,7 @@ def test_a_file_url_of_this_machine_is_its_path(written: str, meant: str) -> Non
         ("file:///${userHome}/x", "${userHome}"),
     ],
 )
-def test_a_path_with_a_placeholder_is_refused_by_the_placeholder(written: str, placeholder: str) -> None:
+def test_a_path_with_a_placeholder_is_refused_with_the_placeholder(written: str, placeholder: str) -> None:
     with pytest.raises(ValueError, match="which the host or the shell did not replace") as caught:
         clean_path(written)
     assert f"contains '{placeholder}'" in str(caught.value).replace("\\\\", "\\")
@@ -87,13 +87,13 @@ def test_a_path_with_a_placeholder_is_refused_by_the_placeholder(written: str, p
         ("~nobody-of-that-name/images", "home folder of a user"),
     ],
 )
-def test_a_path_that_can_be_none_of_this_machine_is_refused(written: str, fault: str) -> None:
+def test_a_path_that_cannot_be_on_this_machine_is_refused(written: str, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         clean_path(written)
 
 
 @pytest.mark.parametrize("written", ["http://gpu:6655", ' "http://gpu:6655" ', "'http://gpu:6655'"])
-def test_an_address_is_taken_without_the_quotation_marks_around_it(written: str) -> None:
+def test_quotation_marks_around_an_address_are_removed(written: str) -> None:
     assert clean_url(written) == "http://gpu:6655"
 
 
@@ -114,7 +114,7 @@ def test_an_address_with_a_placeholder_is_refused(written: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["sk-a$b%c", "$2b$12$xyz", '"sk-a$b%c"', "$"])
-def test_a_key_is_taken_without_the_quotation_marks_around_it(written: str) -> None:
+def test_quotation_marks_around_a_key_are_removed(written: str) -> None:
     assert clean_key(written) == written.strip('"')
 
 
@@ -152,16 +152,16 @@ def test_a_key_as_documentation_writes_it_is_a_placeholder(written: str) -> None
 
 
 @pytest.mark.parametrize("key", ["token-abc123", "EMPTY", "sk-x1", "yours-truly", "key", "my-key", "xx"])
-def test_a_plain_key_is_no_placeholder(key: str) -> None:
+def test_a_plain_key_is_not_a_placeholder(key: str) -> None:
     assert clean_key(key) == key
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there a name is text")
-def test_the_bytes_of_a_file_url_are_kept_where_they_are_not_text() -> None:
+def test_the_bytes_of_a_file_url_are_kept_even_if_they_are_not_text() -> None:
     assert os.fsencode(Path(clean_path("file:///srv/%FCber"))) == b"/srv/\xfcber"
 
 
-def test_headers_are_given_one_on_each_line_or_one_by_one() -> None:
+def test_headers_are_given_one_per_line_or_one_by_one() -> None:
     expected = (("X-Team", "blue"), ("Authorization", "Basic a:b="))
     assert clean_headers("X-Team: blue\n\nAuthorization:Basic a:b=\n") == expected
     assert clean_headers(("'X-Team: blue'", "Authorization: Basic a:b=")) == expected
@@ -180,13 +180,13 @@ def test_headers_are_given_one_on_each_line_or_one_by_one() -> None:
         "X-Team: <CANARY>",
     ],
 )
-def test_a_header_that_cannot_be_meant_is_refused_without_its_value(value: str) -> None:
+def test_an_invalid_header_is_refused_without_its_value(value: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # its text is looked at below
         clean_headers(value)
     assert "CANARY" not in str(caught.value)
 
 
-def test_a_file_has_to_be_there(tmp_path: Path) -> None:
+def test_a_file_has_to_exist(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     with pytest.raises(ValueError, match="is not a file"):
         clean_file(str(file))
@@ -201,7 +201,7 @@ def test_a_proxy_is_an_address_or_none() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "ftp://me:CANARY@proxy", "http://${CANARY}", "http://", "http:CANARY"])
-def test_a_proxy_that_cannot_be_meant_is_refused_without_its_value(value: str) -> None:
+def test_an_invalid_proxy_is_refused_without_its_value(value: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # its text is looked at below
         clean_proxy(value)
     assert "CANARY" not in str(caught.value)

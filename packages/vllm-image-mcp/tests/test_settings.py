@@ -11,7 +11,7 @@ def wrong_fields(error: ValidationError) -> list[str]:
     return [str(each["loc"][0]) for each in error.errors(include_input=False)]
 
 
-def test_the_defaults_are_the_plans() -> None:
+def test_the_defaults_are_those_of_the_plan() -> None:
     assert Settings().model_dump() == {
         "vllm_url": "http://localhost:6655",
         "output_dir": Path("generated_images"),
@@ -49,7 +49,7 @@ def test_the_defaults_are_the_plans() -> None:
     }
 
 
-def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_option_can_be_set_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     key, file = tmp_path / "key", tmp_path / "settings.toml"
     key.write_text("unused", "utf-8")
     file.touch()
@@ -128,20 +128,20 @@ def test_every_option_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPat
     }
 
 
-def test_one_server_or_several_are_urls_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_or_several_servers_are_urls_each(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().vllm_urls == ("http://localhost:6655",)
     monkeypatch.setenv("VLLM_IMAGE_URL", " http://a:1 ,http://b:2")
     assert Settings().vllm_urls == ("http://a:1", "http://b:2")
 
 
-def test_an_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_argument_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_IMAGE_URL", "http://environment:6655")
     monkeypatch.setenv("VLLM_IMAGE_TIMEOUT", "60")
     settings = Settings.from_arguments(vllm_url="http://argument:6655", timeout=None)
     assert (settings.vllm_url, settings.timeout) == ("http://argument:6655", 60.0)
 
 
-def test_the_url_may_be_named_like_its_option(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_url_variable_may_be_named_after_its_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_IMAGE_VLLM_URL", "http://gpu:6655")
     assert Settings().vllm_url == "http://gpu:6655"
 
@@ -153,7 +153,7 @@ def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("auto", ["auto", "AUTO", " Auto "])
-def test_auto_leaves_the_number_at_once_to_the_gpus_memory(auto: str) -> None:
+def test_auto_leaves_the_concurrency_to_the_gpu_memory(auto: str) -> None:
     assert Settings.from_arguments(max_concurrent=auto).max_concurrent is None
 
 
@@ -187,13 +187,13 @@ def test_auto_leaves_the_number_at_once_to_the_gpus_memory(auto: str) -> None:
         ("api_key", "schlüssel"),
     ],
 )
-def test_a_value_that_cannot_be_meant_is_refused_at_the_start(name: str, value: str) -> None:
+def test_an_invalid_value_is_refused_at_startup(name: str, value: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Settings.from_arguments(**{name: value})
     assert wrong_fields(caught.value) == [name]
 
 
-def test_folders_that_may_be_read_stand_in_one_variable_as_in_path(
+def test_readable_folders_are_separated_as_in_path_in_one_variable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folders = (tmp_path / "a", tmp_path / "b c")
@@ -204,14 +204,14 @@ def test_folders_that_may_be_read_stand_in_one_variable_as_in_path(
     assert Settings.from_arguments(allow_dir=(str(tmp_path),)).allow_dir == (tmp_path,)
 
 
-def test_what_is_no_folder_cannot_be_allowed(tmp_path: Path) -> None:
+def test_anything_but_a_folder_cannot_be_allowed(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "gone", tmp_path / "file", ""):
         with pytest.raises(ValidationError, match=r"is not a folder|is empty|an empty name"):
             Settings.from_arguments(allow_dir=(str(folder),))
 
 
-def test_placeholders_in_any_option_are_refused_at_the_start(
+def test_placeholders_in_any_option_are_refused_at_startup(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("VLLM_URL", "OUTPUT_DIR", "API_KEY", "PROFILES", "GPU_NAME"):
@@ -223,7 +223,7 @@ def test_placeholders_in_any_option_are_refused_at_the_start(
         Settings.from_arguments(allow_dir=(str(tmp_path), "$HOME"))
 
 
-def test_what_hosts_leave_around_a_value_is_taken_off(
+def test_leftovers_of_hosts_around_a_value_are_removed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("VLLM_IMAGE_OUTPUT_DIR", f'"{tmp_path}"')
@@ -237,7 +237,7 @@ def test_what_hosts_leave_around_a_value_is_taken_off(
     assert settings.allow_dir == (tmp_path, tmp_path)
 
 
-def test_no_error_of_the_settings_shows_the_key() -> None:
+def test_no_error_about_settings_shows_the_key() -> None:
     with pytest.raises(ValidationError) as caught:
         Settings.from_arguments(api_key="sesame open", timeout=-1)
     assert "sesame" not in str(caught.value)
@@ -285,7 +285,7 @@ def test_a_placeholder_is_called_one_in_every_option(name: str, value: str) -> N
         Settings.from_arguments(**{name: value})
 
 
-def test_quotes_that_a_host_passed_on_are_no_part_of_a_number_or_a_word() -> None:
+def test_quotes_that_a_host_passed_on_are_not_part_of_a_number_or_a_word() -> None:
     settings = Settings.from_arguments(timeout='"60"', preview="'none'", demo='"true"')
     assert (settings.timeout, settings.preview, settings.demo) == (60.0, "none", True)
 
@@ -318,7 +318,7 @@ def test_a_key_file_that_holds_no_key_is_refused_without_showing_it(
     assert "sesame" not in str(caught.value)
 
 
-def test_an_argument_overrides_the_environment_and_that_overrides_the_file(
+def test_an_argument_overrides_the_environment_which_overrides_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "settings.toml"

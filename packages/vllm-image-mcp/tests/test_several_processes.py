@@ -48,7 +48,7 @@ def copies(omni: "OmniServer", tmp_path: Path) -> Iterator[Copies]:
         server.close()
 
 
-async def test_one_copy_reads_waits_for_and_cancels_what_another_makes(
+async def test_one_copy_reads_waits_for_and_cancels_what_another_runs(
     copies: Copies, omni: "OmniServer"
 ) -> None:
     one, other = copies()
@@ -118,7 +118,7 @@ async def test_a_limit_holds_for_all_copies_together(copies: Copies) -> None:
         content_of(await bert.call_tool("generate_image", {"prompt": "another's", **SMALL}))
 
 
-def test_a_link_of_one_copy_is_answered_by_another(copies: Copies) -> None:
+def test_a_link_from_one_copy_is_served_by_another(copies: Copies) -> None:
     one, other = copies()
     headers = {"authorization": f"Bearer {TOKENS['anna']}"}
     _, content = one.exchange(
@@ -197,7 +197,7 @@ async def until_it_answers(url: str) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def test_behind_nginx_nothing_is_lost_when_one_copy_is_killed(
+async def test_behind_nginx_nothing_is_lost_if_one_copy_is_killed(
     copies: Copies, proxy: Callable[[HttpServer, HttpServer], str], omni: "OmniServer"
 ) -> None:
     one, other = copies("--resume")

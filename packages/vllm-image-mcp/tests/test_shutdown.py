@@ -20,7 +20,7 @@ def without_handlers(*_: object) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("emulated", [True, False])
-def test_signals_are_received_in_the_loop_and_their_handlers_come_back(
+def test_signals_are_received_on_the_loop_and_the_old_handlers_are_restored(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, *, emulated: bool
 ) -> None:
     received: list[tuple[int, object]] = []

@@ -27,7 +27,7 @@ def modules_after(code: str) -> frozenset[str]:
 
 
 @pytest.mark.parametrize("settings", ["", "demo=True"])
-def test_the_server_starts_with_nothing_of_core_and_client_but_errors_and_texts(
+def test_the_server_starts_with_only_the_errors_and_texts_of_core_and_client(
     settings: str,
 ) -> None:
     loaded = modules_after(
@@ -86,7 +86,7 @@ def test_an_unknown_command_suggests_a_similar_one() -> None:
     assert "generate" in run.stderr
 
 
-def test_on_windows_a_folder_that_cannot_exist_ends_the_start_and_a_missing_drive_is_warned_of(
+def test_on_windows_an_impossible_folder_ends_the_start_and_a_missing_drive_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sys, "platform", "win32")  # emulated
@@ -99,7 +99,7 @@ def test_on_windows_a_folder_that_cannot_exist_ends_the_start_and_a_missing_driv
     assert "is not there, so images cannot be saved in Q:" in caplog.text
 
 
-def test_on_a_mac_a_missing_drive_is_warned_of_at_the_start(
+def test_on_a_mac_a_missing_drive_is_a_warning_at_startup(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")  # emulated

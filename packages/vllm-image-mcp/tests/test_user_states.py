@@ -109,7 +109,7 @@ BATCH_CALLS: list[tuple[str, dict[str, object]]] = [
 @ERAS
 @OTHERS
 @pytest.mark.parametrize("call", BATCH_CALLS)
-async def test_a_batch_of_somebody_else_is_an_unknown_batch(
+async def test_the_batch_of_another_user_is_unknown(
     server: HttpServer, owned: Owned, user: str, era: str, call: tuple[str, dict[str, object]]
 ) -> None:
     tool, more = call
@@ -120,7 +120,7 @@ async def test_a_batch_of_somebody_else_is_an_unknown_batch(
 
 
 @OTHERS
-async def test_lists_and_searches_do_not_show_what_belongs_to_somebody_else(
+async def test_lists_and_searches_do_not_show_what_belongs_to_others(
     server: HttpServer, owned: Owned, user: str
 ) -> None:
     async with connected(server.url, TOKENS[user]) as client:
@@ -142,7 +142,7 @@ async def test_lists_and_searches_do_not_show_what_belongs_to_somebody_else(
 @OTHERS
 @pytest.mark.parametrize("role", ["images", "mask", "reference_image"])
 @pytest.mark.parametrize("spelling", ["path", "name", "stem", "uri", "file url", "relative", "climbing"])
-async def test_an_image_of_somebody_else_is_no_input(
+async def test_the_image_of_another_user_cannot_be_an_input(
     server: HttpServer, owned: Owned, user: str, role: str, spelling: str
 ) -> None:
     def named(path: Path) -> str:
@@ -168,7 +168,7 @@ async def test_an_image_of_somebody_else_is_no_input(
 
 
 @OTHERS
-async def test_an_image_of_somebody_else_is_not_reused(server: HttpServer, owned: Owned, user: str) -> None:
+async def test_the_image_of_another_user_is_not_reused(server: HttpServer, owned: Owned, user: str) -> None:
     again = {"prompt": f"a lighthouse for {user}, too", "seed": owned.seed, **SMALL}
     async with connected(server.url, TOKENS["anna"]) as client:
         content_of(await client.call_tool("generate_image", again))
@@ -192,7 +192,7 @@ async def test_reports_name_nobody(server: HttpServer, owned: Owned, user: str, 
 @ERAS
 @OTHERS
 @pytest.mark.parametrize("kind", ["image", "smaller image", "batch"])
-async def test_a_resource_of_somebody_else_is_missing(
+async def test_the_resources_of_another_user_are_missing(
     server: HttpServer, owned: Owned, user: str, era: str, kind: str
 ) -> None:
     uris = {
@@ -217,7 +217,7 @@ def without_names(message: str, owned: Owned) -> str:
 
 @ERAS
 @OTHERS
-async def test_resource_lists_and_completions_do_not_show_what_belongs_to_somebody_else(
+async def test_resource_lists_and_completions_do_not_show_what_belongs_to_others(
     server: HttpServer, owned: Owned, user: str, era: str
 ) -> None:
     async with connected(server.url, TOKENS[user], era=era) as client:
@@ -285,7 +285,7 @@ def arguments_for(tool: Tool, handle: str | None, owned: Owned) -> dict[str, obj
 
 
 @OTHERS
-async def test_every_tool_that_the_server_has_is_crossed_by_each_parameter(
+async def test_every_tool_is_tried_with_each_parameter_of_another_user(
     server: HttpServer, owned: Owned, user: str
 ) -> None:
     async with connected(server.url, TOKENS[user]) as client:
@@ -302,7 +302,7 @@ async def test_every_tool_that_the_server_has_is_crossed_by_each_parameter(
 
 @OTHERS
 @ERAS
-async def test_every_resource_that_the_server_has_is_crossed(
+async def test_every_resource_is_tried_with_another_user(
     server: HttpServer, owned: Owned, user: str, era: str
 ) -> None:
     of_anna = {
@@ -322,7 +322,7 @@ async def test_every_resource_that_the_server_has_is_crossed(
             assert [trace for trace in owned.traces if trace in shown] == [], resource.uri
 
 
-async def test_a_running_batch_of_somebody_else_cannot_be_stopped(server: HttpServer) -> None:
+async def test_the_running_batch_of_another_user_cannot_be_stopped(server: HttpServer) -> None:
     prompts = [f"fox {number}" for number in range(10)]
     async with connected(server.url, TOKENS["anna"]) as anna, connected(server.url, TOKENS["bert"]) as bert:
         begun = content_of(
@@ -392,7 +392,7 @@ def test_the_only_user_has_the_output_folder_itself(tmp_path: Path) -> None:
     assert states.of(user).studio.output_dir == tmp_path
 
 
-async def test_what_was_learned_about_the_servers_is_known_to_all_users(tmp_path: Path) -> None:
+async def test_what_is_learned_about_the_servers_is_known_to_all_users(tmp_path: Path) -> None:
     users = Users(User(name=name, digest=digest_of(token)) for name, token in TOKENS.items())
     settings = Settings.from_arguments(demo=True, output_dir=tmp_path)
     states = UserStates(settings, users, Metrics(), ServerKey(b"secret"))

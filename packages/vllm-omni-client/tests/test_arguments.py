@@ -94,7 +94,7 @@ def test_an_edit_takes_a_prompt_and_fields_too(ask: Ask, sent: Sent) -> None:
     assert b'name="num_inference_steps"\r\n\r\n4\r\n' in form
 
 
-def test_options_of_a_call_hold_for_that_call_alone(ask: Ask, sent: Sent) -> None:
+def test_options_of_a_call_apply_only_to_that_call(ask: Ask, sent: Sent) -> None:
     ask(
         "generate_image", "a red fox", extra_headers={"X-Team": "red", "X-Job": "7"}, timeout=5, max_retries=0
     )
@@ -129,7 +129,7 @@ def test_options_of_a_call_hold_for_that_call_alone(ask: Ask, sent: Sent) -> Non
     ],
     ids=str,
 )
-def test_a_slip_is_named_and_nothing_is_sent(
+def test_a_misspelt_name_is_reported_and_nothing_is_sent(
     ask: Ask, sent: Sent, values: dict[str, object], parameter: str, said: str
 ) -> None:
     with pytest.raises(InvalidParameter) as caught:
@@ -146,7 +146,7 @@ def test_a_request_of_the_wrong_kind_is_refused(ask: Ask, sent: Sent) -> None:
     assert sent.requests == []
 
 
-def test_a_slip_in_a_request_object_is_named_too() -> None:
+def test_a_misspelt_name_next_to_a_request_object_is_reported_too() -> None:
     with pytest.raises(
         InvalidParameter, match="steps is not a field of this request; did you mean num_infer"
     ):
@@ -171,7 +171,7 @@ def test_help_names_every_value(client: type[object], method: str) -> None:
     assert not [each for each in parameters.values() if each.kind is each.VAR_KEYWORD]
 
 
-def test_no_value_of_a_header_stays_where_a_traceback_could_show_it() -> None:
+def test_no_header_value_stays_where_a_traceback_could_show_it() -> None:
     values = {"seed": 7, "extra_headers": {"X-Token": "CANARY"}, "timeout": None}
     options = take_options(values)
     assert options == {"extra_headers": {"X-Token": "CANARY"}}

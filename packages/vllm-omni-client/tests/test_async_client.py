@@ -27,7 +27,7 @@ async def test_cancelling_closes_the_socket_at_once_and_is_not_swallowed(serve: 
         assert await asyncio.to_thread(left.wait, 5)
 
 
-async def test_a_callers_own_timeout_stays_the_callers(serve: Serve) -> None:
+async def test_a_timeout_of_the_caller_stays_its_own(serve: Serve) -> None:
     def silent(connection: socket.socket, request: bytes) -> bool:
         connection.recv(1)
         return False

@@ -52,7 +52,7 @@ def test_a_server_describes_itself() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[]", b"<html>", b'{"paths": 7}', b"[" * 5000])
-def test_a_description_without_pictures_falls_back_to_the_version(text: bytes) -> None:
+def test_a_description_without_images_falls_back_to_the_version(text: bytes) -> None:
     assert Capabilities.of_openapi(text, "0.20.0") == Capabilities.of_version("0.20.0")
 
 
@@ -63,7 +63,7 @@ def test_a_server_for_a_language_model_has_no_routes_for_images() -> None:
     assert known.has("/v1/chat/completions")
 
 
-def test_a_reference_that_leads_nowhere_is_no_crash() -> None:
+def test_a_reference_that_leads_nowhere_does_not_crash() -> None:
     schema = json.dumps(SCHEMA).replace("schemas/Kind", "schemas/Gone").encode()
     assert not Capabilities.of_openapi(schema, None).sends_files
 
@@ -93,7 +93,7 @@ def test_the_table_of_versions(
 
 
 @pytest.mark.parametrize("version", [None, "", "dev", "v", "latest"])
-def test_nothing_is_held_against_a_server_that_tells_nothing(version: str | None) -> None:
+def test_a_server_that_says_nothing_is_not_held_to_anything(version: str | None) -> None:
     server = Capabilities.of_version(version)
     assert server == Capabilities(version=version)
     assert server.supports("generations", "anything")
@@ -114,7 +114,7 @@ def test_the_version_of_another_server_says_nothing_about_its_fields(version: st
     assert (server.source, server.version, server.is_vllm_omni) == ("unknown", version, False)
 
 
-def test_a_vllm_omni_shows_itself_by_its_version_or_by_fields_of_its_own() -> None:
+def test_vllm_omni_is_recognised_by_its_version_or_by_its_own_fields() -> None:
     omni = Capabilities.of_version("0.30.0")
     assert omni.is_vllm_omni
     assert replace(omni, source="openapi").is_vllm_omni

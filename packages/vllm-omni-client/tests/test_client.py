@@ -114,7 +114,7 @@ def health(respx_mock: respx.MockRouter) -> respx.Route:
 
 
 @pytest.mark.own_key
-def test_a_picture_is_drawn(ask: Ask, generations: respx.Route) -> None:
+def test_an_image_is_drawn(ask: Ask, generations: respx.Route) -> None:
     generations.mock(PICTURE)
     assert ask("generate_image", SEEDED) == DRAWN
     sent = generations.calls.last.request
@@ -126,7 +126,9 @@ def test_a_picture_is_drawn(ask: Ask, generations: respx.Route) -> None:
 
 
 @pytest.mark.parametrize("key", ["s3cret", SecretStr("s3cret")])
-def test_the_key_is_sent_as_a_bearer(ask: Ask, respx_mock: respx.MockRouter, key: str | SecretStr) -> None:
+def test_the_key_is_sent_as_a_bearer_token(
+    ask: Ask, respx_mock: respx.MockRouter, key: str | SecretStr
+) -> None:
     route = respx_mock.get(f"{URL}/v1/models").respond(json={"data": [{"id": "m"}]})
     assert ask("get_models", api_key=key) == ModelList(data=(ModelCard(id="m"),))
     assert route.calls.last.request.headers["authorization"] == "Bearer s3cret"
@@ -146,7 +148,7 @@ def test_version_and_metrics_are_read(ask: Ask, respx_mock: respx.MockRouter) ->
 
 
 @pytest.mark.parametrize("status", [200, 404])
-def test_a_server_that_counts_nothing_tells_nothing(
+def test_a_server_without_counters_reports_nothing(
     ask: Ask, respx_mock: respx.MockRouter, status: int
 ) -> None:
     respx_mock.get(f"{URL}/metrics").respond(status, text="python_info 1.0\n")
@@ -154,7 +156,7 @@ def test_a_server_that_counts_nothing_tells_nothing(
 
 
 @pytest.mark.parametrize(("reply", "healthy"), [(WELL, True), (ILL, False)])
-def test_health_is_true_or_false_and_asked_once(
+def test_health_is_true_or_false_and_checked_once(
     ask: Ask, health: respx.Route, reply: httpx.Response, *, healthy: bool
 ) -> None:
     health.mock(reply)
@@ -162,7 +164,7 @@ def test_health_is_true_or_false_and_asked_once(
     assert health.call_count == 1
 
 
-def test_health_that_is_neither_is_an_error(ask: Ask, health: respx.Route, models: respx.Route) -> None:
+def test_any_other_health_status_is_an_error(ask: Ask, health: respx.Route, models: respx.Route) -> None:
     health.respond(404, json={"detail": "Not Found"})
     models.respond(404, json={"detail": "Not Found"})
     assert failure(ask, "health_check").message == "the server answered 404: Not Found"
@@ -194,7 +196,7 @@ def test_a_server_that_stays_busy_ends_the_call_after_the_allowed_retries(
     assert (error.gpu_spent, waits) == ("no", [1.0, 1.0])
 
 
-def test_a_wait_beyond_the_deadline_is_not_begun(
+def test_a_wait_beyond_the_deadline_is_not_started(
     ask: Ask, generations: respx.Route, waits: list[float]
 ) -> None:
     generations.respond(503, headers={"retry-after": "60"})
@@ -212,7 +214,7 @@ def test_waits_add_up_against_the_deadline(ask: Ask, generations: respx.Route, w
     assert error.exchange.elapsed_seconds == 24.0
 
 
-def test_a_server_fault_is_tried_once_more_when_the_server_is_well(
+def test_a_server_fault_is_tried_once_more_if_the_server_is_healthy(
     ask: Ask, generations: respx.Route, health: respx.Route
 ) -> None:
     generations.side_effect = [FAILED, PICTURE]
@@ -221,9 +223,7 @@ def test_a_server_fault_is_tried_once_more_when_the_server_is_well(
     assert health.call_count == 1
 
 
-def test_a_server_fault_that_comes_back_is_the_servers_word(
-    ask: Ask, generations: respx.Route, health: respx.Route
-) -> None:
+def test_a_repeated_server_fault_is_raised(ask: Ask, generations: respx.Route, health: respx.Route) -> None:
     generations.mock(FAILED)
     health.mock(WELL)
     error = failure(ask, "generate_image", SEEDED, max_retries=5, clock=lambda: 0.0)
@@ -265,7 +265,7 @@ def test_out_of_memory_is_never_tried_again(ask: Ask, generations: respx.Route) 
 
 
 @pytest.mark.parametrize("status", [307, 400, 401, 404, 405, 409, 413, 415, 422])
-def test_a_callers_fault_is_never_tried_again(
+def test_an_error_of_the_caller_is_never_retried(
     ask: Ask, generations: respx.Route, models: respx.Route, status: int
 ) -> None:
     generations.respond(status, json={"error": {"message": "no"}})
@@ -315,7 +315,7 @@ def test_a_request_without_a_seed_is_sent_again_with_the_one_that_was_drawn(
     assert (reply.receipt.requested, reply.receipt.sent.seed) == (SEEDLESS, reply.seed)
 
 
-def test_seeds_that_are_drawn_are_not_the_same(ask: Ask, generations: respx.Route) -> None:
+def test_drawn_seeds_differ(ask: Ask, generations: respx.Route) -> None:
     generations.mock(PICTURE)
     for _ in range(8):
         ask("generate_image", SEEDLESS)
@@ -324,7 +324,7 @@ def test_seeds_that_are_drawn_are_not_the_same(ask: Ask, generations: respx.Rout
 
 
 @pytest.mark.parametrize("unknown", UNKNOWN[1:], ids=str)
-def test_an_unknown_outcome_is_not_sent_again_to_a_server_that_is_ill(
+def test_an_unknown_outcome_is_not_sent_again_to_an_unhealthy_server(
     ask: Ask, generations: respx.Route, health: respx.Route, unknown: httpx.Response | Exception
 ) -> None:
     generations.side_effect = [unknown]
@@ -454,7 +454,7 @@ def test_the_key_is_in_no_error_and_in_no_log_even_when_the_server_repeats_it(
     assert b"canary" not in pickle.dumps(error).lower()
 
 
-def test_an_error_that_repeats_the_key_is_still_understood(ask: Ask, generations: respx.Route) -> None:
+def test_an_error_that_repeats_the_key_is_still_classified(ask: Ask, generations: respx.Route) -> None:
     generations.respond(401, json={"error": "no such key: CANARY-key"})
     error = failure(ask, "generate_image", SEEDED, api_key="CANARY-key")
     assert type(error) is Unauthorized
@@ -471,7 +471,7 @@ async def test_a_closed_client_says_so() -> None:
         blocking.health_check()
 
 
-async def test_calls_at_once_do_not_disturb_each_others_retries(generations: respx.Route) -> None:
+async def test_simultaneous_calls_do_not_disturb_the_retries_of_each_other(generations: respx.Route) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         seed = int(json.loads(request.content)["seed"])
         seen[seed] = seen.get(seed, 0) + 1

@@ -102,7 +102,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     return run
 
 
-def test_a_picture_goes_straight_to_its_file(ask: Ask, serve: Serve, tmp_path: Path) -> None:
+def test_an_image_goes_straight_to_its_file(ask: Ask, serve: Serve, tmp_path: Path) -> None:
     server = Server(generations=http(PNG, 200, "content-type: image/png"))
     saved = ask(serve(server), "generate_image", FOX, into=tmp_path / "fox.png")
     assert isinstance(saved, SavedImage)
@@ -124,9 +124,7 @@ def test_a_picture_goes_straight_to_its_file(ask: Ask, serve: Serve, tmp_path: P
     }
 
 
-def test_an_answer_in_json_goes_to_the_file_too_with_its_metrics(
-    ask: Ask, serve: Serve, tmp_path: Path
-) -> None:
+def test_a_json_answer_goes_to_the_file_too_with_its_metrics(ask: Ask, serve: Serve, tmp_path: Path) -> None:
     server = Server(generations=http(IN_JSON))
     saved = ask(
         serve(server),
@@ -156,7 +154,9 @@ NO_PICTURES = {
 
 
 @pytest.mark.parametrize("body", NO_PICTURES.values(), ids=NO_PICTURES)
-def test_what_is_no_whole_picture_leaves_no_file(ask: Ask, serve: Serve, tmp_path: Path, body: bytes) -> None:
+def test_anything_but_a_complete_image_leaves_no_file(
+    ask: Ask, serve: Serve, tmp_path: Path, body: bytes
+) -> None:
     with pytest.raises(BadReply):
         ask(
             serve(Server(generations=http(body))),
@@ -168,7 +168,7 @@ def test_what_is_no_whole_picture_leaves_no_file(ask: Ask, serve: Serve, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_attempt_writes_the_file_anew(ask: Ask, serve: Serve, tmp_path: Path) -> None:
+def test_a_second_attempt_writes_the_file_from_the_start(ask: Ask, serve: Serve, tmp_path: Path) -> None:
     replies = iter([http(PNG[:-9]), http(PNG)])
 
     def script(connection: socket.socket, request: bytes) -> bool:
@@ -183,7 +183,7 @@ def test_a_second_attempt_writes_the_file_anew(ask: Ask, serve: Serve, tmp_path:
 
 
 @pytest.mark.parametrize("fields", [{"n": 2}, {"layers": 3}])
-def test_a_file_takes_one_picture(ask: Ask, serve: Serve, tmp_path: Path, fields: dict[str, object]) -> None:
+def test_a_file_holds_one_image(ask: Ask, serve: Serve, tmp_path: Path, fields: dict[str, object]) -> None:
     server = Server()
     with pytest.raises(InvalidParameter, match="one image"):
         ask(serve(server), "generate_image", FOX.model_copy(update=fields), into=tmp_path / "x.png")
@@ -204,7 +204,7 @@ def zipped(*pictures: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("as_files", [True, False])
-def test_whole_pictures_are_kept_beside_a_damaged_one(ask: Ask, serve: Serve, *, as_files: bool) -> None:
+def test_complete_images_are_kept_if_another_is_damaged(ask: Ask, serve: Serve, *, as_files: bool) -> None:
     pictures = (PNG, PNG[:-5], PNG)
     in_json = {"data": [{"b64_json": base64.b64encode(one).decode()} for one in pictures]}
     body = zipped(*pictures) if as_files else json.dumps(in_json).encode()
@@ -216,7 +216,7 @@ def test_whole_pictures_are_kept_beside_a_damaged_one(ask: Ask, serve: Serve, *,
     assert not any("of 3 images arrived" in warning for warning in reply.warnings)
 
 
-def test_a_reply_of_damaged_pictures_alone_is_none(ask: Ask, serve: Serve) -> None:
+def test_a_reply_with_only_damaged_images_is_refused(ask: Ask, serve: Serve) -> None:
     request = FOX.model_copy(update={"response_format": "file", "n": 2})
     with pytest.raises(BadReply, match="cut off"):
         ask(serve(Server(generations=http(zipped(PNG[:-5], PNG[:-9])))), "generate_image", request)
@@ -234,7 +234,7 @@ def test_files_come_bare_or_in_a_zip(ask: Ask, serve: Serve) -> None:
     assert one.warnings == ("1 of 2 images arrived; missing: 1.",)
 
 
-def test_a_zip_that_unpacks_to_more_than_was_asked_for_is_refused(ask: Ask, serve: Serve) -> None:
+def test_a_zip_that_unpacks_to_more_than_was_requested_is_refused(ask: Ask, serve: Serve) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("image_0.png", bytes(64 * 1024 * 1024))
@@ -279,7 +279,7 @@ def test_an_error_says_which_attempts_came_before_it(ask: Ask, serve: Serve) -> 
     assert [one.error for one in caught.value.failures] == ["ServerBusy", "ServerBusy"]
 
 
-def test_an_edit_uploads_its_pictures(ask: Ask, serve: Serve) -> None:
+def test_an_edit_uploads_its_images(ask: Ask, serve: Serve) -> None:
     server = Server(edits=http(IN_JSON))
     reply = ask(
         serve(server),
@@ -322,14 +322,14 @@ def test_an_edit_that_fails_leaves_no_file(ask: Ask, serve: Serve, tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
-def test_an_edit_of_an_address_is_not_sent(ask: Ask, serve: Serve) -> None:
+def test_an_edit_of_a_url_is_not_sent(ask: Ask, serve: Serve) -> None:
     server = Server()
     with pytest.raises(InvalidParameter, match="is a URL"):
         ask(serve(server), "edit_image", ImageEditRequest(prompt="blue"), "http://10.0.0.1/x.png")
     assert server.asked == []
 
 
-def test_a_sleep_can_be_undone_unless_the_weights_were_dropped(ask: Ask) -> None:
+def test_sleep_can_be_undone_unless_the_weights_were_discarded(ask: Ask) -> None:
     with serve_in_thread() as url:
         assert ask(url, "sleep") is True
         assert ask(url, "wake_up") is True
@@ -359,7 +359,7 @@ def test_a_server_sleeps_and_wakes_up(ask: Ask, serve: Serve) -> None:
 ASKED: dict[str, object] = {"capabilities": None}
 
 
-def test_a_server_is_asked_once_what_it_can_do(serve: Serve) -> None:
+def test_capabilities_are_requested_once(serve: Serve) -> None:
     server = Server(version=http(b'{"version":"0.30.0"}'), generations=http(IN_JSON))
     with OmniClient(serve(server)) as client:
         for _ in range(3):
@@ -368,7 +368,7 @@ def test_a_server_is_asked_once_what_it_can_do(serve: Serve) -> None:
     assert server.paths == ["/version", "/openapi.json"] + ["/v1/images/generations"] * 3
 
 
-async def test_calls_at_once_share_the_question(serve: Serve) -> None:
+async def test_simultaneous_calls_share_that_request(serve: Serve) -> None:
     server = Server(version=http(b'{"version":"0.26.0"}'), generations=http(IN_JSON))
     async with AsyncOmniClient(serve(server)) as client, asyncio.timeout(10):
         await asyncio.gather(*(client.generate_image(FOX) for _ in range(8)))
@@ -376,7 +376,7 @@ async def test_calls_at_once_share_the_question(serve: Serve) -> None:
     assert server.paths.count("/v1/images/generations") == 8
 
 
-def test_another_version_is_asked_anew(serve: Serve) -> None:
+def test_capabilities_of_another_version_are_requested_again(serve: Serve) -> None:
     server = Server(version=http(b'{"version":"0.26.0"}'), generations=http(IN_JSON))
     with OmniClient(serve(server)) as client:
         assert not client.capabilities().supports("generations", "output_compression")
@@ -385,7 +385,7 @@ def test_another_version_is_asked_anew(serve: Serve) -> None:
         assert client.capabilities().supports("generations", "output_compression")
 
 
-def test_what_this_server_would_ignore_is_refused_and_not_sent(ask: Ask, serve: Serve) -> None:
+def test_fields_that_this_server_would_ignore_are_refused_and_not_sent(ask: Ask, serve: Serve) -> None:
     server = Server(version=http(b'{"version":"0.14.0"}'), generations=http(IN_JSON))
     request = FOX.model_copy(update={"output_format": "webp"})
     with pytest.raises(UnsupportedParameter, match=r"vLLM-Omni 0\.14\.0 does not support output_format"):
@@ -397,7 +397,7 @@ def test_what_this_server_would_ignore_is_refused_and_not_sent(ask: Ask, serve: 
     assert "output_format" not in server.sent()
 
 
-def test_a_server_that_tells_nothing_is_believed_to_take_all(ask: Ask, serve: Serve) -> None:
+def test_a_server_that_says_nothing_is_assumed_to_accept_everything(ask: Ask, serve: Serve) -> None:
     server = Server(generations=http(IN_JSON), health=http(b"{}"))
     request = FOX.model_copy(update={"layers": 2})
     assert ask(serve(server), "generate_image", request, settings=ASKED)
@@ -408,7 +408,7 @@ def test_a_server_that_tells_nothing_is_believed_to_take_all(ask: Ask, serve: Se
 @pytest.mark.parametrize(
     "answer", [http(b"", 503), b"", b"HTTP/1.1 200 OK\r\n"], ids=["busy", "silent", "cut"]
 )
-def test_a_dead_server_gets_at_most_1_1_requests_a_call_over_50_calls(serve: Serve, answer: bytes) -> None:
+def test_a_dead_server_gets_at_most_1_1_requests_per_call_over_50_calls(serve: Serve, answer: bytes) -> None:
     asked: list[bytes] = []
 
     def dead(connection: socket.socket, request: bytes) -> bool:
@@ -532,7 +532,7 @@ def test_a_client_works_on_both_sides_of_a_fork(serve: Serve) -> None:
         ("fox.jpg", "png", "png"),
     ],
 )
-def test_the_extension_of_a_file_decides_the_format_where_the_request_does_not(
+def test_the_extension_of_a_file_decides_the_format_if_the_request_does_not(
     name: str, asked: str | None, sent: str | None
 ) -> None:
     generation = FOX.model_copy(update={"output_format": asked})
@@ -542,7 +542,7 @@ def test_the_extension_of_a_file_decides_the_format_where_the_request_does_not(
     assert with_file_format(generation, None).output_format == asked
 
 
-def test_a_file_named_jpg_is_asked_for_as_a_jpeg(ask: Ask, serve: Serve, tmp_path: Path) -> None:
+def test_a_file_named_jpg_is_requested_as_a_jpeg(ask: Ask, serve: Serve, tmp_path: Path) -> None:
     server = Server(generations=http(PNG, 200, "content-type: image/png"))
     saved = ask(serve(server), "generate_image", FOX, into=tmp_path / "fox.jpg")
     assert isinstance(saved, SavedImage)

@@ -41,7 +41,7 @@ def test_a_size_and_a_resolution_exclude_each_other() -> None:
     assert ImageEditRequest(prompt="x", size="auto", resolution=640).resolution == 640
 
 
-def test_only_what_was_asked_for_is_in_the_form() -> None:
+def test_only_requested_fields_are_in_the_form() -> None:
     request = ImageEditRequest(
         prompt="blue",
         strength=0.5,

@@ -60,7 +60,7 @@ ONE_OF_EACH = [
 
 @pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_an_error_comes_back_from_a_pickle_as_it_was(error: OmniError, protocol: int) -> None:
+def test_an_error_survives_a_pickle(error: OmniError, protocol: int) -> None:
     again = pickle.loads(pickle.dumps(error, protocol=protocol))  # noqa: S301  # our own bytes
     assert type(again) is type(error)
     assert vars(again) == vars(error)
@@ -86,7 +86,7 @@ def test_a_message_is_one_printable_line_of_at_most_500_characters() -> None:
     assert str(error) == f"{error.message}. {error.next_step}"
 
 
-def test_a_question_that_timed_out_is_not_advised_to_take_fewer_steps() -> None:
+def test_a_query_that_timed_out_is_not_advised_to_take_fewer_steps() -> None:
     asked = replace(EXCHANGE, method="GET", url="http://gpu:8000/v1/models")
     question = RequestTimeout("no complete reply", exchange=asked)
     assert "server is hung" in question.next_step
@@ -118,13 +118,13 @@ def test_each_way_of_being_unreachable_has_its_own_next_step(reason: Unreachable
         (1e9, "Wait 277,778 hours, then"),
     ],
 )
-def test_a_busy_server_that_says_how_long_is_waited_for_as_long(seconds: float, words: str) -> None:
+def test_a_busy_server_that_names_a_wait_gets_it(seconds: float, words: str) -> None:
     error = ServerBusy("x", status=429, retry_after_seconds=seconds)
     assert error.next_step == f"{words} call again."
 
 
 @pytest.mark.parametrize("status", [505, 508, 511])
-def test_what_only_a_gateway_answers_costs_nothing_and_is_not_repeated(status: int) -> None:
+def test_a_reply_that_only_a_gateway_sends_costs_nothing_and_is_not_repeated(status: int) -> None:
     error = ServerError("x", status=status)
     assert (error.outcome, error.server_state, error.gpu_spent) == ("final", "unavailable", "no")
     assert "directly to the server" in error.next_step
@@ -151,7 +151,7 @@ def test_an_error_says_whether_gpu_time_was_probably_spent(error: OmniError, spe
     assert error.gpu_spent == spent
 
 
-def test_what_was_tried_is_written_on_the_error_itself() -> None:
+def test_what_was_tried_is_attached_to_the_error() -> None:
     error = ConnectionLost("x")
     assert error.with_attempts(EXCHANGE, gpu_spent="yes") is error
     assert (error.exchange, error.gpu_spent) == (EXCHANGE, "yes")

@@ -53,7 +53,7 @@ def draw(request: pytest.FixtureRequest) -> Draw:
     return ask  # type: ignore[return-value]  # a reply, as no file was asked for
 
 
-def test_what_may_have_cost_is_sent_twice_at_most_and_all_of_it_is_told(
+def test_a_request_that_may_have_cost_is_sent_twice_at_most_and_all_attempts_are_reported(
     draw: Draw, misbehave: Misbehave, costly_fault: str
 ) -> None:
     server = misbehave(costly_fault)
@@ -66,7 +66,7 @@ def test_what_may_have_cost_is_sent_twice_at_most_and_all_of_it_is_told(
     assert caught.value.gpu_spent != "no"
 
 
-def test_a_second_request_that_succeeds_is_told_in_the_receipt(
+def test_a_second_request_that_succeeds_is_reported_in_the_receipt(
     draw: Draw, misbehave: Misbehave, costly_fault: str, image_bytes: bytes
 ) -> None:
     server = misbehave(costly_fault, times=1)
@@ -76,7 +76,7 @@ def test_a_second_request_that_succeeds_is_told_in_the_receipt(
     assert (server.generations[PROMPT], reply.receipt.attempts) == (2, 2)
 
 
-def test_what_would_fail_again_or_still_runs_is_sent_once(
+def test_a_request_that_would_fail_again_or_still_runs_is_sent_once(
     draw: Draw, misbehave: Misbehave, final_fault: str
 ) -> None:
     server = misbehave(final_fault)
@@ -88,7 +88,7 @@ def test_what_would_fail_again_or_still_runs_is_sent_once(
     assert caught.value.exchange.attempts == 1
 
 
-def test_what_was_refused_is_sent_again_as_often_as_is_allowed_and_costs_nothing(
+def test_a_refused_request_is_sent_again_as_often_as_allowed_and_costs_nothing(
     draw: Draw, misbehave: Misbehave, refusal: str
 ) -> None:
     server = misbehave(refusal)
@@ -100,7 +100,7 @@ def test_what_was_refused_is_sent_again_as_often_as_is_allowed_and_costs_nothing
     assert caught.value.gpu_spent == "no"
 
 
-async def test_an_idle_connection_that_breaks_as_it_is_used_is_replaced_at_once_and_told(
+async def test_an_idle_connection_that_breaks_on_reuse_is_replaced_at_once_and_reported(
     misbehave: Misbehave,
 ) -> None:
     server = misbehave("an empty reply", times=1)
@@ -156,7 +156,7 @@ def test_a_blocking_edit_spends_from_the_budget_of_its_image(
     assert (server.generations[PROMPT], budget.left) == (1, 0)
 
 
-def test_a_budget_counts_what_another_client_has_repeated_on_its_own() -> None:
+def test_a_budget_counts_the_retries_of_another_client() -> None:
     budget = GenerationBudget()
     error = ServerError("x", status=500)
     budget.start_attempt(lambda: 0.0)

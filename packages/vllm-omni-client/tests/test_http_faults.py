@@ -153,7 +153,7 @@ MISMATCH = http(
     [(http(told(data=[{"id": "c"}, {"id": "d"}])), ("c", "d")), (http(b"", 500), ("b",))],
     ids=["as it lists them", "as it said"],
 )
-def test_h02_another_model_is_told_by_all_names_and_not_tried_again(
+def test_h02_another_model_is_reported_with_all_names_and_not_retried(
     draw: Draw, asked: Asked, models: bytes, served: tuple[str, ...]
 ) -> None:
     error = failure(draw, MISMATCH, models=models, max_retries=5)
@@ -167,7 +167,7 @@ def test_h02_another_model_is_told_by_all_names_and_not_tried_again(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_h03_a_key_that_is_not_taken_is_named_and_not_shown(draw: Draw, asked: Asked, status: int) -> None:
+def test_h03_a_refused_key_is_named_and_not_shown(draw: Draw, asked: Asked, status: int) -> None:
     error = failure(draw, http(b'{"error":"Unauthorized: CANARY"}', status), api_key="CANARY")
     assert type(error) is Unauthorized
     assert "api_key" in error.next_step
@@ -183,7 +183,7 @@ def test_h03_a_key_that_is_not_taken_is_named_and_not_shown(draw: Draw, asked: A
     ],
     ids=["a language model", "no such server"],
 )
-def test_h04_a_wrong_address_is_told_with_what_was_asked_and_what_is_there(
+def test_h04_a_wrong_address_is_reported_with_what_was_requested_and_what_is_there(
     draw: Draw, asked: Asked, models: bytes, shown: str
 ) -> None:
     error = failure(draw, http(told(detail="Not Found"), 404), models=models)
@@ -196,7 +196,7 @@ def test_h04_a_wrong_address_is_told_with_what_was_asked_and_what_is_there(
 
 
 @pytest.mark.parametrize("status", [413, 422])
-def test_h05_a_body_that_is_refused_is_not_sent_again(draw: Draw, asked: Asked, status: int) -> None:
+def test_h05_a_refused_body_is_not_sent_again(draw: Draw, asked: Asked, status: int) -> None:
     assert type(failure(draw, http(told(detail="limit 1024KB"), status))) is BadRequest
     assert asked.pictures() == 1
 
@@ -228,14 +228,14 @@ def test_h06_a_wait_that_is_too_long_is_an_error_and_not_waited_for(draw: Draw, 
     assert (error.retry_after_seconds, asked.pictures()) == (121.0, 1)
 
 
-def test_h07_a_picture_that_does_not_fit_is_not_drawn_again(draw: Draw, asked: Asked) -> None:
+def test_h07_an_image_that_does_not_fit_is_not_requested_again(draw: Draw, asked: Asked) -> None:
     error = failure(draw, http(told(error={"message": "CUDA out of memory. Tried to allocate 2 GiB"}), 500))
     assert type(error) is OutOfGpuMemory
     assert "smaller size" in error.next_step
     assert asked.pictures() == 1
 
 
-def test_h08_a_fault_of_the_server_is_tried_once_more(draw: Draw, asked: Asked) -> None:
+def test_h08_a_server_fault_is_retried_once(draw: Draw, asked: Asked) -> None:
     error = failure(draw, http(told(error={"message": "it failed"}), 500), max_retries=5)
     assert type(error) is ServerError
     assert asked == ["/v1/images/generations", "/health"] * 2
@@ -249,7 +249,7 @@ def test_h09_html_is_never_shown_raw(draw: Draw, status: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["it failed", "EngineCore encountered an issue. See stack trace"])
-def test_h10_a_dead_engine_is_known_by_its_health(draw: Draw, asked: Asked, text: str) -> None:
+def test_h10_a_dead_engine_is_recognised_by_its_health(draw: Draw, asked: Asked, text: str) -> None:
     error = failure(draw, http(told(error={"message": text}), 500), health=http(b"{}", 503))
     assert type(error) is EngineDead
     assert "Restart" in error.next_step
@@ -268,7 +268,7 @@ NO_PICTURES = {
 
 
 @pytest.mark.parametrize("body", NO_PICTURES.values(), ids=NO_PICTURES)
-def test_h11_a_success_without_a_picture_is_a_bad_reply(draw: Draw, asked: Asked, body: bytes) -> None:
+def test_h11_a_success_without_an_image_is_a_bad_reply(draw: Draw, asked: Asked, body: bytes) -> None:
     error = failure(draw, http(body), max_retries=5)
     assert type(error) is BadReply
     assert error.gpu_spent == "unknown"
@@ -277,7 +277,7 @@ def test_h11_a_success_without_a_picture_is_a_bad_reply(draw: Draw, asked: Asked
     assert asked.pictures() == 2
 
 
-def test_h12_an_error_within_a_success_is_told(draw: Draw) -> None:
+def test_h12_an_error_within_a_success_is_reported(draw: Draw) -> None:
     error = failure(draw, http(told(error={"message": "it failed"})), max_retries=0)
     assert error.message == "the server answered 200, but the body contains an error: it failed"
 
@@ -289,7 +289,7 @@ def test_h13_junk_in_the_base64_is_refused(draw: Draw, text: str) -> None:
     assert "data.0.b64_json is invalid: not base64" in error.message
 
 
-def test_h14_a_data_url_is_read_and_an_address_is_not_fetched(draw: Draw, asked: Asked) -> None:
+def test_h14_a_data_url_is_read_and_any_other_url_is_not_fetched(draw: Draw, asked: Asked) -> None:
     text = "data:image/png;base64," + base64.b64encode(PNG).decode()
     assert draw(http(told(data=[{"b64_json": text}]))).data[0].bytes == PNG
     error = failure(draw, http(told(data=[{"url": "http://127.0.0.1/x.png"}])), max_retries=0)
@@ -298,7 +298,7 @@ def test_h14_a_data_url_is_read_and_an_address_is_not_fetched(draw: Draw, asked:
 
 
 @pytest.mark.parametrize(("kind", "name"), [("JPEG", "jpeg"), ("WEBP", "webp")])
-def test_h15_another_format_is_kept_and_told(draw: Draw, kind: str, name: str) -> None:
+def test_h15_another_format_is_kept_and_reported(draw: Draw, kind: str, name: str) -> None:
     reply = draw(http(pictures(encoded(kind), output_format="png")))
     assert reply.data[0].format == name
     assert reply.warnings == (f"Image 0 is {name.upper()}, not PNG.",)
@@ -316,7 +316,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
-def test_h16_a_damaged_picture_is_asked_for_once_more_and_never_handed_out(
+def test_h16_a_damaged_image_is_requested_once_more_and_never_returned(
     draw: Draw, asked: Asked, data: bytes
 ) -> None:
     error = failure(draw, http(pictures(data)), max_retries=5)
@@ -344,13 +344,13 @@ def bomb(width: int, height: int, packed: int) -> bytes:
     ],
     ids=["13000", "20000", "2**31 high", "2**31 wide", "5000 from a thousand bytes"],
 )
-def test_h17_a_picture_that_would_unpack_to_gigabytes_is_refused(draw: Draw, data: bytes) -> None:
+def test_h17_an_image_that_would_decompress_to_gigabytes_is_refused(draw: Draw, data: bytes) -> None:
     error = failure(draw, http(pictures(data)), max_retries=0)
     assert type(error) is BadReply
     assert "pixels" in error.message or "size" in error.message
 
 
-def test_h18_another_size_is_kept_and_told(draw: Draw) -> None:
+def test_h18_another_size_is_kept_and_reported(draw: Draw) -> None:
     reply = draw(http(pictures(encoded(size=(64, 64)), size="4x3")))
     assert reply.data[0].size == (64, 64)
     assert reply.warnings == ("Image 0 is 64x64, not 4x3.",)
@@ -363,14 +363,14 @@ def test_h18_another_size_is_kept_and_told(draw: Draw) -> None:
         (["red", "green", "blue"], "3 images arrived instead of 2."),
     ],
 )
-def test_h19_another_number_is_kept_and_told(draw: Draw, colours: list[str], words: str) -> None:
+def test_h19_another_number_is_kept_and_reported(draw: Draw, colours: list[str], words: str) -> None:
     data = [encoded(colour=colour) for colour in colours]
     reply = draw(http(pictures(*data)), parsed=REQUEST.model_copy(update={"n": 2}))
     assert [image.bytes for image in reply.data] == data
     assert reply.warnings == (words,)
 
 
-def test_h20_the_same_picture_twice_is_told(draw: Draw) -> None:
+def test_h20_the_same_image_twice_is_reported(draw: Draw) -> None:
     reply = draw(http(pictures(PNG, PNG)), parsed=REQUEST.model_copy(update={"n": 2}))
     assert reply.warnings == ("Images 0 and 1 are identical, byte for byte.",)
 
@@ -386,7 +386,7 @@ COLOURS = ("#000000", "#000000", "#000000", "#777777", "#ff0000")
 
 
 @pytest.mark.parametrize(("data", "colour"), list(zip(FLAT.values(), COLOURS, strict=True)), ids=FLAT)
-def test_h21_a_picture_of_one_colour_is_told(draw: Draw, tmp_path: Path, data: bytes, colour: str) -> None:
+def test_h21_an_image_of_one_colour_is_reported(draw: Draw, tmp_path: Path, data: bytes, colour: str) -> None:
     reply = draw(http(pictures(PNG, data)), parsed=REQUEST.model_copy(update={"n": 2, "size": None}))
     assert [image.flat_colour for image in reply.data] == [None, colour]
     assert reply.warnings == (f"Image 1 has only one colour, {colour}; the generation may have failed.",)
@@ -396,14 +396,14 @@ def test_h21_a_picture_of_one_colour_is_told(draw: Draw, tmp_path: Path, data: b
     assert kept.warnings == (f"The image has only one colour, {colour}; the generation may have failed.",)
 
 
-def test_h21_a_picture_with_one_other_pixel_is_not_told(draw: Draw) -> None:
+def test_h21_an_image_with_one_different_pixel_is_not_reported(draw: Draw) -> None:
     for level in (0, 1, 9):
         data = encoded(size=(64, 48), colour="black", compress_level=level)
         reply = draw(http(pictures(data)), parsed=REQUEST.model_copy(update={"size": None}))
         assert reply.warnings == ()
 
 
-def test_h22_models_are_read_anew_each_time(serve: Serve) -> None:
+def test_h22_models_are_read_again_each_time(serve: Serve) -> None:
     cards = iter([[{"id": "a"}], [{"id": "b"}, {"id": "b"}, {"id": "c"}]])
 
     def script(connection: socket.socket, asking: bytes) -> bool:
@@ -428,7 +428,7 @@ ODD_JSON = {
 
 
 @pytest.mark.parametrize("body", ODD_JSON.values(), ids=ODD_JSON)
-def test_h23_odd_json_is_a_bad_reply_and_no_crash(draw: Draw, body: bytes) -> None:
+def test_h23_odd_json_is_a_bad_reply_and_not_a_crash(draw: Draw, body: bytes) -> None:
     assert type(failure(draw, http(body), max_retries=0)) is BadReply
     assert isinstance(failure(draw, http(body, 400)), BadRequest)
 
@@ -437,7 +437,7 @@ def test_h23_odd_json_is_a_bad_reply_and_no_crash(draw: Draw, body: bytes) -> No
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "BOM"])
 @pytest.mark.parametrize("head", ["", "data:image/png;base64,"])
-def test_base64_in_lines_and_a_byte_order_mark_are_read_and_not_paid_for_twice(
+def test_base64_with_line_breaks_and_a_byte_order_mark_is_read_and_not_paid_for_twice(
     draw: Draw, asked: Asked, tmp_path: Path, *, into_file: bool, line_end: str, mark: bytes, head: str
 ) -> None:
     text = base64.encodebytes(PNG).decode().replace("\n", line_end)
@@ -476,7 +476,7 @@ OUT_OF_MEMORY = [
 
 @pytest.mark.parametrize("words", OUT_OF_MEMORY)
 @pytest.mark.parametrize(("status", "shape"), [(500, "detail"), (503, "error"), (200, "error")])
-def test_out_of_memory_is_known_by_each_librarys_words_and_not_sent_again(
+def test_out_of_memory_is_recognised_in_the_words_of_each_library_and_not_retried(
     draw: Draw, asked: Asked, words: str, status: int, shape: str
 ) -> None:
     body = told(**{shape: words if shape == "detail" else {"message": words}})
@@ -494,7 +494,7 @@ def test_other_failures_are_not_taken_for_out_of_memory(draw: Draw, words: str) 
 
 
 @pytest.mark.parametrize("status", [504, 522, 524])
-def test_a_proxy_that_gave_up_is_told_and_the_request_not_sent_again(
+def test_a_proxy_that_gave_up_is_reported_and_the_request_is_not_sent_again(
     draw: Draw, asked: Asked, status: int
 ) -> None:
     error = failure(draw, http(HTML, status), max_retries=5)
@@ -508,7 +508,7 @@ def test_the_upload_limit_of_a_proxy_is_named(draw: Draw, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_proxy_that_lets_nobody_through_is_not_given_the_key(draw: Draw, status: int) -> None:
+def test_a_proxy_that_refuses_access_is_not_given_the_key(draw: Draw, status: int) -> None:
     step = failure(draw, http(HTML, status)).next_step
     assert "api_key" not in step
     assert "proxy" in step

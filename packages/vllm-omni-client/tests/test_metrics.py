@@ -42,7 +42,7 @@ def test_a_page_of_0_30_is_read() -> None:
     )
 
 
-def test_steps_that_are_not_timed_alone_are_told_by_the_whole_execution() -> None:
+def test_untimed_steps_are_derived_from_the_execution_time() -> None:
     """As on a server without the pipeline's profiler, which is how they are started."""
     text = """\
 # TYPE vllm_omni:denoise_step_latency_s histogram
@@ -56,7 +56,7 @@ def test_windows_line_ends_change_nothing() -> None:
     assert parse(PAGE.replace("\n", "\r\n")) == parse(PAGE)
 
 
-def test_an_older_server_without_the_family_tells_nothing() -> None:
+def test_an_older_server_without_the_family_reports_nothing() -> None:
     assert parse("python_info 1.0\nvllm:num_requests_running 4.0\n") == ServerMetrics()
     assert parse("") == ServerMetrics()
 
@@ -73,11 +73,11 @@ vllm_omni:requests_failed_total 0.5 soon
 """
 
 
-def test_lines_that_cannot_be_read_are_passed_over() -> None:
+def test_unreadable_lines_are_skipped() -> None:
     assert parse(UNREADABLE) == ServerMetrics()
 
 
-def test_a_mean_of_nothing_is_none() -> None:
+def test_the_mean_of_nothing_is_none() -> None:
     page = "vllm_omni:e2e_request_latency_s_sum 0.0\nvllm_omni:e2e_request_latency_s_count 0.0\n"
     assert parse(page).mean_request_seconds is None
 

@@ -32,7 +32,7 @@ def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def test_what_is_none_is_not_sent() -> None:
+def test_fields_that_are_none_are_not_sent() -> None:
     assert json.loads(ImageGenerationRequest(prompt="a red fox").to_json()) == {"prompt": "a red fox", "n": 1}
 
 
@@ -147,7 +147,7 @@ def test_a_value_that_the_server_would_refuse_or_ignore_is_refused_here_by_name(
         ("prompt", "x" * 100_000),
     ],
 )
-def test_the_bounds_themselves_are_taken(field: str, value: object) -> None:
+def test_the_bounds_themselves_are_accepted(field: str, value: object) -> None:
     assert json.loads(request_of(**{field: value}).to_json())[field] == value
 
 
@@ -164,7 +164,7 @@ def test_a_size_is_refused_with_what_is_allowed() -> None:
 
 
 @pytest.mark.parametrize("size", ["100000x1", "1024x1000000", "0x64", "064x64"])
-def test_a_size_that_no_picture_has_is_refused_with_the_bounds(size: str) -> None:
+def test_an_impossible_size_is_refused_with_the_bounds(size: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
         request_of(size=size)
     assert caught.value.message == (
@@ -188,7 +188,7 @@ def test_a_refusal_shows_a_long_value_only_in_part() -> None:
         ({"lora": {"name": "\ud83d", "path": "p"}}, "lora"),
     ],
 )
-def test_half_a_character_is_refused_by_name(fields: dict[str, object], name: str) -> None:
+def test_a_lone_surrogate_is_refused_by_name(fields: dict[str, object], name: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
         request_of(**fields)
     assert (caught.value.parameter or "").split(".")[0] == name
@@ -204,7 +204,7 @@ def test_any_prompt_arrives_as_it_was_written(prompt: str) -> None:
     assert json.loads(request_of(prompt=prompt).to_json())["prompt"] == prompt
 
 
-def test_a_reply_of_0_30_is_read_whole() -> None:
+def test_a_reply_of_0_30_is_read_completely() -> None:
     reply = reply_of(
         created=1790000000,
         data=[{"b64_json": b64(b"picture"), "url": None, "revised_prompt": None}],
@@ -226,12 +226,12 @@ def test_a_reply_of_0_30_is_read_whole() -> None:
     assert reply.metrics.generation_seconds == 1.2345
 
 
-def test_a_reply_of_0_14_has_only_pictures() -> None:
+def test_a_reply_of_0_14_has_only_images() -> None:
     reply = reply_of(created=1, data=[{"b64_json": b64(b"picture")}])
     assert (reply.output_format, reply.size, reply.metrics) == (None, None, None)
 
 
-def test_no_time_is_told_where_the_server_tells_none() -> None:
+def test_no_time_is_reported_if_the_server_reports_none() -> None:
     assert GenerationMetrics().generation_seconds is None
 
 
@@ -245,12 +245,12 @@ def test_no_time_is_told_where_the_server_tells_none() -> None:
         {"output_format": []},
     ],
 )
-def test_what_cannot_be_read_beside_a_picture_never_loses_the_picture(beside: dict[str, object]) -> None:
+def test_an_unreadable_value_next_to_an_image_never_loses_the_image(beside: dict[str, object]) -> None:
     reply = reply_of(data=[{"b64_json": b64(b"paid for")}], **beside)
     assert reply == ImageGenerationReply(data=(ReplyImage(bytes=b"paid for"),))
 
 
-def test_peak_memory_that_is_no_number_is_absent() -> None:
+def test_peak_memory_that_is_not_a_number_is_absent() -> None:
     content = '{"data":[{"b64_json":"YWJj"}],"metrics":{"peak_memory_mb":NaN}}'
     assert ImageGenerationReply.model_validate_json(content).metrics == GenerationMetrics()
 
@@ -273,18 +273,18 @@ def test_base64_with_junk_in_it_is_an_error_and_not_skipped(text: object) -> Non
 
 
 @given(st.binary(min_size=1, max_size=300))
-def test_any_bytes_come_back_as_they_were(data: bytes) -> None:
+def test_any_bytes_are_returned_unchanged(data: bytes) -> None:
     reply = reply_of(data=[{"b64_json": b64(data)}])
     assert reply.data[0].bytes == data
     assert json.loads(reply.model_dump_json())["data"][0]["bytes"] == b64(data)
 
 
-def test_a_picture_does_not_show_its_bytes() -> None:
+def test_an_image_does_not_show_its_bytes() -> None:
     assert len(repr(ReplyImage(bytes=b"x" * 10_000))) < 100
 
 
 @pytest.mark.parametrize("data", [None, [], {}, "x", [None], [{}], [{"url": "http://elsewhere/x.png"}]])
-def test_a_reply_without_pictures_is_no_reply(data: object) -> None:
+def test_a_reply_without_images_is_not_a_reply(data: object) -> None:
     with pytest.raises(ValidationError):
         reply_of(data=data)
 

@@ -90,7 +90,7 @@ def test_both_clients_document_their_own_arguments(name: str) -> None:
         "import vllm_omni_client._protocol.endpoints, vllm_omni_client._protocol.retry",
     ],
 )
-def test_wire_types_come_without_httpx(code: str) -> None:
+def test_importing_the_wire_types_does_not_import_httpx(code: str) -> None:
     check = f"{code}; import sys; print([m for m in ('httpx', 'tenacity', 'anyio') if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True

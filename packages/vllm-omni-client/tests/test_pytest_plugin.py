@@ -21,14 +21,14 @@ def run(folder: Path, test: str, *options: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_server_on_a_port_is_there_for_the_test(omni_server: OmniServer) -> None:
+def test_a_server_on_a_port_is_available_in_the_test(omni_server: OmniServer) -> None:
     assert omni_server.settings == SimulatorSettings()
     with OmniClient(omni_server.url) as client:
         assert client.generate_image(REQUEST).data[0].bytes.startswith(b"\x89PNG")
 
 
 @pytest.mark.omni(model="Qwen/Qwen-Image", api_key="k", faults=["status@1"])
-def test_a_marker_has_the_settings(omni_server: OmniServer) -> None:
+def test_a_marker_holds_the_settings(omni_server: OmniServer) -> None:
     assert omni_server.settings.model == "Qwen/Qwen-Image"
     assert httpx.get(f"{omni_server.url}/v1/models").status_code == 401
     assert omni_server.faults.counts() == {"status@1": 0}
@@ -49,7 +49,7 @@ async def test_a_transport_talks_to_a_server_in_this_process(
     assert models.data[0].id == omni_simulation.settings.model
 
 
-def test_the_settings_may_be_a_users_own_fixture(tmp_path: Path) -> None:
+def test_the_settings_may_be_a_fixture_of_the_user(tmp_path: Path) -> None:
     test = """
 import pytest
 from vllm_omni_client.simulator import SimulatorSettings

@@ -37,18 +37,18 @@ def test_format_and_size_are_those_of_the_bytes(kind: str, name: str) -> None:
     assert image._repr_jpeg_() == (image.bytes if name == "jpeg" else None)
 
 
-def test_a_list_of_junk_is_refused_by_its_first_member() -> None:
+def test_a_list_of_invalid_items_is_refused_by_its_first_member() -> None:
     with pytest.raises(ValidationError) as caught:
         ImageGenerationReply.model_validate({"data": [1] * 100_000})
     assert caught.value.error_count() <= 2
 
 
-def test_what_is_no_picture_has_neither() -> None:
+def test_anything_but_an_image_has_neither() -> None:
     junk = ReplyImage(bytes=b"junk")
     assert (junk.format, junk.size, junk._repr_png_()) == (None, None, None)
 
 
-def test_a_picture_saves_itself_and_overwrites_only_when_told(tmp_path: Path) -> None:
+def test_an_image_saves_itself_and_overwrites_only_when_asked_to(tmp_path: Path) -> None:
     image = picture()
     assert image.save(str(tmp_path / "fox.png")) == tmp_path / "fox.png"
     with pytest.raises(FileExistsError):
@@ -56,7 +56,7 @@ def test_a_picture_saves_itself_and_overwrites_only_when_told(tmp_path: Path) ->
     assert picture("JPEG").save(tmp_path / "fox.png", overwrite=True).read_bytes()[:2] == b"\xff\xd8"
 
 
-def test_without_pillow_it_is_said_what_to_install() -> None:
+def test_without_pillow_the_error_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['PIL'] = None\n"
         "from vllm_omni_client import ReplyImage\n"
@@ -75,7 +75,7 @@ def test_times_are_in_seconds_and_memory_is_in_mib() -> None:
     assert metrics.peak_memory_mib == 8.0
 
 
-def test_a_receipt_is_carried_and_is_no_part_of_what_the_server_said() -> None:
+def test_a_receipt_is_attached_and_is_not_part_of_what_the_server_sent() -> None:
     plain = ImageGenerationReply(data=(picture(),))
     assert (plain.receipt, plain.seed, plain.ignored_fields, plain.warnings) == (None, None, (), ())
     reply = plain.with_receipt(RECEIPT)

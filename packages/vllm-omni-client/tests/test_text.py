@@ -17,11 +17,11 @@ from vllm_omni_client._text import printable
         ("\n \r\n", ""),
     ],
 )
-def test_control_and_bidi_characters_are_dropped_and_white_space_is_folded(text: str, line: str) -> None:
+def test_control_and_bidi_characters_are_dropped_and_white_space_is_collapsed(text: str, line: str) -> None:
     assert printable(text, limit=100) == line
 
 
-def test_a_long_text_is_cut_with_a_mark() -> None:
+def test_long_text_is_cut_with_a_mark() -> None:
     assert printable("a" * 11, limit=10) == "a" * 9 + "…"
     assert printable("a" * 10, limit=10) == "a" * 10
 

@@ -22,7 +22,7 @@ def shown(error: OmniError) -> list[str]:
     return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error._render_traceback_())).split("\n")
 
 
-def test_a_dead_server_is_shown_as_the_callers_line_the_message_and_the_next_step() -> None:
+def test_a_dead_server_is_shown_as_the_line_of_the_caller_the_message_and_the_next_step() -> None:
     client = OmniClient("http://127.0.0.1:9", max_retries=0)
 
     def my_study() -> object:

@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_picture_may_be_a_path_bytes_a_file_or_a_pillow_image(path: Path) -> None:
+def test_an_image_may_be_a_path_bytes_a_file_or_a_pillow_image(path: Path) -> None:
     with path.open("rb") as file:
         images: list[InputImage] = [path, str(path), file, io.BytesIO(png())]
         assert read_uploads(images) == (Upload(field="image", format="png", content=png()),) * 4
@@ -40,7 +40,7 @@ def test_a_picture_may_be_a_path_bytes_a_file_or_a_pillow_image(path: Path) -> N
     assert read_uploads(others) == (Upload(field="image", format="png", content=png()),) * 4
 
 
-def test_a_single_picture_needs_no_list() -> None:
+def test_a_single_image_needs_no_list() -> None:
     assert [one.field for one in read_uploads(png(), mask_image=IMAGE, reference_image=png())] == [
         "image",
         "mask_image",
@@ -67,7 +67,7 @@ def test_an_address_is_refused_with_the_reason(address: str | Path) -> None:
 
 
 @pytest.mark.parametrize("images", [[], [png()] * 5])
-def test_one_to_four_pictures_are_taken(images: list[InputImage]) -> None:
+def test_one_to_four_images_are_accepted(images: list[InputImage]) -> None:
     with pytest.raises(InvalidParameter, match="1 to 4 images"):
         read_uploads(images)
 
@@ -85,12 +85,12 @@ def test_one_to_four_pictures_are_taken(images: list[InputImage]) -> None:
         (Image.open(io.BytesIO(half_a_jpeg())), "truncated"),
     ],
 )
-def test_what_is_no_picture_is_refused(image: InputImage, words: str) -> None:
+def test_anything_but_a_complete_image_is_refused(image: InputImage, words: str) -> None:
     with pytest.raises(InvalidParameter, match=words):
         read_uploads(png(), mask_image=image)
 
 
-def test_a_picture_that_is_too_large_is_not_read_to_its_end(
+def test_an_image_that_is_too_large_is_not_read_to_its_end(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_UPLOAD_BYTES", 10)
@@ -99,7 +99,7 @@ def test_a_picture_that_is_too_large_is_not_read_to_its_end(
             read_uploads(image)
 
 
-def test_a_form_has_its_fields_and_then_its_files() -> None:
+def test_a_form_has_its_fields_before_its_files() -> None:
     kind, body = multipart([("prompt", "blå")], read_uploads([png()], mask_image=png()))
     boundary = kind.removeprefix("multipart/form-data; boundary=").encode()
     parts = body.split(b"--" + boundary)

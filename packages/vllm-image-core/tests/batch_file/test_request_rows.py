@@ -64,7 +64,7 @@ async def test_a_row_is_refused_with_the_name_of_its_own_column(
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "parquet"])
-async def test_a_data_frame_and_a_parquet_file_are_batches(
+async def test_data_frames_and_parquet_files_can_be_batches(
     batch_server: "BatchServer", tmp_path: Path, library: str
 ) -> None:
     pytest.importorskip("narwhals")
@@ -149,7 +149,7 @@ async def test_a_file_that_cannot_be_used_says_why(
     assert batch_server.sent == []
 
 
-def test_a_text_is_a_path_if_it_ends_like_a_file() -> None:
+def test_a_string_is_a_path_if_it_ends_like_a_file_name() -> None:
     assert [is_row_source(each) for each in ("prompts.CSV", "~/a b.jsonl", Path("prompts"))] == [True] * 3
     assert [is_row_source(each) for each in ("a fox", "a fox.", "a\nb.csv", ["a.csv"], b"a.csv")] == [
         False

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 60
 
 
-async def test_the_newest_batches_are_listed_first_whoever_made_them(
+async def test_the_newest_batches_are_listed_first_whoever_started_them(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     names: list[str] = []
@@ -38,7 +38,7 @@ async def test_the_newest_batches_are_listed_first_whoever_made_them(
 
 
 @pytest.mark.parametrize("name", ["batch_0", "", "../..", "x" * 10_000])
-async def test_p04_an_unknown_id_is_refused_and_makes_nothing(
+async def test_p04_an_unknown_id_is_refused_and_generates_nothing(
     batch_server: "BatchServer", tmp_path: Path, name: str
 ) -> None:
     async with batch_server.studio(tmp_path / "new") as studio:
@@ -53,7 +53,7 @@ async def _begun(studio: Studio, name: str) -> None:
     await studio.resume(name)
 
 
-async def test_p04_a_cancelled_batch_is_over_for_good(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_p04_a_cancelled_batch_stays_cancelled(batch_server: "BatchServer", tmp_path: Path) -> None:
     batch_server.gate.clear()
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(3))
@@ -82,7 +82,7 @@ async def test_a_batch_is_cancelled_across_studios_by_its_id(
         assert batch.cancelled
 
 
-async def test_an_abandoned_batch_is_cancelled_without_its_process(
+async def test_an_abandoned_batch_can_be_cancelled_without_its_process(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.gate.clear()

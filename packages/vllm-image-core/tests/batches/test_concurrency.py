@@ -53,7 +53,7 @@ async def interrupted(server: "BatchServer", studio: Studio, *, asked: int | Non
         (None, None, 1, None, 1),
     ],
 )
-async def test_a_batch_that_goes_on_has_as_many_in_progress_as_was_said(
+async def test_a_resumed_batch_has_as_many_requests_in_progress_as_it_was_given(
     batch_server: "BatchServer",
     tmp_path: Path,
     *,
@@ -75,7 +75,7 @@ async def test_a_batch_that_goes_on_has_as_many_in_progress_as_was_said(
     assert 1 <= batch_server.most_at_once <= most
 
 
-async def test_what_is_said_when_a_batch_goes_on_is_kept_for_the_next_time(
+async def test_the_concurrency_given_on_resume_is_kept_for_the_next_time(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -89,7 +89,7 @@ async def test_what_is_said_when_a_batch_goes_on_is_kept_for_the_next_time(
             assert batch.concurrency == 2
 
 
-async def test_a_batch_of_which_nothing_was_said_is_held_to_the_memory_where_it_goes_on(
+async def test_without_a_given_concurrency_a_resumed_batch_follows_the_gpu_memory(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -99,7 +99,7 @@ async def test_a_batch_of_which_nothing_was_said_is_held_to_the_memory_where_it_
             assert studio._backend.ceiling == 1  # the plan's rule for a card of which nothing is known
 
 
-async def test_a_batch_whose_server_is_away_goes_on_with_as_many_as_before(tmp_path: Path) -> None:
+async def test_a_batch_resumed_while_its_server_is_down_keeps_its_concurrency(tmp_path: Path) -> None:
     async def asked(number: int | None) -> int:
         raise ServerUnreachable(f"nobody answers for {number}")
 
@@ -109,7 +109,7 @@ async def test_a_batch_whose_server_is_away_goes_on_with_as_many_as_before(tmp_p
     )
 
 
-async def test_a_wrong_number_is_refused_before_a_batch_goes_on(
+async def test_a_wrong_number_is_refused_before_a_batch_is_resumed(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -138,7 +138,7 @@ def damaged(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [as_it_is, damaged])
-async def test_a_batch_of_an_older_journal_goes_on_also_where_the_file_was_damaged(
+async def test_a_batch_of_an_older_journal_can_be_resumed_even_after_damage(
     batch_server: "BatchServer", tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):

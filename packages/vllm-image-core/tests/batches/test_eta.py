@@ -98,7 +98,7 @@ def made_by(
 DEADLINE_SECONDS = 60
 
 
-def test_a_batch_of_200_mixed_pictures_knows_its_end_after_5(tmp_path: Path) -> None:
+def test_a_batch_of_200_mixed_images_has_an_eta_after_5(tmp_path: Path) -> None:
     before, told, took = made_by(tmp_path, [gpu()], mixed(200), after=5)
     assert before.basis == "nothing measured yet: from the profile, may be off by half"
     assert not before.measured
@@ -107,7 +107,7 @@ def test_a_batch_of_200_mixed_pictures_knows_its_end_after_5(tmp_path: Path) -> 
     assert told.seconds == pytest.approx(took, rel=0.08)
 
 
-def test_the_next_batch_on_the_folder_knows_its_end_before_its_first_picture(tmp_path: Path) -> None:
+def test_the_next_batch_on_the_folder_has_an_eta_before_its_first_image(tmp_path: Path) -> None:
     made_by(tmp_path, [gpu()], mixed(10), after=5)
     others = [ImageRequest(prompt="owl", seed=seed, width=768, height=768) for seed in range(10)]
     before, _, _ = made_by(tmp_path, [gpu()], others, after=5)
@@ -116,14 +116,14 @@ def test_the_next_batch_on_the_folder_knows_its_end_before_its_first_picture(tmp
     assert before.seconds == pytest.approx(10 * seconds_of(one), rel=0.08)
 
 
-def test_several_servers_share_the_rest_by_their_speeds(tmp_path: Path) -> None:
+def test_several_servers_share_the_rest_according_to_their_speeds(tmp_path: Path) -> None:
     servers = [gpu("http://a"), gpu("http://b", speed=0.5), gpu("http://c", speed=0.25)]
     _, told, took = made_by(tmp_path, servers, mixed(80), after=20)
     assert "on 3 of 3 servers" in told.basis
     assert told.seconds == pytest.approx(took, rel=0.12)
 
 
-def test_a_server_that_makes_several_at_once_is_known_by_its_own_numbers(tmp_path: Path) -> None:
+def test_the_parallelism_of_a_server_is_known_from_its_own_metrics(tmp_path: Path) -> None:
     _, told, took = made_by(tmp_path, [gpu(parallel=3)], mixed(80), after=20)
     assert told.seconds == pytest.approx(took, rel=0.15)
 
@@ -134,7 +134,7 @@ def png(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
-def test_edits_have_a_time_of_their_own(tmp_path: Path) -> None:
+def test_edits_have_times_of_their_own(tmp_path: Path) -> None:
     def work(request: ServerRequest) -> float:
         return seconds_of(request) if isinstance(request, ImageGenerationRequest) else 40.0
 
@@ -158,7 +158,7 @@ def test_edits_have_a_time_of_their_own(tmp_path: Path) -> None:
     assert pictures.seconds_per_image < 20
 
 
-def test_a_batch_of_edits_beside_pictures_knows_its_end(tmp_path: Path) -> None:
+def test_a_batch_of_edits_and_generations_has_an_eta(tmp_path: Path) -> None:
     def work(request: ServerRequest) -> float:
         return 10.0 if isinstance(request, ImageGenerationRequest) else 40.0
 
@@ -170,9 +170,7 @@ def test_a_batch_of_edits_beside_pictures_knows_its_end(tmp_path: Path) -> None:
     assert told.seconds == pytest.approx(took, rel=0.05)
 
 
-async def test_the_end_of_a_batch_is_told_from_its_own_pictures(
-    batch_server: "BatchServer", tmp_path: Path
-) -> None:
+async def test_the_eta_of_a_batch_follows_its_own_images(batch_server: "BatchServer", tmp_path: Path) -> None:
     seconds = iter(range(1_000))
     studio = Studio(batch_server, output_dir=tmp_path, timer=lambda: float(next(seconds)))
     async with asyncio.timeout(DEADLINE_SECONDS), studio:
@@ -183,7 +181,7 @@ async def test_the_end_of_a_batch_is_told_from_its_own_pictures(
         assert batch.eta.seconds == 0.0
 
 
-async def test_a_batch_that_goes_on_knows_its_end_before_its_first_picture(
+async def test_a_resumed_batch_has_an_eta_before_its_first_image(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):

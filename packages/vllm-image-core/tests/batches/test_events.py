@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 60
 
 
-async def test_events_tell_each_step_in_its_order(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_events_report_each_step_in_order(batch_server: "BatchServer", tmp_path: Path) -> None:
     batch_server.fails = lambda prompt, _: BadReply("junk") if prompt == "fox 1" else None
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = studio.batch(requests(2), max_concurrent=1)
@@ -35,7 +35,7 @@ async def test_events_tell_each_step_in_its_order(batch_server: "BatchServer", t
     ]
 
 
-async def test_p10_a_listener_that_raises_is_counted_and_harms_nothing(
+async def test_p10_a_listener_that_raises_is_counted_and_does_no_harm(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     heard: list[str] = []
@@ -53,7 +53,7 @@ async def test_p10_a_listener_that_raises_is_counted_and_harms_nothing(
     assert batch.listener_errors == len(heard) == 7
 
 
-async def test_reading_events_begins_a_batch_that_nobody_has_begun(
+async def test_reading_events_starts_a_batch_that_was_not_started(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
@@ -63,7 +63,7 @@ async def test_reading_events_begins_a_batch_that_nobody_has_begun(
             await anext(studio.batch([ImageRequest(prompt="", width=64, height=64)]).events())
 
 
-async def test_the_events_of_a_batch_that_is_over_end_at_once(
+async def test_the_events_of_a_finished_batch_end_at_once(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:

@@ -44,7 +44,7 @@ def unreachable() -> ServerUnreachable:
     return ServerUnreachable("http://gpu:6655 cannot be reached: refused", reason="refused")
 
 
-async def test_all_pass_while_it_is_well() -> None:
+async def test_all_callers_pass_while_the_gate_is_open() -> None:
     thing = Thing()
     async with asyncio.timeout(DEADLINE_SECONDS):
         for _ in range(3):
@@ -52,7 +52,7 @@ async def test_all_pass_while_it_is_well() -> None:
     assert (thing.probes, thing.told) == ([], [])
 
 
-async def test_one_is_let_through_as_a_trial_and_all_others_when_that_goes_well() -> None:
+async def test_one_caller_passes_as_a_trial_and_all_others_if_that_succeeds() -> None:
     thing, passed = Thing(), list[int]()
 
     async def go(number: int) -> None:
@@ -74,7 +74,7 @@ async def test_one_is_let_through_as_a_trial_and_all_others_when_that_goes_well(
     assert thing.told == ["away", None]
 
 
-async def test_it_is_probed_no_more_often_than_it_may_be() -> None:
+async def test_the_resource_is_probed_no_more_often_than_allowed() -> None:
     thing = Thing()
     async with asyncio.timeout(DEADLINE_SECONDS):
         thing.gate.record_failure("away")
@@ -85,7 +85,7 @@ async def test_it_is_probed_no_more_often_than_it_may_be() -> None:
     assert min(gaps) >= 0.02 - 0.001
 
 
-async def test_after_too_long_it_is_given_up_and_who_waits_is_left_waiting() -> None:
+async def test_an_outage_that_lasts_too_long_is_given_up_and_the_callers_are_told() -> None:
     thing = Thing(outage_seconds=0.05)
     async with asyncio.timeout(DEADLINE_SECONDS):
         thing.gate.record_failure("away")
@@ -97,7 +97,7 @@ async def test_after_too_long_it_is_given_up_and_who_waits_is_left_waiting() -> 
         assert not await thing.gate.wait_until_available()
 
 
-async def test_who_waits_for_the_thing_alone_goes_on_as_soon_as_it_is_back() -> None:
+async def test_a_caller_that_only_waits_for_the_resource_continues_as_soon_as_it_is_back() -> None:
     thing = Thing()
     async with asyncio.timeout(DEADLINE_SECONDS):
         thing.gate.record_failure("away")
@@ -107,7 +107,7 @@ async def test_who_waits_for_the_thing_alone_goes_on_as_soon_as_it_is_back() -> 
     assert thing.gate.is_available
 
 
-async def test_one_who_is_alone_waits_for_the_others_and_they_for_him() -> None:
+async def test_an_exclusive_holder_waits_for_the_others_and_they_wait_for_it() -> None:
     turnstile, order = SharedExclusiveGate(), list[str]()
 
     async def alone() -> None:
@@ -137,7 +137,7 @@ async def test_one_who_is_alone_waits_for_the_others_and_they_for_him() -> None:
 
 
 @pytest.mark.parametrize("error", [unreachable, lambda: ServerBusy("busy", status=503)])
-async def test_a_server_that_is_away_for_a_while_fails_no_request(
+async def test_a_short_outage_of_the_server_fails_no_request(
     batch_server: "BatchServer", tmp_path: Path, error: Callable[[], OmniError]
 ) -> None:
     away = True
@@ -171,7 +171,7 @@ async def test_after_an_outage_one_request_is_tried_before_all_others(
     assert batch_server.asked <= 4 + 8
 
 
-async def test_a_batch_whose_patience_is_over_is_stopped_with_the_cause_and_can_be_resumed(
+async def test_a_batch_that_waited_too_long_is_stopped_with_the_cause_and_can_be_resumed(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.fails = lambda prompt, _times: unreachable() if prompt != "fox 0" else None
@@ -193,7 +193,7 @@ async def test_a_batch_whose_patience_is_over_is_stopped_with_the_cause_and_can_
         assert (await studio.find_batch(batch.id)).state == "done"
 
 
-async def test_five_failures_of_one_kind_in_a_row_stop_the_batch_with_the_cause(
+async def test_five_failures_of_the_same_kind_in_a_row_stop_the_batch_with_the_cause(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.fails = lambda _prompt, _times: BadReply("junk")
@@ -212,7 +212,7 @@ async def test_five_failures_of_one_kind_in_a_row_stop_the_batch_with_the_cause(
     assert len(batch_server.sent) == 25
 
 
-async def test_failures_of_different_kinds_or_with_a_success_between_them_stop_nothing(
+async def test_failures_of_different_kinds_or_with_successes_between_them_do_not_stop_the_batch(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     kinds = [BadReply("junk"), OutOfGpuMemory("out of memory", status=500), None, BadReply("junk")]
@@ -223,7 +223,7 @@ async def test_failures_of_different_kinds_or_with_a_success_between_them_stop_n
         assert (batch.progress.done, batch.progress.failed) == (6, 18)
 
 
-async def test_a_disk_that_is_full_stops_the_sending_until_there_is_room(
+async def test_a_full_disk_pauses_sending_until_there_is_space(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = 10**12
@@ -245,7 +245,7 @@ async def test_a_disk_that_is_full_stops_the_sending_until_there_is_room(
     assert len(batch_server.sent) == 6
 
 
-async def test_a_check_after_a_save_is_also_the_check_before_the_next_image(
+async def test_the_check_after_a_save_also_covers_the_next_image(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
@@ -265,7 +265,7 @@ async def test_a_check_after_a_save_is_also_the_check_before_the_next_image(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows moves no folder with an open file")
-async def test_a_folder_that_vanishes_is_waited_for_and_nothing_that_is_paid_for_is_lost(
+async def test_a_batch_waits_for_a_folder_that_vanishes_and_loses_no_finished_image(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     folder, elsewhere = tmp_path / "pictures", tmp_path / "elsewhere"
@@ -285,7 +285,7 @@ async def test_a_folder_that_vanishes_is_waited_for_and_nothing_that_is_paid_for
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no open file")
-async def test_a_folder_that_was_removed_and_made_anew_gets_its_journal_back(
+async def test_a_folder_that_was_removed_and_created_again_gets_its_journal_back(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     folder = tmp_path / "pictures"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 60
 
 
-async def test_a_batch_goes_on_when_nobody_reads_it(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_a_batch_runs_even_if_nobody_reads_it(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(5))
         assert await batch.wait()
@@ -38,7 +38,7 @@ async def test_nothing_happens_before_a_batch_is_awaited_entered_or_read(
         assert sorted([outcome.index async for outcome in batch]) == [0, 1]
 
 
-async def test_failed_requests_are_made_once_more_when_that_is_asked_for(
+async def test_failed_requests_are_tried_again_on_request(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.fails = lambda prompt, times: BadReply("junk") if prompt == "fox 1" and times < 1 else None
@@ -53,7 +53,7 @@ async def test_failed_requests_are_made_once_more_when_that_is_asked_for(
     assert batch_server.sent == ["fox 0", "fox 1", "fox 2", "fox 1"]
 
 
-async def test_failed_requests_of_a_running_batch_are_made_once_more_in_it(
+async def test_failed_requests_of_a_running_batch_can_be_tried_again(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.fails = lambda prompt, times: BadReply("junk") if prompt == "fox 0" and times < 1 else None
@@ -70,7 +70,7 @@ async def test_failed_requests_of_a_running_batch_are_made_once_more_in_it(
 
 
 @pytest.mark.parametrize("moment", ["before", "queued", "in flight", "after", "twice"])
-async def test_p04_each_request_ends_in_one_state_whenever_the_cancel_comes(
+async def test_p04_each_request_ends_in_one_state_whenever_it_is_cancelled(
     batch_server: "BatchServer", tmp_path: Path, moment: str
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
@@ -99,7 +99,7 @@ async def test_p04_each_request_ends_in_one_state_whenever_the_cancel_comes(
     assert len(list(tmp_path.glob("*.png"))) == first.done
 
 
-async def test_p04_a_picture_that_is_being_saved_when_the_cancel_comes_is_done(
+async def test_p04_an_image_that_is_being_saved_during_a_cancel_is_done(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
@@ -121,9 +121,7 @@ async def test_p04_a_picture_that_is_being_saved_when_the_cancel_comes_is_done(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a POSIX system's fork")
-async def test_p08_a_batch_that_came_here_by_a_fork_says_so(
-    batch_server: "BatchServer", tmp_path: Path
-) -> None:
+async def test_p08_a_batch_used_after_a_fork_says_so(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = studio.batch(requests(1))
         batch._process = os.getpid() + 1
@@ -153,7 +151,7 @@ def test_p08_a_batch_of_another_event_loop_says_so_and_can_be_resumed_by_its_id(
         assert thread.submit(lambda: asyncio.run(go_on(batch))).result(DEADLINE_SECONDS) == 2
 
 
-async def test_a_studio_that_is_closed_begins_no_batch_and_fails_no_request(
+async def test_a_closed_studio_starts_no_batch_and_fails_no_request(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -167,7 +165,7 @@ async def test_a_studio_that_is_closed_begins_no_batch_and_fails_no_request(
         assert [each.state for each in await studio.batches()] == ["done"]
 
 
-async def test_images_that_were_forgotten_are_read_from_their_files(
+async def test_forgotten_images_are_read_from_their_files(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with batch_server.studio(tmp_path) as studio:

@@ -50,7 +50,7 @@ async def count_of(source: Source) -> int:
         return sum([len(chunk) async for chunk in pull_chunks(source, clock=source.clock)])
 
 
-async def test_an_iterator_that_blocks_twice_in_a_row_is_pulled_in_one_other_thread_from_then_on() -> None:
+async def test_an_iterator_that_blocks_twice_in_a_row_is_moved_to_a_thread() -> None:
     source = Source(0.2, 0.2, 0.0, 0.2, 0.0, 0.0)
     assert await count_of(source) == 6
     here, [there] = threading.get_ident(), set(source.threads[2:])
@@ -67,7 +67,7 @@ async def test_an_iterator_that_blocks_twice_in_a_row_is_pulled_in_one_other_thr
         (0.06, 0.06, 0.0, 0.06, 0.06),
     ],
 )
-async def test_an_iterator_that_does_not_block_again_and_again_stays_in_its_own_thread(
+async def test_an_iterator_that_rarely_blocks_stays_in_its_own_thread(
     seconds: tuple[float, ...],
 ) -> None:
     source = Source(*seconds)
@@ -75,7 +75,7 @@ async def test_an_iterator_that_does_not_block_again_and_again_stays_in_its_own_
     assert set(source.threads) == {threading.get_ident()}
 
 
-async def test_many_are_taken_at_once_in_the_thread_too() -> None:
+async def test_a_threaded_iterator_is_pulled_in_chunks_too() -> None:
     source = Source(0.2, 0.2, *(0.0,) * 1_000)
     async with asyncio.timeout(DEADLINE_SECONDS):
         sizes = [len(chunk) async for chunk in pull_chunks(source, clock=source.clock)]
@@ -87,7 +87,7 @@ def always_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "_BLOCKED_SECONDS", 0.0)
 
 
-async def test_pictures_are_made_while_the_next_request_is_waited_for(
+async def test_images_are_generated_while_the_next_request_is_awaited(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     always_in_a_thread(monkeypatch)
@@ -106,7 +106,7 @@ async def test_pictures_are_made_while_the_next_request_is_waited_for(
         assert batch.progress.done == 2
 
 
-async def test_a_batch_is_cancelled_while_its_iterator_holds_its_thread_up(
+async def test_a_batch_can_be_cancelled_while_its_iterator_blocks_its_thread(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     always_in_a_thread(monkeypatch)
@@ -130,7 +130,7 @@ async def test_a_batch_is_cancelled_while_its_iterator_holds_its_thread_up(
         assert not thread.is_alive()
 
 
-async def test_what_the_iterator_raises_in_the_thread_is_told_with_a_hint(
+async def test_an_error_of_the_iterator_in_the_thread_is_raised_with_a_hint(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     always_in_a_thread(monkeypatch)
@@ -155,7 +155,7 @@ async def test_the_thread_has_the_context_of_its_caller(monkeypatch: pytest.Monk
     assert [request.prompt for chunk in chunks for request in chunk] == ["fox", "fox"]
 
 
-async def test_requests_of_an_iterator_are_recorded_ahead_and_the_first_is_sent_at_once(
+async def test_requests_of_an_iterator_are_recorded_ahead_and_the_first_is_sent_immediately(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     may_go_on = asyncio.Event()
@@ -176,7 +176,7 @@ async def test_requests_of_an_iterator_are_recorded_ahead_and_the_first_is_sent_
         assert (batch.progress.total, batch.progress.done) == (4, 4)
 
 
-async def test_a_request_of_an_iterator_that_does_not_fit_fails_alone(
+async def test_an_invalid_request_of_an_iterator_fails_alone(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     some = [requests(1)[0], ImageRequest(prompt="", width=64), *requests(3)[1:]]
@@ -204,7 +204,7 @@ async def test_an_error_of_the_iterator_ends_the_batch_and_is_raised_to_its_read
 
 
 @pytest.mark.parametrize("no_source", [b"a fox", None, 7])
-async def test_what_no_requests_come_from_is_refused_before_anything_is_recorded(
+async def test_anything_but_requests_is_refused_before_anything_is_recorded(
     batch_server: "BatchServer", tmp_path: Path, no_source: object
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
@@ -213,7 +213,7 @@ async def test_what_no_requests_come_from_is_refused_before_anything_is_recorded
         assert await studio.batches() == ()
 
 
-async def test_a_list_with_something_else_than_prompts_is_refused_with_its_position(
+async def test_a_list_with_anything_but_prompts_is_refused_with_the_position(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     mixed = [*requests(2), 7]
@@ -224,7 +224,7 @@ async def test_a_list_with_something_else_than_prompts_is_refused_with_its_posit
         assert await studio.batches() == ()
 
 
-async def test_an_iterator_of_something_else_stops_the_batch_and_what_came_before_is_made(
+async def test_a_wrong_item_of_an_iterator_stops_the_batch_and_earlier_requests_are_generated(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     mixed = [*requests(2), {"text": "a fox"}]

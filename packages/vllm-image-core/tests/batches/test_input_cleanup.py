@@ -28,7 +28,7 @@ def aged(folder: Path) -> None:
         os.utime(path, (old, old))
 
 
-async def test_old_copies_are_swept_when_no_batch_needs_them(
+async def test_old_copies_are_removed_when_no_batch_needs_them(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -46,7 +46,9 @@ async def test_old_copies_are_swept_when_no_batch_needs_them(
     assert batch_server.edits[-1][1]["image"] == (MASK,)
 
 
-async def test_the_copies_of_a_cancelled_batch_are_swept(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_the_copies_of_a_cancelled_batch_are_removed(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
         name = await interrupted(batch_server, tmp_path, edit())
         async with batch_server.studio(tmp_path) as studio:
@@ -56,7 +58,7 @@ async def test_the_copies_of_a_cancelled_batch_are_swept(batch_server: "BatchSer
     assert copies(tmp_path) == {}
 
 
-async def test_a_copy_that_is_needed_anew_is_young_again(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_a_copy_that_is_needed_again_counts_as_new(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         await (await studio.batch([edit("a")])).wait()
         aged(tmp_path)

@@ -13,7 +13,7 @@ def test_equal_outcomes_are_equal_and_others_are_not() -> None:
     assert Done(0, "fox", refused) != Failed(0, "fox", refused)
 
 
-def test_whoever_reads_a_journal_does_not_import_an_event_loop() -> None:
+def test_reading_a_journal_does_not_import_asyncio() -> None:
     code = "import sys, vllm_image_core.batches.journal; print('asyncio' in sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -40,7 +40,7 @@ def _holder_of(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", HOLDS, str(folder)], stdout=subprocess.PIPE, text=True)
 
 
-async def test_p11_a_second_process_on_one_batch_is_told_who_works_on_it(
+async def test_p11_a_second_process_learns_who_works_on_a_batch(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     child = _holder_of(tmp_path)
@@ -61,7 +61,7 @@ async def test_p11_a_second_process_on_one_batch_is_told_who_works_on_it(
         child.communicate()
 
 
-async def test_p11_an_owner_elsewhere_whose_counter_stands_still_is_taken_over(
+async def test_p11_a_batch_whose_remote_owner_has_no_heartbeat_is_taken_over(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -76,7 +76,7 @@ async def test_p11_an_owner_elsewhere_whose_counter_stands_still_is_taken_over(
             assert len([outcome async for outcome in again]) == 2
 
 
-async def test_a_live_batch_of_another_machine_of_the_same_name_is_not_taken_over(
+async def test_a_live_batch_of_another_machine_with_the_same_name_is_not_taken_over(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child = _holder_of(tmp_path)

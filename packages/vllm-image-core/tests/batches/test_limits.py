@@ -45,7 +45,7 @@ def age(folder: Path, seconds: int) -> None:
         )
 
 
-async def test_no_more_images_than_allowed_are_requested_in_an_hour(
+async def test_no_more_images_than_allowed_can_be_requested_in_an_hour(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with studio_of(batch_server, tmp_path, images=5) as studio:
@@ -81,7 +81,7 @@ async def test_there_is_room_again_after_an_hour(batch_server: "BatchServer", tm
         await make(studio, 3)
 
 
-async def test_a_batch_that_never_fits_says_so(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_a_batch_that_can_never_fit_says_so(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with studio_of(batch_server, tmp_path, images=5) as studio:
         with pytest.raises(LimitReached, match="This request has 6 images; the limit is 5") as raised:
             await make(studio, 6)
@@ -92,7 +92,7 @@ async def test_a_batch_that_never_fits_says_so(batch_server: "BatchServer", tmp_
     assert batch_server.sent == []
 
 
-async def test_what_failed_or_existed_does_not_count(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_failed_and_existing_images_do_not_count(batch_server: "BatchServer", tmp_path: Path) -> None:
     batch_server.fails = lambda prompt, _: ServerError("broken", status=500) if prompt == "fox 1" else None
     again = ImageRequest(prompt="again", seed=7, width=64, height=64)
     async with studio_of(batch_server, tmp_path, images=3) as studio:
@@ -104,7 +104,7 @@ async def test_what_failed_or_existed_does_not_count(batch_server: "BatchServer"
             await make(studio, 1)
 
 
-async def test_what_was_cancelled_before_it_was_sent_does_not_count(
+async def test_images_cancelled_before_they_were_sent_do_not_count(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with studio_of(batch_server, tmp_path, images=10) as studio:
@@ -159,7 +159,7 @@ async def interrupted(server: "BatchServer", folder: Path, count: int) -> str:
     return batch.id
 
 
-async def test_a_resumed_batch_is_checked_against_the_limits_of_now(
+async def test_a_resumed_batch_is_checked_against_the_current_limits(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch = await interrupted(batch_server, tmp_path, 3)
@@ -190,7 +190,7 @@ async def test_a_batch_that_is_resumed_within_the_hour_counts_once(
         assert resumed.progress.done == 3
 
 
-async def test_what_is_left_of_an_older_batch_counts_from_when_it_is_resumed(
+async def test_the_rest_of_an_older_batch_counts_from_its_resume(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch = await interrupted(batch_server, tmp_path, 3)
@@ -217,7 +217,7 @@ async def test_failed_images_that_are_tried_again_count_again(
             await batch.retry_failed()
 
 
-async def test_what_is_resumed_is_in_progress(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_resumed_images_are_in_progress(batch_server: "BatchServer", tmp_path: Path) -> None:
     batch = await interrupted(batch_server, tmp_path, 3)
     async with studio_of(batch_server, tmp_path, megapixels=3.5 * MEGAPIXELS_OF_ONE) as studio:
         await make(studio, 3)
@@ -229,9 +229,7 @@ async def test_what_is_resumed_is_in_progress(batch_server: "BatchServer", tmp_p
         await running.wait()
 
 
-async def test_limits_that_change_apply_to_the_next_batch(
-    batch_server: "BatchServer", tmp_path: Path
-) -> None:
+async def test_changed_limits_apply_to_the_next_batch(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with studio_of(batch_server, tmp_path) as studio:
         await make(studio, 3)
         studio.set_limits(Limits(images_per_hour=4))
@@ -241,7 +239,9 @@ async def test_limits_that_change_apply_to_the_next_batch(
         await make(studio, 2)
 
 
-async def test_two_at_once_do_not_both_get_what_is_left(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_two_simultaneous_batches_cannot_both_take_the_rest(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
     async with (
         studio_of(batch_server, tmp_path, images=5) as one,
         studio_of(batch_server, tmp_path, images=5) as other,
@@ -254,9 +254,7 @@ async def test_two_at_once_do_not_both_get_what_is_left(batch_server: "BatchServ
     assert len(batch_server.sent) == 5
 
 
-async def test_a_source_of_unknown_length_is_refused_under_limits(
-    batch_server: "BatchServer", tmp_path: Path
-) -> None:
+async def test_limits_refuse_a_source_of_unknown_length(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with studio_of(batch_server, tmp_path, images=5) as studio:
         with pytest.raises(InvalidRequest, match="known in advance"):
             await studio.batch(iter(requests(2)))

@@ -29,7 +29,7 @@ async def test_without_tqdm_the_error_says_what_to_install(
     assert batch_server.sent == []
 
 
-async def test_a_terminal_shows_a_bar_to_the_end(
+async def test_a_terminal_shows_a_bar_up_to_the_end(
     batch_server: "BatchServer", tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("tqdm")

@@ -39,7 +39,7 @@ def run_cell(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     return run
 
 
-async def test_a_cell_that_is_run_again_stops_its_earlier_batch_and_says_how_to_resume_it(
+async def test_running_a_cell_again_stops_its_earlier_batch_and_says_how_to_resume_it(
     batch_server: "BatchServer",
     tmp_path: Path,
     run_cell: Callable[[str, str], None],
@@ -62,12 +62,14 @@ async def test_a_cell_that_is_run_again_stops_its_earlier_batch_and_says_how_to_
     assert f'0 of 3 images are done. studio.resume("{first.id}") continues it.' in shown
 
 
-def test_a_notebook_that_does_not_name_its_cells_has_no_runs(run_cell: Callable[[str, str], None]) -> None:
+def test_a_notebook_that_does_not_name_its_cells_has_no_cell_runs(
+    run_cell: Callable[[str, str], None],
+) -> None:
     run_cell("", "1")
     assert CellRun.current() is None
 
 
-async def test_an_interrupted_wait_says_what_goes_on_and_a_timeout_stays_a_timeout(
+async def test_an_interrupted_wait_says_what_continues_and_a_timeout_stays_a_timeout(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.gate.clear()

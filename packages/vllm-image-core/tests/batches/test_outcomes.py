@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 60
 
 
-async def test_a_reader_who_is_behind_gets_every_outcome_with_its_picture(
+async def test_a_slow_reader_gets_every_outcome_with_its_image(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.fails = lambda prompt, _: BadReply("junk") if prompt == "fox 3" else None
@@ -35,7 +35,7 @@ async def test_a_reader_who_is_behind_gets_every_outcome_with_its_picture(
         assert [outcome.index async for outcome in batch] == []
 
 
-async def test_results_come_in_the_order_of_the_requests_also_after_a_resumption(
+async def test_results_are_in_request_order_even_after_a_resume(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
@@ -47,7 +47,7 @@ async def test_results_come_in_the_order_of_the_requests_also_after_a_resumption
         assert [outcome.index for outcome in results if isinstance(outcome, Done)] == list(range(9))
 
 
-async def test_a_picture_that_was_removed_since_is_told_when_it_is_read(
+async def test_an_image_that_was_removed_is_an_error_when_it_is_read(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
@@ -61,7 +61,7 @@ async def test_a_picture_that_was_removed_since_is_told_when_it_is_read(
 
 
 @pytest.mark.parametrize("forgotten_by_the_journal", [False, True])
-async def test_who_made_a_picture_is_told_in_another_process_too(
+async def test_the_server_of_an_image_is_known_in_another_process_too(
     batch_server: "BatchServer", tmp_path: Path, *, forgotten_by_the_journal: bool
 ) -> None:
     other = type(batch_server)()

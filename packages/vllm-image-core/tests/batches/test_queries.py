@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 60
 
 
-async def test_p14_an_older_journal_is_brought_up_to_date_and_a_newer_one_refused_and_left_alone(
+async def test_p14_an_older_journal_is_migrated_and_a_newer_one_is_refused_and_left_alone(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     [name] = await journal_of(batch_server, tmp_path, 1)

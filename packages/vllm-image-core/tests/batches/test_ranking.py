@@ -44,7 +44,7 @@ async def test_a_batch_ranks_its_images_and_keeps_the_best(
         assert {record.seed for record in (await studio.find(kept=True)).pictures} == {11, 12, 13}
 
 
-async def test_whoever_reads_the_outcomes_gets_the_ranking_too(
+async def test_reading_the_outcomes_gives_the_ranking_too(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with batch_server.studio(tmp_path) as studio:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 60
 
 
-async def test_p13_a_journal_that_was_cut_anywhere_opens_with_what_came_before(
+async def test_p13_a_journal_cut_anywhere_opens_with_what_came_before(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     names = await journal_of(batch_server, tmp_path / "whole", 3)
@@ -45,7 +45,7 @@ async def test_p13_a_journal_that_was_cut_anywhere_opens_with_what_came_before(
     assert known[len(known) // 2] == 3  # their rows lie at the beginning
 
 
-async def test_p13_a_damaged_journal_is_kept_beside_the_one_that_was_saved_from_it(
+async def test_p13_a_damaged_journal_is_kept_next_to_the_recovered_one(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     [name] = await journal_of(batch_server, tmp_path, 1)
@@ -59,7 +59,7 @@ async def test_p13_a_damaged_journal_is_kept_beside_the_one_that_was_saved_from_
     assert not list(path.parent.glob("*salvaged*"))
 
 
-async def test_a_damaged_journal_is_told_when_it_is_set_aside(
+async def test_setting_a_damaged_journal_aside_is_reported(
     batch_server: "BatchServer", tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await journal_of(batch_server, tmp_path, 1)
@@ -69,7 +69,7 @@ async def test_a_damaged_journal_is_told_when_it_is_set_aside(
     assert "It was set aside, and what can still be read of it is recovered." in caplog.text
 
 
-async def test_nothing_is_left_beside_a_repaired_journal_though_a_scanner_holds_each_file_for_a_moment(
+async def test_nothing_else_is_left_next_to_a_repaired_journal_even_if_a_scanner_holds_each_file(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [name] = await journal_of(batch_server, tmp_path, 1)
@@ -154,7 +154,7 @@ async def test_a_batch_whose_journal_lost_a_page_ends_and_counts_each_request_on
         "UPDATE item SET position = 1000000 WHERE position = 3",
     ],
 )
-async def test_a_request_that_cannot_have_been_written_is_lost_unless_its_picture_is_there(
+async def test_an_impossible_request_is_lost_unless_its_image_exists(
     batch_server: "BatchServer", tmp_path: Path, damage: str
 ) -> None:
     [name] = await journal_of(batch_server, tmp_path, 1)
@@ -185,7 +185,7 @@ async def test_a_request_that_cannot_have_been_written_is_lost_unless_its_pictur
         "PRAGMA application_id = 7",
     ],
 )
-async def test_a_journal_with_values_that_were_never_written_is_repaired_and_the_batch_is_whole(
+async def test_a_journal_with_impossible_values_is_repaired_and_the_batch_is_complete(
     batch_server: "BatchServer", tmp_path: Path, damage: str
 ) -> None:
     [name] = await journal_of(batch_server, tmp_path, 1)
@@ -200,7 +200,7 @@ async def test_a_journal_with_values_that_were_never_written_is_repaired_and_the
     assert len(batch_server.sent) == 20
 
 
-async def test_a_journal_whose_pages_are_exchanged_is_noticed_before_a_batch_goes_on(
+async def test_a_journal_with_swapped_pages_is_detected_before_a_batch_is_resumed(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     name = await _half_done(batch_server, tmp_path)
@@ -220,7 +220,7 @@ async def test_a_journal_whose_pages_are_exchanged_is_noticed_before_a_batch_goe
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows replaces no open file")
-async def test_a_batch_at_work_goes_on_with_the_journal_that_another_process_has_repaired(
+async def test_a_running_batch_continues_with_a_journal_that_another_process_has_repaired(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.gate.clear()
@@ -236,7 +236,7 @@ async def test_a_batch_at_work_goes_on_with_the_journal_that_another_process_has
         assert (await studio.find_batch(batch.id)).state == "done"
 
 
-async def test_an_unknown_batch_beside_a_damaged_journal_says_where_that_is(
+async def test_an_unknown_batch_next_to_a_damaged_journal_says_where_that_is(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     [name] = await journal_of(batch_server, tmp_path, 1)

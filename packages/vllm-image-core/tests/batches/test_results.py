@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from conftest import BatchServer
 
 
-async def test_results_are_read_plainly_once_the_batch_is_over(
+async def test_results_can_be_read_in_a_plain_loop_once_the_batch_is_over(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.fails = lambda prompt, _times: BadReply("junk") if prompt == "fox 1" else None
@@ -36,7 +36,7 @@ async def test_results_are_read_plainly_once_the_batch_is_over(
 
 
 @pytest.mark.parametrize("backend", ["pandas", "polars", "pyarrow"])
-async def test_a_frame_has_paths_and_the_parameters_that_were_sent(
+async def test_a_frame_has_the_paths_and_the_parameters_that_were_sent(
     batch_server: "BatchServer", tmp_path: Path, backend: "FrameBackend"
 ) -> None:
     pytest.importorskip("narwhals")
@@ -64,7 +64,7 @@ async def test_a_frame_has_paths_and_the_parameters_that_were_sent(
         assert (rows[0]["width"], rows[0]["height"]) == (64, 64)
 
 
-def test_the_frame_of_a_blocking_batch(batch_server: "BatchServer", tmp_path: Path) -> None:
+def test_a_blocking_batch_gives_a_frame(batch_server: "BatchServer", tmp_path: Path) -> None:
     pandas: Any = pytest.importorskip("pandas")
     pytest.importorskip("narwhals")
     with BlockingStudio(batch_server, output_dir=tmp_path) as studio:

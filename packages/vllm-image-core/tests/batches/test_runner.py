@@ -112,7 +112,7 @@ def recorded_and_killed(out: Path, given: Path) -> str:
     return name
 
 
-async def test_the_requests_are_in_the_journal_before_the_first_is_sent(
+async def test_requests_are_in_the_journal_before_the_first_is_sent(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.gate.clear()
@@ -125,9 +125,7 @@ async def test_the_requests_are_in_the_journal_before_the_first_is_sent(
         assert (found.state, found.owner, found.total) == ("running", "here", 3)
 
 
-async def test_a_picture_tells_its_batch_and_its_position(
-    batch_server: "BatchServer", tmp_path: Path
-) -> None:
+async def test_an_image_knows_its_batch_and_its_position(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
         batch = await studio.batch(requests(3))
         await batch.wait()
@@ -135,7 +133,7 @@ async def test_a_picture_tells_its_batch_and_its_position(
     assert sorted((each["position"], each["batch"]) for each in told) == [(n, batch.id) for n in range(3)]
 
 
-async def test_p03_what_is_done_is_not_made_again_and_seeds_stay(
+async def test_p03_finished_images_are_not_generated_again_and_seeds_stay(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -160,7 +158,7 @@ async def test_p03_what_is_done_is_not_made_again_and_seeds_stay(
     assert len(list(tmp_path.glob("*.png"))) == 6
 
 
-async def test_p03_a_picture_that_the_journal_does_not_know_is_found_in_the_folder(
+async def test_p03_an_image_that_the_journal_lacks_is_found_in_the_folder(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -179,7 +177,7 @@ async def test_p03_a_picture_that_the_journal_does_not_know_is_found_in_the_fold
 
 
 @pytest.mark.parametrize("harm", ["removed", "cut"])
-async def test_a_picture_that_is_not_whole_any_more_is_made_again(
+async def test_an_image_that_is_no_longer_complete_is_generated_again(
     batch_server: "BatchServer", tmp_path: Path, harm: str
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
@@ -192,7 +190,7 @@ async def test_a_picture_that_is_not_whole_any_more_is_made_again(
     assert batch_server.sent == ["fox 0", "fox 1", "fox 2", "fox 1"]
 
 
-async def test_equal_requests_that_are_made_anew_are_told_apart_by_their_position(
+async def test_equal_requests_that_are_generated_again_are_distinguished_by_position(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     same = [ImageRequest(prompt="a fox", width=64, height=64, seed=7)] * 3
@@ -223,7 +221,7 @@ async def test_a_batch_of_a_closed_studio_is_interrupted_and_can_be_resumed(
             assert len([outcome async for outcome in again]) == 3
 
 
-async def test_a_batch_that_is_closed_at_its_last_picture_is_told_as_done(
+async def test_a_batch_closed_at_its_last_image_is_reported_as_done(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
@@ -235,7 +233,7 @@ async def test_a_batch_that_is_closed_at_its_last_picture_is_told_as_done(
         assert (await studio.find_batch(batch.id)).state == "done"
 
 
-async def test_p09_a_cancellation_inside_of_a_save_leaves_no_half_file_and_loses_none(
+async def test_p09_cancelling_during_a_save_leaves_no_partial_file_and_loses_no_image(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     for _ in range(5):
@@ -249,7 +247,7 @@ async def test_p09_a_cancellation_inside_of_a_save_leaves_no_half_file_and_loses
         assert mine == done
 
 
-async def test_p12_memory_descriptors_and_tasks_stay_as_they_are_however_many_pictures_are_made(
+async def test_p12_memory_descriptors_and_tasks_stay_constant_however_many_images_are_generated(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     def now() -> tuple[int, int, int]:
@@ -278,7 +276,7 @@ async def test_p12_memory_descriptors_and_tasks_stay_as_they_are_however_many_pi
     assert later_tasks <= tasks + 1
 
 
-async def test_a_batch_that_is_cancelled_while_it_begins_is_given_back(
+async def test_a_batch_that_is_cancelled_while_it_starts_is_released(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting = asyncio.Event()
@@ -304,7 +302,7 @@ async def test_a_batch_that_is_cancelled_while_it_begins_is_given_back(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
-async def test_the_same_edits_are_made_by_another_process_after_kill_9(
+async def test_another_process_makes_the_same_edits_after_kill_9(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     given, out = tmp_path / "given", tmp_path / "out"
@@ -340,7 +338,7 @@ async def test_the_same_edits_are_made_by_another_process_after_kill_9(
     ]
 
 
-async def test_the_same_edit_with_the_same_seed_and_pictures_is_made_once(
+async def test_the_same_edit_with_the_same_seed_and_images_runs_once(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     (tmp_path / "another name.png").write_bytes(FOX)
@@ -362,7 +360,7 @@ async def test_the_same_edit_with_the_same_seed_and_pictures_is_made_once(
     assert len({image.path for image in made}) == 5
 
 
-async def test_a_failed_edit_is_made_once_more_with_its_pictures_also_after_a_restart(
+async def test_a_failed_edit_is_tried_again_with_its_images_even_after_a_restart(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.fails = lambda _prompt, times: BadReply("junk") if times < 1 else None
@@ -384,7 +382,7 @@ async def test_a_failed_edit_is_made_once_more_with_its_pictures_also_after_a_re
     assert last[1] == {"image": (FOX,), "mask": (MASK,), "reference_image": (None,)}
 
 
-async def test_edits_of_an_iterator_are_kept_and_one_that_cannot_be_used_fails_alone(
+async def test_edits_of_an_iterator_are_stored_and_an_invalid_one_fails_alone(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     def some() -> Iterator[ImageRequest]:

@@ -34,11 +34,11 @@ HOSTILE = (
 )
 
 
-def test_numbers_of_states_in_journals_never_change_their_meaning() -> None:
+def test_the_numbers_of_states_in_journals_keep_their_meaning() -> None:
     assert {state.name: int(state) for state in ItemState} == {"WAITING": 0, "DONE": 1, "FAILED": 2}
 
 
-async def test_a_picture_of_an_edit_is_read_again_with_its_inputs_and_without_them(
+async def test_an_edited_image_is_read_back_with_or_without_its_inputs(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -67,7 +67,7 @@ async def test_a_picture_of_an_edit_is_read_again_with_its_inputs_and_without_th
 
 
 @pytest.mark.parametrize("told", HOSTILE)
-async def test_whatever_a_journal_says_of_an_edit_nothing_else_is_made_of_it(
+async def test_a_hostile_edit_in_a_journal_does_nothing_else(
     batch_server: "BatchServer", tmp_path: Path, told: str
 ) -> None:
     request = request_from_json(f'{{"prompt": "night", "seed": 1, "inputs": {told}}}', tmp_path)
@@ -81,7 +81,7 @@ async def test_whatever_a_journal_says_of_an_edit_nothing_else_is_made_of_it(
     assert batch_server.sent == []
 
 
-def test_an_edit_is_told_and_read_with_all_of_its_values(tmp_path: Path) -> None:
+def test_an_edit_is_recorded_and_read_back_with_all_of_its_values(tmp_path: Path) -> None:
     picture = StoredInput(root=tmp_path, sha256="a" * 64, name="fox.png")
     mask = StoredInput(root=tmp_path, sha256="b" * 64)
     whole = EditRequest(

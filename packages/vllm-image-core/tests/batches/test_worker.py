@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 30
 
 
-async def test_a_request_on_which_the_engine_dies_twice_is_set_aside_and_the_others_are_made(
+async def test_a_request_that_kills_the_engine_twice_is_set_aside_and_the_others_are_generated(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.fails = lambda prompt, _times: (
@@ -31,7 +31,7 @@ async def test_a_request_on_which_the_engine_dies_twice_is_set_aside_and_the_oth
     assert batch_server.sent.count("fox 2") == 2
 
 
-async def test_requests_that_were_only_beside_it_when_the_engine_died_are_not_blamed(
+async def test_requests_that_ran_next_to_it_when_the_engine_died_are_not_blamed(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
@@ -48,7 +48,7 @@ async def test_requests_that_were_only_beside_it_when_the_engine_died_are_not_bl
     assert batch_server.most_at_once == 1
 
 
-async def test_a_connection_that_breaks_while_the_server_is_well_is_tried_once_more(
+async def test_a_request_whose_connection_breaks_is_tried_once_more_if_the_server_is_healthy(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.fails = lambda prompt, times: (
@@ -60,7 +60,7 @@ async def test_a_connection_that_breaks_while_the_server_is_well_is_tried_once_m
     assert [batch_server.sent.count(f"fox {number}") for number in range(3)] == [2, 2, 1]
 
 
-async def test_a_picture_that_the_folder_does_not_take_is_kept_until_it_does(
+async def test_an_image_that_the_folder_refuses_is_kept_until_it_is_saved(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
@@ -102,7 +102,7 @@ async def test_a_picture_that_the_folder_does_not_take_is_kept_until_it_does(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows moves no folder with an open file")
-async def test_a_picture_that_nobody_waits_for_any_longer_is_in_the_spill_folder(
+async def test_an_image_that_nobody_waits_for_any_more_goes_to_the_spill_folder(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     folder = tmp_path / "pictures"

@@ -77,7 +77,7 @@ def counted(pulled: list[int], length: int | None = None) -> Iterator[int]:
         yield item
 
 
-async def test_every_item_ends_in_one_outcome_with_its_index_and_value() -> None:
+async def test_every_item_has_one_outcome_with_its_index_and_value() -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
         run_items(times_ten, [7, 8, 9], at_once=2) as batch,
@@ -90,7 +90,7 @@ async def test_every_item_ends_in_one_outcome_with_its_index_and_value() -> None
     ]
 
 
-async def test_outcomes_come_as_they_complete_not_in_the_order_of_the_items(doors: Doors) -> None:
+async def test_outcomes_arrive_as_they_complete_not_in_the_order_of_the_items(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
         run_items(doors.work, [0, 1], at_once=2) as batch,
@@ -104,7 +104,7 @@ async def test_outcomes_come_as_they_complete_not_in_the_order_of_the_items(door
             await anext(batch)
 
 
-async def test_an_unexpected_error_ends_the_batch_after_the_outcomes_that_are_there(doors: Doors) -> None:
+async def test_an_unexpected_error_ends_the_batch_after_the_outcomes_so_far(doors: Doors) -> None:
     async def work(item: int) -> int:
         if item == 2:
             doors.door(0).set()
@@ -120,7 +120,7 @@ async def test_an_unexpected_error_ends_the_batch_after_the_outcomes_that_are_th
     assert doors.cancelled == [1]
 
 
-async def test_a_bug_is_raised_by_the_block_itself_when_nobody_reads_the_outcomes() -> None:
+async def test_the_block_raises_a_bug_if_nobody_reads_the_outcomes() -> None:
     async def work(item: int) -> int:
         reached.set()
         raise ZeroDivisionError
@@ -131,7 +131,7 @@ async def test_a_bug_is_raised_by_the_block_itself_when_nobody_reads_the_outcome
             await reached.wait()
 
 
-async def test_an_error_of_the_items_themselves_ends_the_batch_even_of_an_expected_class() -> None:
+async def test_an_error_of_the_items_ends_the_batch_even_if_its_class_is_expected() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise Broken("the file ended in the middle of a line")
@@ -155,7 +155,7 @@ async def test_work_that_cancels_itself_is_a_bug_and_not_a_silent_loss() -> None
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 5])
-async def test_never_more_than_at_once_run_and_as_many_as_at_once_do(doors: Doors, at_once: int) -> None:
+async def test_exactly_at_once_items_run_at_a_time(doors: Doors, at_once: int) -> None:
     for item in range(20):
         doors.door(item)
     async with (
@@ -170,7 +170,7 @@ async def test_never_more_than_at_once_run_and_as_many_as_at_once_do(doors: Door
     assert doors.most_at_once == at_once
 
 
-async def test_no_more_than_at_once_items_are_pulled_whose_outcome_nobody_has_taken() -> None:
+async def test_no_more_than_at_once_items_are_pulled_before_their_outcomes_are_read() -> None:
     pulled: list[int] = []
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
@@ -182,7 +182,7 @@ async def test_no_more_than_at_once_items_are_pulled_whose_outcome_nobody_has_ta
     assert len(pulled) <= 52
 
 
-async def test_an_endless_source_is_left_where_the_reader_stopped() -> None:
+async def test_an_endless_source_stops_where_the_reader_stopped() -> None:
     pulled: list[int] = []
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
@@ -194,7 +194,7 @@ async def test_an_endless_source_is_left_where_the_reader_stopped() -> None:
     assert len(pulled) <= 15
 
 
-async def test_items_may_come_from_an_async_source_which_is_pulled_by_one_at_a_time() -> None:
+async def test_items_may_come_from_an_async_source_which_is_pulled_one_at_a_time() -> None:
     inside = 0
 
     async def items() -> AsyncIterator[int]:
@@ -214,7 +214,7 @@ async def test_items_may_come_from_an_async_source_which_is_pulled_by_one_at_a_t
     assert sorted(values) == [item * 10 for item in range(30)]
 
 
-async def test_each_of_ten_thousand_jobs_comes_once() -> None:
+async def test_each_of_ten_thousand_jobs_is_done_once() -> None:
     async def work(item: int) -> int:
         return item
 
@@ -227,7 +227,7 @@ async def test_each_of_ten_thousand_jobs_comes_once() -> None:
     assert sorted(indexes) == list(range(10_000))
 
 
-async def test_no_items_is_a_batch_that_is_over_at_once() -> None:
+async def test_a_pool_without_items_is_over_at_once() -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
         run_items(times_ten, [], at_once=4) as batch,
@@ -236,12 +236,12 @@ async def test_no_items_is_a_batch_that_is_over_at_once() -> None:
 
 
 @pytest.mark.parametrize("at_once", [0, -1])
-def test_less_than_one_at_once_is_refused(at_once: int) -> None:
+def test_at_once_below_one_is_refused(at_once: int) -> None:
     with pytest.raises(ValueError, match=f"at_once is {at_once}"):
         run_items(times_ten, [1], at_once=at_once)
 
 
-async def test_leaving_the_block_cancels_and_awaits_what_still_runs(doors: Doors) -> None:
+async def test_leaving_the_block_cancels_running_work_and_waits_for_it(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
         run_items(doors.work, range(5), at_once=2),
@@ -251,7 +251,7 @@ async def test_leaving_the_block_cancels_and_awaits_what_still_runs(doors: Doors
     assert doors.at_once == 0
 
 
-async def test_an_error_in_the_block_cancels_the_rest_and_comes_out_as_it_is(doors: Doors) -> None:
+async def test_an_error_in_the_block_cancels_the_rest_and_is_raised_unchanged(doors: Doors) -> None:
     async def reader() -> None:
         async with run_items(doors.work, range(5), at_once=2):
             await doors.seen(2)
@@ -277,7 +277,7 @@ async def test_cancelling_the_task_of_the_block_cancels_the_rest_and_is_not_swal
     assert doors.cancelled == [0, 1]
 
 
-async def test_cancel_ends_the_waiting_and_the_running_and_keeps_the_done(doors: Doors) -> None:
+async def test_a_cancel_ends_waiting_and_running_work_and_keeps_finished_work(doors: Doors) -> None:
     doors.door(0).set()
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
@@ -291,7 +291,7 @@ async def test_cancel_ends_the_waiting_and_the_running_and_keeps_the_done(doors:
     assert doors.started == [0, 1, 2]
 
 
-async def test_an_outcome_that_nobody_took_before_the_cancel_can_still_be_taken(doors: Doors) -> None:
+async def test_an_outcome_that_was_unread_at_the_cancel_can_still_be_read(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
         run_items(doors.work, range(4), at_once=2) as batch,
@@ -303,7 +303,7 @@ async def test_an_outcome_that_nobody_took_before_the_cancel_can_still_be_taken(
         assert [outcome async for outcome in batch] == [Done(0, 0, 0)]
 
 
-async def test_work_that_finishes_in_spite_of_a_cancel_is_done_and_delivered() -> None:
+async def test_work_that_finishes_in_spite_of_a_cancel_is_delivered() -> None:
     began = asyncio.Event()
 
     async def work(item: int) -> str:
@@ -324,7 +324,7 @@ async def test_work_that_finishes_in_spite_of_a_cancel_is_done_and_delivered() -
 
 
 @pytest.mark.parametrize("steps", range(8))
-async def test_at_whatever_moment_a_cancel_comes_each_item_ends_once_and_every_done_is_delivered(
+async def test_whenever_a_cancel_comes_each_item_ends_once_and_every_result_is_delivered(
     steps: int,
 ) -> None:
     returned: list[int] = []
@@ -347,7 +347,7 @@ async def test_at_whatever_moment_a_cancel_comes_each_item_ends_once_and_every_d
     assert sorted(outcome.item for outcome in taken) == sorted(returned)
 
 
-async def test_a_cancel_may_come_twice_at_once_and_after_the_end() -> None:
+async def test_cancel_may_be_called_twice_at_once_and_after_the_end() -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
         run_items(times_ten, range(3), at_once=3) as batch,
@@ -358,7 +358,7 @@ async def test_a_cancel_may_come_twice_at_once_and_after_the_end() -> None:
     assert [outcome async for outcome in batch] == []
 
 
-async def test_a_batch_may_be_cancelled_by_its_own_work() -> None:
+async def test_work_may_cancel_its_own_batch() -> None:
     batches: list[WorkerPool[int, int]] = []
 
     async def work(item: int) -> int:
@@ -391,7 +391,7 @@ async def test_a_cancel_waits_until_the_cancelled_work_has_cleaned_up() -> None:
         assert clean.is_set()
 
 
-async def test_a_reader_that_gives_up_waiting_loses_no_outcome(doors: Doors) -> None:
+async def test_a_reader_that_stops_waiting_loses_no_outcome(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
         run_items(doors.work, [4], at_once=1) as batch,
@@ -418,7 +418,7 @@ async def test_two_readers_share_the_outcomes_and_both_end() -> None:
     assert sorted(left + right) == list(range(50))
 
 
-async def test_a_batch_runs_once_and_only_inside_of_its_block() -> None:
+async def test_a_batch_runs_once_and_only_inside_its_block() -> None:
     batch = run_items(times_ten, [1], at_once=1)
     with pytest.raises(RuntimeError, match="async with"):
         await anext(batch)
@@ -430,7 +430,7 @@ async def test_a_batch_runs_once_and_only_inside_of_its_block() -> None:
                 pytest.fail("the block must not open")
 
 
-async def test_the_number_at_a_time_can_be_raised_and_lowered_while_it_runs(doors: Doors) -> None:
+async def test_at_once_can_be_raised_and_lowered_while_the_batch_runs(doors: Doors) -> None:
     async with (
         asyncio.timeout(DEADLINE_SECONDS),
         run_items(doors.work, range(20), at_once=1) as batch,
@@ -478,7 +478,7 @@ async def test_i08_ten_thousand_prompts_need_no_more_memory_than_a_few() -> None
     assert peak < 8_000_000
 
 
-async def test_i08_the_first_of_a_million_prompts_starts_at_once() -> None:
+async def test_i08_the_first_of_a_million_prompts_is_sent_at_once() -> None:
     pulled = 0
 
     def prompts() -> Iterator[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 60
 
 
-async def test_a_lease_that_was_given_back_is_not_taken_for_a_lost_one(
+async def test_a_released_lease_is_not_taken_for_a_lost_one(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     close, names = JournalWriter.aclose, list[str]()
@@ -37,7 +37,7 @@ async def test_a_lease_that_was_given_back_is_not_taken_for_a_lost_one(
         assert (await studio.find_batch(batch.id)).state == "done"
 
 
-async def test_p11_an_owner_that_was_taken_over_stops_and_writes_nothing_more(
+async def test_p11_an_owner_whose_batch_was_taken_over_stops_and_writes_nothing_more(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.gate.clear()

@@ -41,7 +41,7 @@ def test_it_has_the_methods_of_a_studio_and_closes_without_await() -> None:
 
 
 @pytest.mark.parametrize(("kind", "source"), [(BlockingStudio, Studio), (BlockingBatch, ImageBatch)])
-def test_each_method_has_the_parameters_and_the_help_of_its_source(kind: type, source: type) -> None:
+def test_each_method_has_the_parameters_and_help_of_its_source(kind: type, source: type) -> None:
     own = {"draw_grid", "results", "events", "close", "id"}
     for name in public_names(kind) - own:
         derived, given = getattr(kind, name, None), getattr(source, name)
@@ -60,12 +60,12 @@ def test_a_script_generates_finds_and_recalls_images(studio: BlockingStudio, tmp
     assert "Studio on http://gpu:6655" in str(studio)
 
 
-async def test_it_works_where_an_event_loop_is_running(studio: BlockingStudio) -> None:
+async def test_it_works_inside_a_running_event_loop(studio: BlockingStudio) -> None:
     assert studio.generate("a red fox", width=64, height=64).picture.width == 64
     assert [outcome.index for outcome in studio.batch(requests(3)).results()] == [0, 1, 2]
 
 
-def test_errors_are_those_of_a_studio(studio: BlockingStudio, batch_server: "BatchServer") -> None:
+def test_errors_are_those_of_the_studio(studio: BlockingStudio, batch_server: "BatchServer") -> None:
     with pytest.raises(InvalidRequest, match="width"):
         studio.generate("a red fox", width=3)
     batch_server.fails = lambda _prompt, _times: BadReply("junk")
@@ -75,7 +75,7 @@ def test_errors_are_those_of_a_studio(studio: BlockingStudio, batch_server: "Bat
         BlockingStudio(batch_server, output_dir="~nobody-has-this-name/images")
 
 
-def test_a_batch_starts_at_once_and_is_read_in_a_plain_loop(
+def test_a_batch_starts_immediately_and_is_read_in_a_plain_loop(
     studio: BlockingStudio, batch_server: "BatchServer"
 ) -> None:
     batch_server.fails = lambda prompt, _times: BadReply("junk") if prompt == "fox 1" else None
@@ -129,7 +129,7 @@ def interrupt_when(ready: Callable[[], bool]) -> threading.Thread:
 
 
 @pytest.mark.usefixtures("interrupts")
-def test_an_interrupt_ends_the_wait_and_not_the_batch(
+def test_an_interrupt_ends_the_wait_but_not_the_batch(
     studio: BlockingStudio, batch_server: "BatchServer"
 ) -> None:
     batch_server.gate.clear()
@@ -169,7 +169,7 @@ def test_a_closed_studio_says_so_and_can_be_closed_again(studio: BlockingStudio)
         studio.generate("a red fox")
 
 
-def test_a_studio_that_nobody_has_any_more_is_closed_and_its_batch_can_be_resumed(
+def test_a_studio_without_references_is_closed_and_its_batch_can_be_resumed(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     batch_server.gate.clear()
@@ -191,7 +191,7 @@ async def _open(server: "BatchServer") -> None:
     server.gate.set()
 
 
-def test_a_script_that_ends_without_closing_ends_at_once(tmp_path: Path) -> None:
+def test_a_script_that_does_not_close_the_studio_still_ends_at_once(tmp_path: Path) -> None:
     code = (
         "from vllm_image_core import BlockingStudio\n"
         "studio = BlockingStudio('http://127.0.0.1:9', output_dir='images')\n"

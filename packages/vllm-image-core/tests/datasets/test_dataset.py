@@ -46,7 +46,7 @@ def test_the_same_call_again_generates_nothing(batch_server: "BatchServer", tmp_
     assert sorted(batch_server.sent) == sorted(PROMPTS)
 
 
-def test_what_failed_is_tried_again_by_the_next_run(batch_server: "BatchServer", tmp_path: Path) -> None:
+def test_the_next_run_retries_failed_rows(batch_server: "BatchServer", tmp_path: Path) -> None:
     def refuse(prompt: str, times: int) -> OmniError | None:
         return BadRequest("not now", status=400) if prompt == PROMPTS[3] and not times else None
 
@@ -59,7 +59,7 @@ def test_what_failed_is_tried_again_by_the_next_run(batch_server: "BatchServer",
     assert len(asyncio.run(read_rows(ObjectStore(tmp_path)))) == 20
 
 
-def test_a_run_that_was_stopped_has_written_its_rows(batch_server: "BatchServer", tmp_path: Path) -> None:
+def test_a_stopped_run_has_written_its_rows(batch_server: "BatchServer", tmp_path: Path) -> None:
     def away(prompt: str, _times: int) -> OmniError | None:
         is_late = prompt in PROMPTS[10:]
         return ServerUnreachable("nobody there", reason="refused") if is_late else None

@@ -17,7 +17,7 @@ pd: Any = pytest.importorskip("pandas")
 
 
 @pytest.mark.parametrize("kind", [dict, pa.table, pd.DataFrame])
-async def test_a_batch_of_rows_gives_a_row_for_each(
+async def test_a_batch_of_rows_returns_a_row_for_each(
     kind: Any,  # noqa: ANN401 - a library's
     batch_server: "BatchServer",
     tmp_path: Path,
@@ -39,7 +39,7 @@ async def test_a_batch_with_another_column_is_refused(batch_server: "BatchServer
     assert batch_server.sent == []
 
 
-async def test_an_empty_batch_is_an_empty_table(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_an_empty_batch_gives_an_empty_table(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with ImageGenerator([batch_server], tmp_path) as generator:
         table = await generator({"prompt": []})
 

@@ -17,12 +17,12 @@ def resolved(prompt: str = "a fox", *, seed: int, side: int | None = None) -> Re
     )
 
 
-def test_equal_requests_have_one_id_of_16_bytes() -> None:
+def test_equal_requests_have_the_same_id_of_16_bytes() -> None:
     assert job_id(resolved(seed=1)) == job_id(resolved(seed=1))
     assert len(job_id(resolved(seed=1))) == 16
 
 
-def test_everything_that_decides_how_an_image_looks_changes_the_id() -> None:
+def test_everything_that_shapes_an_image_changes_the_id() -> None:
     requests = [
         resolved(seed=1),
         resolved(seed=2),
@@ -34,7 +34,7 @@ def test_everything_that_decides_how_an_image_looks_changes_the_id() -> None:
     assert len({job_id(request) for request in requests}) == len(requests)
 
 
-def test_no_folder_gets_many_files() -> None:
+def test_no_folder_gets_too_many_files() -> None:
     names = [image_name(job_id(resolved(seed=seed)), "png") for seed in range(300)]
 
     folders = Counter(name.rpartition("/")[0] for name in names)
@@ -43,7 +43,7 @@ def test_no_folder_gets_many_files() -> None:
     assert all(name.split("/")[0] == "images" for name in names)
 
 
-def test_ids_spread_evenly_over_65_536_folders_so_that_650_million_images_are_10_000_in_each() -> None:
+def test_ids_spread_evenly_over_65_536_folders_of_10_000_for_650_million_images() -> None:
     every_beginning = (JobId(number.to_bytes(2, "big") + bytes(14)) for number in range(65_536))
 
     folders = {image_name(key, "png").rpartition("/")[0] for key in every_beginning}
@@ -51,7 +51,7 @@ def test_ids_spread_evenly_over_65_536_folders_so_that_650_million_images_are_10
     assert len(folders) == 65_536
 
 
-def test_the_name_of_an_image_has_its_id() -> None:
+def test_the_name_of_an_image_contains_its_id() -> None:
     assert image_name(JobId(bytes(range(16))), "jpg") == "images/00/01/000102030405060708090a0b0c0d0e0f.jpg"
 
 

@@ -66,7 +66,7 @@ def test_an_option_of_another_cloud_is_refused() -> None:
 @pytest.mark.parametrize(
     ("address", "prefix"), [("s3://foxes", "aws_"), ("gs://foxes", "google_"), ("az://foxes", "AZURE_")]
 )
-def test_options_of_the_connection_are_named_like_those_of_the_bucket(
+def test_connection_options_are_named_like_those_of_the_bucket(
     address: str, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "foxes")
@@ -85,7 +85,7 @@ async def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> No
         ObjectStore(tmp_path / "file" / "out")
 
 
-async def test_files_are_synced_through_a_handle_that_may_write_as_windows_asks_for(
+async def test_files_are_synced_through_a_writable_handle_as_windows_requires(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: dict[int, int] = {}
@@ -118,7 +118,7 @@ def test_a_folder_that_windows_would_change_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_store_that_does_not_take_a_file_says_so_in_a_line(tmp_path: Path) -> None:
+async def test_a_store_that_refuses_a_file_says_so_in_one_line(tmp_path: Path) -> None:
     store = ObjectStore(tmp_path)
     (tmp_path / "images").write_bytes(b"in the way")
 

@@ -28,7 +28,7 @@ def test_the_time_left_follows_from_the_latest_images() -> None:
     assert str(progress) == "55 of 100 rows, 50 existed, about 2 min left (measured)"
 
 
-def test_images_that_existed_say_nothing_about_the_speed() -> None:
+def test_existing_images_say_nothing_about_the_speed() -> None:
     counter = ProgressCounter(10, timer=Clock())
     counter.count(row("reused"))
     counter.count(None)
@@ -40,7 +40,7 @@ def test_images_that_existed_say_nothing_about_the_speed() -> None:
     assert progress.eta.seconds is None
 
 
-def test_the_end_has_no_time_left() -> None:
+def test_at_the_end_no_time_is_left() -> None:
     counter = ProgressCounter(1, timer=Clock())
     counter.count(row("failed"))
 
@@ -48,7 +48,7 @@ def test_the_end_has_no_time_left() -> None:
     assert str(counter.progress) == "1 of 1 rows, 1 failed, took less than 1 s"
 
 
-def test_a_source_that_does_not_say_its_length_has_no_estimate() -> None:
+def test_a_source_of_unknown_length_has_no_estimate() -> None:
     counter = ProgressCounter(None, timer=Clock())
 
     assert str(counter.progress) == "0 rows, time left unknown (the number of rows is not known)"

@@ -37,7 +37,7 @@ async def generated(generator: RowGenerator, **values: object) -> ImageRow:
     return found
 
 
-async def test_a_row_tells_about_an_image_that_is_in_the_store(
+async def test_a_row_describes_an_image_that_is_in_the_store(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with opened(batch_server, tmp_path) as generator:
@@ -64,7 +64,9 @@ async def test_an_image_in_the_store_is_not_generated_again(
     assert batch_server.sent == ["a fox"]
 
 
-async def test_equal_rows_at_the_same_time_are_one_image(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_equal_rows_at_the_same_time_give_one_image(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
     async with opened(batch_server, tmp_path) as generator:
         rows = await asyncio.gather(*(generated(generator) for _ in range(4)), generated(generator, copy=1))
 
@@ -72,7 +74,7 @@ async def test_equal_rows_at_the_same_time_are_one_image(batch_server: "BatchSer
     assert len(batch_server.sent) == 2
 
 
-async def test_a_row_of_a_finished_image_is_left_out(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_a_row_of_a_finished_image_is_skipped(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with opened(batch_server, tmp_path) as generator:
         row = await generated(generator)
     assert row.job_id is not None
@@ -81,7 +83,7 @@ async def test_a_row_of_a_finished_image_is_left_out(batch_server: "BatchServer"
         assert await generator.generate({"prompt": "a fox"}) is None
 
 
-async def test_a_file_that_was_cut_off_is_made_again(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_a_truncated_file_is_generated_again(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with opened(batch_server, tmp_path) as generator:
         first = await generated(generator)
     assert first.uri is not None
@@ -95,7 +97,7 @@ async def test_a_file_that_was_cut_off_is_made_again(batch_server: "BatchServer"
     assert hashlib.sha256(path.read_bytes()).hexdigest() == second.sha256
 
 
-async def test_a_request_that_cannot_be_used_is_a_row(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_an_invalid_request_gives_a_failed_row(batch_server: "BatchServer", tmp_path: Path) -> None:
     async with opened(batch_server, tmp_path) as generator:
         row = await generated(generator, width=-1)
 
@@ -105,7 +107,7 @@ async def test_a_request_that_cannot_be_used_is_a_row(batch_server: "BatchServer
     assert batch_server.sent == []
 
 
-async def test_a_request_that_a_server_refuses_is_a_row(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_a_refused_request_gives_a_failed_row(batch_server: "BatchServer", tmp_path: Path) -> None:
     batch_server.fails = lambda _prompt, _times: BadRequest("no foxes", status=400)
     async with opened(batch_server, tmp_path) as generator:
         row = await generated(generator)
@@ -134,7 +136,7 @@ async def test_a_long_outage_stops_the_run(batch_server: "BatchServer", tmp_path
             await generated(generator)
 
 
-async def test_an_image_waits_for_a_store_that_is_away(batch_server: "BatchServer", tmp_path: Path) -> None:
+async def test_an_image_waits_for_an_unavailable_store(batch_server: "BatchServer", tmp_path: Path) -> None:
     out = tmp_path / "out"
     async with opened(batch_server, out) as generator:
         batch_server.gate.clear()
@@ -152,7 +154,7 @@ async def test_an_image_waits_for_a_store_that_is_away(batch_server: "BatchServe
     assert len(batch_server.sent) == 1
 
 
-async def test_an_image_that_the_store_does_not_take_is_kept(
+async def test_an_image_that_the_store_refuses_is_kept(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))

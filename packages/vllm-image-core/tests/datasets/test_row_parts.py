@@ -35,7 +35,7 @@ async def test_rows_are_written_together_and_read_in_the_order_of_their_ids(tmp_
     assert await read_rows(store) == [row(1), row(2), row(3)]
 
 
-async def test_an_image_has_one_row_however_often_it_comes(tmp_path: Path) -> None:
+async def test_an_image_has_one_row_however_often_it_appears(tmp_path: Path) -> None:
     store = ObjectStore(tmp_path)
     parts = RowParts(store, "run", FinishedIds([key(1)]))
 
@@ -58,7 +58,7 @@ async def test_a_failed_row_is_not_finished(tmp_path: Path) -> None:
     assert key(1) not in await read_finished(store)
 
 
-async def test_rows_that_waited_long_are_written(tmp_path: Path) -> None:
+async def test_rows_that_have_waited_long_are_written(tmp_path: Path) -> None:
     now = 0.0
     store = ObjectStore(tmp_path)
     parts = RowParts(store, "run", FinishedIds(), timer=lambda: now)
@@ -71,7 +71,7 @@ async def test_rows_that_waited_long_are_written(tmp_path: Path) -> None:
     assert await read_rows(store) == [row(1), row(2)]
 
 
-async def test_in_a_long_run_rows_wait_longer_so_that_they_are_in_fewer_files(tmp_path: Path) -> None:
+async def test_in_a_long_run_rows_wait_longer_so_that_there_are_fewer_files(tmp_path: Path) -> None:
     now = 0.0
     store = ObjectStore(tmp_path)
     parts = RowParts(store, "run", FinishedIds(), timer=lambda: now)

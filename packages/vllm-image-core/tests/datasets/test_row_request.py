@@ -57,6 +57,6 @@ def test_other_columns_are_refused(names: list[str], message: str) -> None:
     assert message in str(refusal.value)
 
 
-def test_a_copy_is_a_count() -> None:
+def test_a_copy_must_be_a_count() -> None:
     with pytest.raises(InvalidRequest, match=r"copy: -1 is out of range"):
         image_request({"prompt": "a fox", "copy": -1}, {})

@@ -47,7 +47,7 @@ def test_webdataset_shards_have_image_prompt_and_facts(dataset: Path, tmp_path: 
     assert facts["sha256"] == hashlib.sha256(first[f"{ids[0]}.png"]).hexdigest()
 
 
-def test_no_folder_has_more_than_10_000_shards_as_the_hub_demands() -> None:
+def test_no_folder_has_more_than_10_000_shards_as_the_hub_requires() -> None:
     names = [shard_name(number, "tar") for number in range(60_000)]
 
     assert names[0] == "shard-00000.tar"
@@ -113,7 +113,7 @@ def test_only_images_that_pass_the_filter_are_used(dataset: Path, tmp_path: Path
     assert sorted(scores) == [3.0, 4.0]
 
 
-def test_a_filter_needs_what_it_compares_with() -> None:
+def test_a_filter_needs_the_values_that_it_compares() -> None:
     with pytest.raises(InvalidRequest, match="ratings"):
         SampleFilter(min_rating=3)
     with pytest.raises(InvalidRequest, match="score"):
@@ -127,7 +127,7 @@ def test_an_unknown_format_is_refused(dataset: Path, tmp_path: Path) -> None:
         write_shards(dataset, tmp_path / "shards", format="zip")  # type: ignore[arg-type]  # unchecked
 
 
-def test_a_tar_file_has_no_times(dataset: Path, tmp_path: Path) -> None:
+def test_a_tar_file_contains_no_times(dataset: Path, tmp_path: Path) -> None:
     write_shards(dataset, tmp_path / "shards")
 
     data = (tmp_path / "shards" / "shard-00000.tar").read_bytes()

@@ -68,7 +68,7 @@ def test_a_column_that_is_not_a_parameter_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
-def test_a_file_as_windows_powershell_writes_it_is_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
+def test_a_file_as_windows_powershell_writes_it_is_refused_with_a_hint(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("prompt\na fox\n", encoding="utf-16")
     with pytest.raises(InvalidRequest, match="is UTF-16 text; save it as UTF-8"):
         open_source(tmp_path / name)

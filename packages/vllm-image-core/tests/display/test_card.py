@@ -35,7 +35,7 @@ def text_of(value: object) -> str:
     return written.shown
 
 
-def test_everything_that_a_method_of_a_studio_returns_shows_itself() -> None:
+def test_everything_that_a_method_of_a_studio_returns_displays_itself() -> None:
     methods = [each for _, each in inspect.getmembers(Studio, inspect.isfunction)]
     methods = [each for each in methods if each.__name__[0] != "_"]
     methods = [each for each in methods if each.__name__ not in {"expansion", "more_like"}]
@@ -92,7 +92,7 @@ async def test_a_batch_and_a_page_show_thumbnails(batch_server: "BatchServer", t
         assert "no longer there" in page._card().html()
 
 
-def test_a_card_escapes_what_others_wrote(small_picture: Picture) -> None:
+def test_a_card_escapes_untrusted_text(small_picture: Picture) -> None:
     hostile = '<script>"\x1b[31m\n'
     card = Card(
         title=hostile,

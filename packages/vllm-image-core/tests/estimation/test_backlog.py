@@ -35,24 +35,24 @@ def batch(count: int) -> tuple[Backlog, Clock]:
     return remaining, clock
 
 
-def test_a_batch_that_has_not_begun_takes_all_its_pictures() -> None:
+def test_a_batch_that_has_not_started_needs_time_for_all_its_images() -> None:
     remaining, _ = batch(4)
     assert remaining.eta([speed()]).seconds == pytest.approx(40.0)
 
 
-def test_a_batch_without_pictures_is_done() -> None:
+def test_a_batch_without_images_is_done() -> None:
     remaining, _ = batch(0)
     assert remaining.eta([speed()]).seconds == 0.0
 
 
-def test_time_that_a_picture_has_been_worked_on_is_not_left() -> None:
+def test_the_elapsed_time_of_an_image_in_progress_is_not_left() -> None:
     remaining, clock = batch(4)
     remaining.mark_sent(0, WORK)
     clock.now += 4
     assert remaining.eta([speed()]).seconds == pytest.approx(36.0)
 
 
-def test_a_picture_that_takes_longer_than_predicted_does_not_make_the_rest_shorter() -> None:
+def test_an_image_that_takes_longer_than_predicted_does_not_shorten_the_rest() -> None:
     remaining, clock = batch(4)
     remaining.mark_sent(0, WORK)
     clock.now += 50
@@ -60,7 +60,7 @@ def test_a_picture_that_takes_longer_than_predicted_does_not_make_the_rest_short
 
 
 @pytest.mark.parametrize("parallelism", [1, 4])
-def test_overdue_pictures_of_a_server_that_was_never_measured_are_not_said_to_be_done_in_a_second(
+def test_overdue_images_of_an_unmeasured_server_are_not_announced_for_the_next_second(
     parallelism: int,
 ) -> None:
     unknown = ServerSpeed(predictor=Predictor(KLEIN), parallelism=parallelism)
@@ -80,7 +80,7 @@ def test_overdue_pictures_of_a_server_that_was_never_measured_are_not_said_to_be
     assert str(told[10]).endswith("left (images take longer than the profile says, by an unknown amount)")
 
 
-def test_the_time_before_the_first_picture_of_an_unknown_server_never_jumps() -> None:
+def test_the_eta_before_the_first_image_of_an_unknown_server_never_jumps() -> None:
     unknown = ServerSpeed(predictor=Predictor(KLEIN))
     remaining, clock = batch(2)
     remaining.mark_sent(0, WORK)
@@ -94,14 +94,14 @@ def test_the_time_before_the_first_picture_of_an_unknown_server_never_jumps() ->
         before = seconds
 
 
-def test_the_last_picture_of_a_known_server_that_is_long_overdue_is_not_said_to_be_done_in_a_second() -> None:
+def test_the_last_overdue_image_of_a_known_server_is_not_announced_for_the_next_second() -> None:
     remaining, clock = batch(1)
     remaining.mark_sent(0, WORK)
     clock.now += 40
     assert remaining.eta([speed(10.0)]).seconds == pytest.approx(15.0)
 
 
-def test_a_picture_that_waits_at_its_server_has_not_begun() -> None:
+def test_an_image_that_waits_at_its_server_has_not_started() -> None:
     remaining, clock = batch(4)
     remaining.mark_sent(0, WORK)
     remaining.mark_sent(1, WORK)
@@ -112,7 +112,7 @@ def test_a_picture_that_waits_at_its_server_has_not_begun() -> None:
     assert remaining.eta([speed()]).seconds == pytest.approx(27.0)
 
 
-def test_a_picture_that_failed_or_was_there_already_is_not_left() -> None:
+def test_failed_and_existing_images_are_not_left() -> None:
     remaining, _ = batch(3)
     remaining.mark_sent(0, WORK)
     remaining.mark_ended(0, generated=False)
@@ -120,7 +120,7 @@ def test_a_picture_that_failed_or_was_there_already_is_not_left() -> None:
     assert remaining.load.pictures == 2
 
 
-def test_a_picture_that_waits_again_is_left_and_the_pause_counts_for_nothing() -> None:
+def test_an_image_that_waits_again_is_left_and_the_pause_does_not_count() -> None:
     remaining, clock = batch(20)
     for index in range(10):
         remaining.mark_sent(index, WORK)
@@ -132,7 +132,7 @@ def test_a_picture_that_waits_again_is_left_and_the_pause_counts_for_nothing() -
     assert remaining.eta([speed()]).seconds == pytest.approx(100.0)
 
 
-def test_an_outage_while_a_picture_was_in_progress_does_not_spoil_the_pace() -> None:
+def test_an_outage_while_an_image_was_in_progress_does_not_distort_the_pace() -> None:
     remaining, clock = batch(40)
     for index in range(20):
         remaining.mark_sent(index, WORK)
@@ -143,24 +143,24 @@ def test_an_outage_while_a_picture_was_in_progress_does_not_spoil_the_pace() -> 
     assert 200 <= told < 400
 
 
-def test_a_server_that_makes_several_at_a_time_is_done_sooner() -> None:
+def test_a_server_that_runs_several_requests_at_a_time_is_done_sooner() -> None:
     remaining, _ = batch(40)
     assert remaining.eta([speed(parallelism=4)]).seconds == pytest.approx(100.0)
 
 
-def test_the_last_picture_takes_its_time_however_many_could_be_made_at_once() -> None:
+def test_the_last_image_takes_its_full_time_whatever_the_parallelism() -> None:
     remaining, clock = batch(1)
     remaining.mark_sent(0, WORK)
     clock.now += 2
     assert remaining.eta([speed(parallelism=4)]).seconds == pytest.approx(8.0)
 
 
-def test_several_servers_share_the_work_by_their_speed() -> None:
+def test_several_servers_share_the_work_according_to_their_speeds() -> None:
     remaining, _ = batch(30)
     assert remaining.eta([speed(10.0), speed(20.0)]).seconds == pytest.approx(200.0)
 
 
-def test_requests_of_others_come_first() -> None:
+def test_requests_of_other_clients_come_first() -> None:
     remaining, _ = batch(4)
     assert remaining.eta([speed(others=3)]).seconds == pytest.approx(70.0)
 
@@ -176,7 +176,7 @@ def test_a_pace_that_differs_from_the_prediction_is_followed() -> None:
     assert 150 < told < 180
 
 
-def test_the_pace_before_a_change_of_the_server_counts_no_more() -> None:
+def test_the_pace_before_a_change_of_the_server_no_longer_counts() -> None:
     predictor = Predictor(KLEIN)
     remaining, clock = batch(60)
     for index in range(50):
@@ -190,7 +190,7 @@ def test_the_pace_before_a_change_of_the_server_counts_no_more() -> None:
     assert remaining.eta([ServerSpeed(predictor=predictor)]).seconds == pytest.approx(50.0, rel=0.02)
 
 
-def test_pictures_that_were_never_added_are_taken_to_be_like_the_others() -> None:
+def test_images_that_were_never_added_are_assumed_to_be_like_the_others() -> None:
     remaining, clock = batch(2)
     remaining.mark_sent(0, WORK)
     clock.now += 10
@@ -200,13 +200,13 @@ def test_pictures_that_were_never_added_are_taken_to_be_like_the_others() -> Non
     assert remaining.eta([speed()], pictures_left=0).seconds == pytest.approx(0.0)
 
 
-def test_of_pictures_that_nobody_knows_anything_of_nobody_can_know() -> None:
+def test_without_known_images_the_eta_is_unknown() -> None:
     remaining, _ = batch(0)
     told = remaining.eta([speed()], pictures_left=7)
     assert (told.seconds, told.basis) == (None, "no image of this batch has started yet")
 
 
-def test_where_more_may_come_nobody_can_know() -> None:
+def test_if_more_images_may_come_the_eta_is_unknown() -> None:
     remaining, _ = batch(4)
     told = remaining.eta([speed()], more=True)
     assert (told.seconds, str(told)) == (
@@ -222,7 +222,7 @@ def test_the_basis_is_that_of_the_server() -> None:
     assert str(told) == "about 40 s left (measured)"
 
 
-def test_a_basis_that_is_only_the_profile_is_told() -> None:
+def test_a_basis_that_is_only_the_profile_says_so() -> None:
     remaining, _ = batch(4)
     told = remaining.eta([ServerSpeed(predictor=Predictor(KLEIN))])
     assert (told.basis, told.measured) == (
@@ -232,7 +232,7 @@ def test_a_basis_that_is_only_the_profile_is_told() -> None:
     assert str(told) == "about 2 s left (from the profile, may be off by half)"
 
 
-def test_the_basis_of_several_servers_tells_how_many_are_measured() -> None:
+def test_the_basis_of_several_servers_says_how_many_are_measured() -> None:
     remaining, _ = batch(4)
     told = remaining.eta([speed(), speed(), ServerSpeed(predictor=Predictor(KLEIN))])
     assert (told.basis, told.measured) == ("20 images on 2 of 3 servers, off by 1 % at worst", False)
@@ -254,7 +254,7 @@ def test_the_basis_of_several_servers_tells_how_many_are_measured() -> None:
         (100_000.0, "about 27 h 50 min"),
     ],
 )
-def test_a_duration_is_told_as_exactly_as_it_is_known(seconds: float, words: str) -> None:
+def test_a_duration_is_rounded_to_its_precision(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
@@ -270,7 +270,7 @@ def of_edits(seconds: float, *, edit_seconds: float | None = None) -> ServerSpee
     return ServerSpeed(predictor=speed(seconds).predictor, edits=edits)
 
 
-def test_pictures_and_edits_of_one_batch_each_take_their_own_time() -> None:
+def test_edits_and_generations_of_one_batch_have_separate_times() -> None:
     remaining, _ = batch(2)
     remaining.add(EDIT)
     told = remaining.eta([of_edits(10.0, edit_seconds=50.0)])
@@ -279,7 +279,7 @@ def test_pictures_and_edits_of_one_batch_each_take_their_own_time() -> None:
     assert told.measured
 
 
-def test_edits_that_were_never_measured_go_by_the_other_pictures_and_say_so() -> None:
+def test_unmeasured_edits_use_the_time_of_other_images_and_say_so() -> None:
     remaining, _ = batch(0)
     remaining.add(EDIT)
     told = remaining.eta([of_edits(10.0)])
@@ -288,7 +288,7 @@ def test_edits_that_were_never_measured_go_by_the_other_pictures_and_say_so() ->
     assert not told.measured
 
 
-def test_an_edit_in_progress_is_counted_by_the_edits_law() -> None:
+def test_an_edit_in_progress_uses_the_cost_law_of_edits() -> None:
     remaining, clock = batch(0)
     remaining.add(EDIT)
     remaining.mark_sent(0, EDIT)

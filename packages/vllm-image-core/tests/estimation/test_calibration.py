@@ -21,7 +21,7 @@ def calibration(root: Path) -> Calibration:
     return Calibration(Measurements(root))
 
 
-def test_what_a_studio_learns_the_next_one_on_that_folder_knows(tmp_path: Path) -> None:
+def test_what_one_studio_learns_is_known_to_the_next_one_on_that_folder(tmp_path: Path) -> None:
     first = calibration(tmp_path)
     for number in range(6):
         first.learn(replace(MADE, ended=100.0 + 10 * number))
@@ -42,13 +42,13 @@ def test_two_studios_on_one_folder_learn_from_each_other(tmp_path: Path) -> None
     assert theirs.predictor(ORIGIN, KLEIN).pictures == 3
 
 
-def test_a_server_of_another_version_is_another_one(tmp_path: Path) -> None:
+def test_another_version_of_a_server_is_another_origin(tmp_path: Path) -> None:
     one = calibration(tmp_path)
     one.learn(MADE)
     assert one.predictor(replace(ORIGIN, version="0.31.0"), KLEIN).pictures == 0
 
 
-def test_waiting_behind_our_own_pictures_is_not_learned(tmp_path: Path) -> None:
+def test_waiting_behind_our_own_images_is_not_learned(tmp_path: Path) -> None:
     one = calibration(tmp_path)
     for place in range(1, 9):
         waited = 2.0 * min(place, 4)
@@ -56,7 +56,7 @@ def test_waiting_behind_our_own_pictures_is_not_learned(tmp_path: Path) -> None:
     assert one.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(2.0, rel=0.01)
 
 
-def test_the_first_picture_of_a_process_does_not_spoil_what_is_known(tmp_path: Path) -> None:
+def test_the_first_image_of_a_process_does_not_distort_what_is_known(tmp_path: Path) -> None:
     before = calibration(tmp_path)
     for number in range(10):
         before.learn(replace(MADE, ended=100.0 + 10 * number))
@@ -65,7 +65,7 @@ def test_the_first_picture_of_a_process_does_not_spoil_what_is_known(tmp_path: P
     assert after.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(2.0)
 
 
-def test_a_picture_that_was_sent_again_counts_only_by_what_its_server_tells(tmp_path: Path) -> None:
+def test_an_image_that_was_sent_again_counts_only_with_the_time_from_its_server(tmp_path: Path) -> None:
     one = calibration(tmp_path)
     one.learn(replace(MADE, elapsed_seconds=50.0, attempts=3))
     assert one.predictor(ORIGIN, KLEIN).pictures == 0
@@ -73,14 +73,14 @@ def test_a_picture_that_was_sent_again_counts_only_by_what_its_server_tells(tmp_
     assert one.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(2.0)
 
 
-def test_a_server_that_makes_several_at_a_time_can_be_told_of(tmp_path: Path) -> None:
+def test_a_server_may_report_that_it_runs_several_images_at_a_time(tmp_path: Path) -> None:
     one = calibration(tmp_path)
     for place in range(8):
         one.learn(replace(MADE, ended=4.0 + place, elapsed_seconds=4.0, parallel=4))
     assert one.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(4.0)
 
 
-def test_edits_are_learned_apart_and_share_the_servers_time(tmp_path: Path) -> None:
+def test_edits_are_learned_separately_and_share_the_time_of_the_server(tmp_path: Path) -> None:
     edits = replace(ORIGIN, task="edit")
     work = replace(WORK, task="edit")
     one = calibration(tmp_path)
@@ -92,14 +92,14 @@ def test_edits_are_learned_apart_and_share_the_servers_time(tmp_path: Path) -> N
         assert kept.predictor(edits, KLEIN).seconds(work) == pytest.approx(6.0, rel=0.1)
 
 
-def test_a_folder_that_keeps_nothing_stops_no_learning(tmp_path: Path) -> None:
+def test_a_folder_that_stores_nothing_does_not_stop_learning(tmp_path: Path) -> None:
     (tmp_path / ".vllm-image").write_text("a file in the way")
     one = calibration(tmp_path)
     one.learn(MADE)
     assert one.predictor(ORIGIN, KLEIN).seconds(WORK) == pytest.approx(2.0)
 
 
-def test_many_threads_may_tell_of_pictures(tmp_path: Path) -> None:
+def test_many_threads_may_report_images(tmp_path: Path) -> None:
     one = calibration(tmp_path)
     mades = [replace(MADE, ended=100.0 + 10 * number) for number in range(30)]
     with ThreadPoolExecutor(4) as threads:
@@ -108,20 +108,20 @@ def test_many_threads_may_tell_of_pictures(tmp_path: Path) -> None:
     assert calibration(tmp_path).predictor(ORIGIN, KLEIN).pictures == 30
 
 
-def test_a_picture_alone_took_what_the_server_says() -> None:
+def test_the_service_time_of_a_single_image_is_the_reported_one() -> None:
     assert ServiceClock().service_seconds(10.0, 3.0, generation=2.5) == 2.5
 
 
-def test_without_a_word_of_the_server_it_took_from_sending_to_the_answer() -> None:
+def test_without_a_reported_time_it_is_the_time_from_sending_to_the_answer() -> None:
     assert ServiceClock().service_seconds(10.0, 3.0) == 3.0
 
 
 @pytest.mark.parametrize("generation", [0.0, -1.0, 50.0, float("nan"), float("inf")])
-def test_what_cannot_be_is_not_believed(generation: float) -> None:
+def test_impossible_times_are_ignored(generation: float) -> None:
     assert ServiceClock().service_seconds(10.0, 3.0, generation=generation) == 3.0
 
 
-def test_waiting_behind_our_own_pictures_is_no_service() -> None:
+def test_waiting_behind_our_own_images_is_not_service_time() -> None:
     clock = ServiceClock()
     # Four sent at once to a server that makes one at a time: 1, 2, 3 and 4 seconds of work.
     ends = (1.0, 3.0, 6.0, 10.0)
@@ -129,32 +129,32 @@ def test_waiting_behind_our_own_pictures_is_no_service() -> None:
     assert took == [1.0, 2.0, 3.0, 4.0]
 
 
-def test_a_pause_between_two_pictures_is_no_service_either() -> None:
+def test_a_pause_between_two_images_is_not_service_time_either() -> None:
     clock = ServiceClock()
     clock.service_seconds(1.0, 1.0)
     assert clock.service_seconds(102.0, 2.0) == 2.0
 
 
-def test_a_picture_that_is_told_late_is_put_into_its_place() -> None:
+def test_an_image_reported_late_is_put_in_its_place() -> None:
     clock = ServiceClock()
     assert clock.service_seconds(6.0, 2.0) == 2.0
     assert clock.service_seconds(4.0, 1.0) == 1.0
     assert clock.service_seconds(7.0, 6.5) == 1.0
 
 
-def test_pictures_that_were_made_together_tell_one_time() -> None:
+def test_images_generated_together_give_one_time() -> None:
     clock = ServiceClock()
     assert clock.service_seconds(4.0, 4.0) == 4.0
     assert [clock.service_seconds(4.0 + 0.01 * number, 4.0) for number in (1, 2, 3)] == [None, None, None]
 
 
-def test_a_small_picture_behind_a_large_one_is_still_measured() -> None:
+def test_a_small_image_behind_a_large_one_is_still_measured() -> None:
     clock = ServiceClock()
     clock.service_seconds(10.0, 10.0)
     assert clock.service_seconds(10.5, 10.5) == pytest.approx(0.5)
 
 
-def test_a_server_that_makes_four_at_a_time_took_from_the_fourth_last_end() -> None:
+def test_on_a_server_that_runs_four_at_a_time_service_starts_at_the_fourth_last_end() -> None:
     clock = ServiceClock(parallelism=4)
     for end in (2.0, 2.5, 3.0, 3.5):
         clock.service_seconds(end, end)

@@ -60,7 +60,7 @@ def estimated_edit(model: str, **asked: object) -> Estimate:
     return estimate_edit(resolved, profile, total_vram_gb=80.0)
 
 
-def test_an_estimate_says_what_it_rests_on_and_the_plan_s_note() -> None:
+def test_an_estimate_states_its_basis_and_the_note_of_the_plan() -> None:
     result = estimated()
     assert result.basis == "nothing measured yet: from the profile, may be off by half"
     assert " ".join(result.notes).startswith(
@@ -70,7 +70,7 @@ def test_an_estimate_says_what_it_rests_on_and_the_plan_s_note() -> None:
     assert (result.measured, result.memory_basis) == (False, "from the profile")
 
 
-def test_the_estimate_of_an_unknown_model_says_that_it_is_a_guess() -> None:
+def test_an_estimate_for_an_unknown_model_says_that_it_is_a_guess() -> None:
     result = estimated(REGISTRY.fallback, guided=True, total_vram_gb=80.0)
     assert result.basis.startswith("nothing measured yet: a guess, because this model is unknown")
     assert (result.peak_vram_gb, result.recommended_concurrent) == (None, 1)
@@ -85,7 +85,7 @@ def measured(seconds: float, *, count: int = 23, peak_gb: float | None = None) -
     return predictor
 
 
-def test_a_measured_server_is_believed_and_no_gpu_is_invented() -> None:
+def test_a_measured_server_is_trusted_and_no_gpu_is_invented() -> None:
     result = estimate(
         KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, predictor=measured(3.0)
     )
@@ -103,7 +103,7 @@ def test_what_a_note_adds_to_the_basis_stays_a_note() -> None:
     assert "The profile's time is for one NVIDIA H100." in result.other_notes
 
 
-def test_the_memory_that_the_server_told_is_believed() -> None:
+def test_the_memory_that_the_server_reports_is_trusted() -> None:
     result = estimate(
         KLEIN,
         width=1024,
@@ -118,7 +118,7 @@ def test_the_memory_that_the_server_told_is_believed() -> None:
     assert any("does not fit on this GPU: it needs about" in note for note in result.notes)
 
 
-def test_the_queue_is_part_of_the_time_of_completion_and_not_of_the_pictures() -> None:
+def test_the_queue_counts_for_the_completion_time_but_not_for_the_images() -> None:
     result = estimate(
         KLEIN,
         width=1024,
@@ -134,14 +134,14 @@ def test_the_queue_is_part_of_the_time_of_completion_and_not_of_the_pictures() -
     assert "3 requests are ahead at the server; all are done in about 15 s." in result.notes
 
 
-def test_the_queue_of_a_server_that_was_not_measured_is_taken_to_be_of_such_pictures() -> None:
+def test_the_queue_of_an_unmeasured_server_is_assumed_to_be_of_similar_images() -> None:
     result = estimate(KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, requests_ahead=1)
     assert result.queue_seconds == pytest.approx(result.seconds_per_image)
     assert any(note.startswith("1 request is ahead at the server; all are done in") for note in result.notes)
 
 
 @pytest.mark.parametrize("ahead", [None, 0])
-def test_an_idle_server_and_one_that_does_not_tell_have_no_queue(ahead: int | None) -> None:
+def test_an_idle_server_and_one_that_reports_no_queue_have_none(ahead: int | None) -> None:
     result = estimate(
         KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, requests_ahead=ahead
     )
@@ -154,23 +154,23 @@ def test_times_are_in_the_range_that_the_plan_expects() -> None:
     assert 5 < estimated(QWEN, guided=True).seconds_per_image < 30
 
 
-def test_pictures_are_made_one_after_the_other() -> None:
+def test_images_are_generated_one_after_another() -> None:
     assert estimated(num_images=5).total_seconds == pytest.approx(5 * estimated().seconds_per_image)
 
 
-def test_guidance_doubles_the_steps_and_is_told() -> None:
+def test_guidance_doubles_the_time_and_a_note_says_so() -> None:
     plain, guided = estimated(QWEN), estimated(QWEN, guided=True)
     assert 1.9 < guided.seconds_per_image / plain.seconds_per_image < 2
     assert any("second forward pass" in note for note in guided.notes)
     assert not any("second forward pass" in note for note in plain.notes)
 
 
-def test_the_peak_is_the_model_and_one_running_picture() -> None:
+def test_the_peak_is_the_model_and_one_running_image() -> None:
     assert estimated().peak_vram_gb == 18.0
     assert estimated(side=512).peak_vram_gb == 16.5
 
 
-def test_megapixels_are_those_of_the_plan_s_example() -> None:
+def test_megapixels_match_the_example_of_the_plan() -> None:
     assert round(estimated().megapixels_per_image, 2) == 1.05
 
 
@@ -197,7 +197,7 @@ def test_concurrency_follows_the_plan_s_rule(total_vram_gb: float | None, at_onc
     assert estimated(total_vram_gb=total_vram_gb).recommended_concurrent == at_once
 
 
-def test_concurrency_is_lower_for_pictures_that_need_more_memory_than_the_rule_reckons_with() -> None:
+def test_concurrency_is_lower_for_images_that_need_more_memory_than_the_rule_assumes() -> None:
     assert recommended_concurrency(27.0, KLEIN) == 4
     assert estimated(side=2000, total_vram_gb=24.0).recommended_concurrent == 1
     assert estimated(side=256, total_vram_gb=24.0).recommended_concurrent == 4
@@ -212,7 +212,7 @@ def with_peaks(*, model_gb: float, gb_per_megapixel: float) -> Predictor:
     return predictor
 
 
-def test_the_memory_that_was_measured_decides_how_many_at_once() -> None:
+def test_measured_memory_decides_how_many_run_at_once() -> None:
     needs_more = with_peaks(model_gb=18.0, gb_per_megapixel=1.0)
     assert recommended_concurrency(27.0, KLEIN) == 4
     assert recommended_concurrency(24.0, KLEIN, needs_more) == 3
@@ -239,7 +239,7 @@ def test_the_concurrency_is_explained() -> None:
     assert any("the GPU's memory is not known" in note for note in estimated().notes)
 
 
-def test_a_gpu_that_is_too_small_is_told() -> None:
+def test_a_gpu_that_is_too_small_is_reported() -> None:
     small = " ".join(estimated(total_vram_gb=12.0).notes)
     assert (
         "FLUX.2-klein-4B does not fit on this GPU: it needs about 16.0 GB of memory, but the GPU has "
@@ -261,7 +261,7 @@ def test_a_gpu_that_is_too_small_is_told() -> None:
         ("black-forest-labs/FLUX.2-klein-4B", 16.0, 2.0),
     ],
 )
-def test_an_image_is_reckoned_with_the_peak_less_the_weights_where_they_are_known(
+def test_an_image_needs_the_peak_minus_the_weights_if_these_are_known(
     model: str, weights: float, image: float
 ) -> None:
     profile = REGISTRY.find(model).profile
@@ -276,7 +276,7 @@ def test_an_image_is_reckoned_with_the_peak_less_the_weights_where_they_are_know
 
 
 @pytest.mark.parametrize("num_images", [0, -1, True, 2.0, "3"])
-def test_a_number_of_pictures_that_is_none_is_refused(num_images: int) -> None:
+def test_an_invalid_number_of_images_is_refused(num_images: int) -> None:
     with pytest.raises(InvalidRequest) as caught:
         estimated(num_images=num_images)
     assert caught.value.parameter == "num_images"
@@ -286,7 +286,7 @@ def test_a_number_of_pictures_that_is_none_is_refused(num_images: int) -> None:
     ("num_images", "ahead", "seconds", "queue"),
     [(1, 0, 1.0, 0.0), (2, 0, 2.0, 0.0), (7, 7, 4.0, 4.0), (700, 0, 400.0, 0.0)],
 )
-def test_several_servers_share_the_pictures_each_by_its_speed(
+def test_several_servers_share_the_images_according_to_their_speeds(
     num_images: int, ahead: int, seconds: float, queue: float
 ) -> None:
     result = estimate(
@@ -308,7 +308,7 @@ def test_several_servers_share_the_pictures_each_by_its_speed(
     assert f"Time: {result.basis}." in result.notes
 
 
-def test_several_servers_of_which_one_was_measured_are_not_called_measured() -> None:
+def test_several_servers_count_as_measured_only_if_all_are() -> None:
     speeds = [ServerSpeed(predictor=measured(1.0)), ServerSpeed(predictor=Predictor(KLEIN))]
     result = estimate(
         KLEIN, width=1024, height=1024, num_inference_steps=4, guided=False, num_images=10, speeds=speeds
@@ -334,20 +334,20 @@ def test_a_strength_below_1_costs_fewer_steps() -> None:
     assert "At strength 0.5 the model runs 5 of 9 steps." in half.notes
 
 
-def test_input_pictures_take_time_and_that_is_told() -> None:
+def test_input_images_take_time_and_a_note_says_so() -> None:
     one, two = estimated_edit("FLUX.2-klein-4B"), estimated_edit("FLUX.2-klein-4B", images=[png(), png()])
     assert two.seconds_per_image > one.seconds_per_image
     assert any("1 input image adds pixels" in note for note in one.notes)
     assert any("2 input images add pixels" in note for note in two.notes)
 
 
-def test_layers_count_as_pictures() -> None:
+def test_layers_count_as_images() -> None:
     two, four = (estimated_edit("Qwen/Qwen-Image-Layered", layers=layers) for layers in (2, 4))
     assert four.total_seconds > 1.5 * two.total_seconds
     assert any("4 layers count as 4 images" in note for note in four.notes)
 
 
-def test_what_the_servers_edits_took_is_what_the_next_one_is_expected_to_take() -> None:
+def test_measured_edits_of_a_server_predict_the_next_one() -> None:
     profile = REGISTRY.find("FLUX.2-klein-4B").profile
     resolved = resolve_edit(
         EditRequest(prompt="make it night", images=png(), seed=1), profile, draw_seed=lambda: 1

@@ -36,7 +36,7 @@ def path_of(root: Path) -> Path:
     return root / ".vllm-image" / "measurements.sqlite3"
 
 
-def test_what_was_measured_is_there_for_the_next_process(tmp_path: Path) -> None:
+def test_measurements_are_available_to_the_next_process(tmp_path: Path) -> None:
     measurements = Measurements(tmp_path)
     measurements.add(ORIGIN, ONE)
     measurements.add(ORIGIN, OTHER)
@@ -45,12 +45,12 @@ def test_what_was_measured_is_there_for_the_next_process(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("changed", ["server", "model", "version"])
-def test_each_server_model_and_version_has_its_own(tmp_path: Path, changed: str) -> None:
+def test_each_server_model_and_version_has_its_own_measurements(tmp_path: Path, changed: str) -> None:
     Measurements(tmp_path).add(ORIGIN, ONE)
     assert Measurements(tmp_path).read(replace(ORIGIN, **{changed: "another"})).measurements == ()
 
 
-def test_what_others_have_written_since_is_told_once_and_ones_own_never(tmp_path: Path) -> None:
+def test_measurements_of_other_processes_are_read_once_and_our_own_never(tmp_path: Path) -> None:
     ours, theirs = Measurements(tmp_path), Measurements(tmp_path)
     first = ours.add(ORIGIN, ONE)
     assert first.measurements == ()
@@ -60,7 +60,7 @@ def test_what_others_have_written_since_is_told_once_and_ones_own_never(tmp_path
     assert ours.add(ORIGIN, ONE, after=second.read_to).measurements == ()
 
 
-def test_the_file_is_bounded(tmp_path: Path) -> None:
+def test_the_file_has_a_maximum_size(tmp_path: Path) -> None:
     measurements = Measurements(tmp_path)
     for number in range(WINDOW + 20):
         measurements.add(ORIGIN, replace(OTHER, seconds=1.0 + number))
@@ -70,7 +70,7 @@ def test_the_file_is_bounded(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM measurement").fetchone() == (WINDOW,)
 
 
-def test_nothing_is_made_before_there_is_something_to_keep(tmp_path: Path) -> None:
+def test_no_file_is_created_before_there_is_something_to_store(tmp_path: Path) -> None:
     missing = Measurements(tmp_path / "missing")
     assert missing.read(ORIGIN) == NewMeasurements()
     assert missing.add(ORIGIN, ONE) == NewMeasurements()
@@ -86,7 +86,7 @@ def test_several_processes_and_threads_write_one_file(tmp_path: Path) -> None:
     assert len(Measurements(tmp_path).read(ORIGIN).measurements) == 50
 
 
-def test_rows_that_can_be_no_measurement_are_passed_over(tmp_path: Path) -> None:
+def test_impossible_rows_are_skipped(tmp_path: Path) -> None:
     Measurements(tmp_path).add(ORIGIN, ONE)
     values = [0.0, -1.0, float("inf"), "much", b"0"]
     with closing(sqlite3.connect(path_of(tmp_path))) as connection, connection:
@@ -102,7 +102,9 @@ def test_rows_that_can_be_no_measurement_are_passed_over(tmp_path: Path) -> None
     )
 
 
-def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_set_aside_and_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     Measurements(tmp_path).add(ORIGIN, ONE)
     path_of(tmp_path).write_bytes(b"damaged " * 1000)
     again = Measurements(tmp_path)
@@ -114,14 +116,14 @@ def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, caplog: pyte
     assert len(caplog.records) == 1
 
 
-def test_the_index_beside_it_is_another_file(tmp_path: Path) -> None:
+def test_the_index_next_to_it_is_another_file(tmp_path: Path) -> None:
     Measurements(tmp_path).add(ORIGIN, ONE)
     with Database(tmp_path, INDEX).open() as connection:
         assert connection.execute("SELECT count(*) FROM picture").fetchone() == (0,)
     assert Measurements(tmp_path).read(ORIGIN).measurements == (ONE,)
 
 
-def test_a_file_of_a_newer_version_is_left_alone_and_told_once(
+def test_a_file_of_a_newer_version_is_left_alone_and_reported_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     Measurements(tmp_path).add(ORIGIN, ONE)
@@ -135,7 +137,7 @@ def test_a_file_of_a_newer_version_is_left_alone_and_told_once(
     assert len(caplog.records) == 1
 
 
-def test_names_of_any_kind_are_taken(tmp_path: Path) -> None:
+def test_names_of_any_kind_are_accepted(tmp_path: Path) -> None:
     strange = Origin(
         server="http://gpu:6655", model="\udcff" + "x" * 5_000, version="'; DROP TABLE measurement"
     )
@@ -144,7 +146,7 @@ def test_names_of_any_kind_are_taken(tmp_path: Path) -> None:
     assert Measurements(tmp_path).read(strange).measurements == (ONE,)
 
 
-def test_a_folder_that_may_not_be_looked_into_has_no_measurements(tmp_path: Path) -> None:
+def test_an_unreadable_folder_has_no_measurements(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / ("n" * 300), tmp_path / "file", tmp_path / "file" / "below"):
         assert Measurements(folder).read(Origin(server="http://gpu", model="m")).measurements == ()

@@ -12,25 +12,25 @@ WORK = Work(megapixels=1.048576, forwards=4)
 LARGE = Work(megapixels=4.194304, forwards=8)
 
 
-def test_nothing_measured_is_the_profile_and_says_so() -> None:
+def test_without_measurements_the_profile_is_used_and_the_basis_says_so() -> None:
     predictor = Predictor(KLEIN)
     assert predictor.seconds(WORK) == pytest.approx(KLEIN.cost.seconds(megapixels=1.048576, forwards=4))
     assert predictor.basis == "nothing measured yet: from the profile, may be off by half"
     assert (predictor.pictures, predictor.error, predictor.usual_seconds) == (0, None, None)
 
 
-def test_nothing_measured_of_an_unknown_model_is_a_guess_and_says_so() -> None:
+def test_without_measurements_of_an_unknown_model_the_basis_says_that_it_is_a_guess() -> None:
     assert "a guess, because this model is unknown" in Predictor(REGISTRY.fallback).basis
 
 
-def test_the_basis_counts_the_pictures_and_tells_how_far_off_the_last_were() -> None:
+def test_the_basis_counts_the_images_and_says_how_far_off_the_last_were() -> None:
     predictor = Predictor(KLEIN)
     for number in range(23):
         predictor.observe(WORK, 2.0 if number % 2 else 2.2)
     assert predictor.basis == "23 images on this server, off by 5 % on the last 20"
 
 
-def test_the_basis_of_few_pictures_does_not_pretend_to_more() -> None:
+def test_the_basis_for_few_images_does_not_claim_more() -> None:
     predictor = Predictor(KLEIN)
     predictor.observe(WORK, 2.0, first=True)
     assert predictor.basis == "1 image on this server, the first one, which may have been slower"
@@ -38,7 +38,7 @@ def test_the_basis_of_few_pictures_does_not_pretend_to_more() -> None:
     assert predictor.basis == "2 images on this server, too few to say how far off"
 
 
-def test_the_basis_tells_of_a_server_that_has_changed() -> None:
+def test_the_basis_mentions_a_change_of_the_server() -> None:
     predictor = Predictor(KLEIN)
     for seconds in [1.0] * 20 + [2.0] * 6:
         predictor.observe(WORK, seconds)
@@ -47,7 +47,7 @@ def test_the_basis_tells_of_a_server_that_has_changed() -> None:
     assert predictor.seconds(WORK) == pytest.approx(2.0, rel=0.01)
 
 
-def test_one_picture_tells_of_others_by_the_profiles_shape() -> None:
+def test_one_image_predicts_others_by_the_shape_of_the_profile() -> None:
     predictor = Predictor(KLEIN)
     before = predictor.seconds(LARGE) / predictor.seconds(WORK)
     predictor.observe(WORK, 5.0)
@@ -55,7 +55,7 @@ def test_one_picture_tells_of_others_by_the_profiles_shape() -> None:
     assert predictor.seconds(LARGE) == pytest.approx(5.0 * before)
 
 
-def test_a_load_takes_as_long_as_its_pictures_one_after_the_other() -> None:
+def test_a_load_takes_as_long_as_its_images_one_after_another() -> None:
     predictor = Predictor(KLEIN)
     predictor.observe(WORK, 5.0)
     both = predictor.seconds_of((Load.of(WORK) + Load.of(LARGE)).terms)
@@ -63,13 +63,13 @@ def test_a_load_takes_as_long_as_its_pictures_one_after_the_other() -> None:
 
 
 @pytest.mark.parametrize("number", [0.0, -1.0, math.nan, math.inf, -math.inf])
-def test_what_can_be_no_measurement_is_passed_over(number: float) -> None:
+def test_impossible_measurements_are_skipped(number: float) -> None:
     predictor = Predictor(KLEIN)
     predictor.observe(WORK, number, peak_mib=number)
     assert (predictor.pictures, predictor.peaks) == (0, 0)
 
 
-def test_memory_is_learned_from_what_the_server_tells() -> None:
+def test_memory_is_learned_from_what_the_server_reports() -> None:
     predictor = Predictor(KLEIN)
     assert predictor.peak_gb(WORK) == pytest.approx(18.0)
     assert predictor.memory_basis == "from the profile"
@@ -80,7 +80,7 @@ def test_memory_is_learned_from_what_the_server_tells() -> None:
     assert predictor.memory_basis == "measured by the server during 5 images"
 
 
-def test_the_memory_of_an_unknown_model_is_known_after_one_picture() -> None:
+def test_the_memory_of_an_unknown_model_is_known_after_one_image() -> None:
     predictor = Predictor(REGISTRY.fallback)
     assert (predictor.peak_gb(WORK), predictor.memory_basis) == (None, "not known")
     predictor.observe(WORK, 1.0, peak_mib=30.0 / GB_PER_MIB)

@@ -49,12 +49,12 @@ def report(origin: Origin, *, state: str = "closed", others: int | None = None) 
     )
 
 
-def test_nothing_is_known_before_a_server_has_told_its_model(tmp_path: Path) -> None:
+def test_nothing_is_known_before_a_server_has_reported_its_model(tmp_path: Path) -> None:
     one = speeds(tmp_path)
     assert (one.of([report(FAST)]), one.cost(SQUARE), one.seconds_per_cost(FAST.server)) == ((), None, None)
 
 
-def test_each_server_has_a_speed_of_its_own_which_is_kept_for_the_next_studio(tmp_path: Path) -> None:
+def test_each_server_has_its_own_speed_which_is_kept_for_the_next_studio(tmp_path: Path) -> None:
     first = speeds(tmp_path)
     first.load(KLEIN, [FAST, SLOW])
     make(first, FAST, 2.0)
@@ -70,14 +70,14 @@ def test_each_server_has_a_speed_of_its_own_which_is_kept_for_the_next_studio(tm
         assert one.seconds_per_cost(SLOW.server) == pytest.approx(20.0)
 
 
-def test_a_server_that_is_out_does_not_count_unless_all_are(tmp_path: Path) -> None:
+def test_a_server_that_is_out_of_service_does_not_count_unless_all_are(tmp_path: Path) -> None:
     one = speeds(tmp_path)
     one.load(KLEIN, [FAST, SLOW])
     assert len(one.of([report(FAST), report(SLOW, state="open")])) == 1
     assert len(one.of([report(FAST, state="open"), report(SLOW, state="open")])) == 2
 
 
-def test_a_cost_is_that_beside_a_usual_picture_however_fast_the_server(tmp_path: Path) -> None:
+def test_a_cost_is_relative_to_a_usual_image_whatever_the_speed_of_the_server(tmp_path: Path) -> None:
     one = speeds(tmp_path)
     one.load(KLEIN, [FAST])
     before = one.cost(LARGE)
@@ -86,7 +86,7 @@ def test_a_cost_is_that_beside_a_usual_picture_however_fast_the_server(tmp_path:
     assert before == pytest.approx(one.cost(LARGE))
 
 
-def test_a_cost_follows_what_was_measured_of_large_and_small_pictures(tmp_path: Path) -> None:
+def test_a_cost_follows_the_measurements_of_large_and_small_images(tmp_path: Path) -> None:
     one = speeds(tmp_path)
     one.load(KLEIN, [FAST])
     assert one.cost(LARGE) == pytest.approx(4.35, rel=0.01)
@@ -96,7 +96,7 @@ def test_a_cost_follows_what_was_measured_of_large_and_small_pictures(tmp_path: 
     assert one.cost(LARGE) == pytest.approx(60 / 9, rel=0.05)
 
 
-def test_a_server_without_measurements_has_no_pace(tmp_path: Path) -> None:
+def test_a_server_without_measurements_has_no_speed(tmp_path: Path) -> None:
     one = speeds(tmp_path)
     one.load(KLEIN, [FAST])
     make(one, SLOW, 20.0)
@@ -104,7 +104,7 @@ def test_a_server_without_measurements_has_no_pace(tmp_path: Path) -> None:
     assert one.seconds_per_cost(SLOW.server) == pytest.approx(20.0)
 
 
-def test_edits_are_known_apart(tmp_path: Path) -> None:
+def test_edits_are_known_separately(tmp_path: Path) -> None:
     one = speeds(tmp_path)
     one.load(KLEIN, [FAST])
     make(one, FAST, 2.0)

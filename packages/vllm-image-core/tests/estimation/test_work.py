@@ -21,18 +21,18 @@ def test_the_work_of_a_resolved_request_is_what_will_be_sent() -> None:
     assert Work.of(resolved, QWEN) == Work(megapixels=0.262144, forwards=40)
 
 
-def test_the_terms_are_those_of_the_profiles_law() -> None:
+def test_the_terms_are_those_of_the_law_in_the_profile() -> None:
     work = Work(megapixels=2.5, forwards=30)
     by_terms = sum(a * b for a, b in zip(coefficients(QWEN.cost), work.terms, strict=True))
     assert by_terms == pytest.approx(QWEN.cost.seconds(megapixels=2.5, forwards=30))
 
 
-def test_memory_is_the_model_and_its_pictures_pixels() -> None:
+def test_memory_is_the_model_plus_the_pixels_of_its_images() -> None:
     assert memory_coefficients(QWEN) == (57.7, 6.8 / 1.048576)
     assert memory_coefficients(REGISTRY.fallback) is None
 
 
-def test_loads_add_up_and_come_apart_again() -> None:
+def test_loads_can_be_added_and_subtracted() -> None:
     one, other = Load.of(Work(megapixels=1.0, forwards=4)), Load.of(Work(megapixels=2.0, forwards=8))
     both = one + other
     assert (both.pictures, both.terms) == (2, (2.0, 3.0, 12.0, 20.0, 36.0))
@@ -41,7 +41,7 @@ def test_loads_add_up_and_come_apart_again() -> None:
     assert (one - both).pictures == 0
 
 
-def test_edits_are_summed_apart() -> None:
+def test_edits_are_summed_separately() -> None:
     picture = Load.of(Work(megapixels=1.0, forwards=4))
     edit = Load.of(Work(megapixels=2.0, forwards=4, task="edit"))
     both = picture + edit

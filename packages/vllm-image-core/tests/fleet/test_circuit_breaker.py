@@ -11,7 +11,7 @@ def let_in(circuit: CircuitBreaker, now: float) -> None:
     circuit.record_success(now)
 
 
-def test_three_failures_in_a_row_put_a_server_out() -> None:
+def test_three_failures_in_a_row_take_a_server_out_of_service() -> None:
     circuit = CircuitBreaker()
     for now in (1.0, 2.0):
         circuit.record_failure(now)
@@ -25,7 +25,7 @@ def test_three_failures_in_a_row_put_a_server_out() -> None:
     assert circuit.is_open
 
 
-def test_a_refused_connection_leaves_no_doubt() -> None:
+def test_a_refused_connection_takes_it_out_at_once() -> None:
     circuit = CircuitBreaker()
     put_out(circuit, 1.0)
     assert circuit.is_open
@@ -46,7 +46,7 @@ def test_a_server_that_is_out_is_probed_every_five_seconds_and_let_in_for_a_tria
     assert circuit.state == "closed"
 
 
-def test_one_failure_in_a_trial_puts_it_out_again() -> None:
+def test_one_failure_during_a_trial_takes_it_out_again() -> None:
     circuit = CircuitBreaker()
     put_out(circuit, 0.0)
     circuit.half_open()
@@ -67,7 +67,7 @@ def test_a_flapping_server_is_left_out_for_longer_each_time() -> None:
     assert waits == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]
 
 
-def test_a_server_that_stays_well_is_trusted_again() -> None:
+def test_a_server_that_stays_healthy_is_trusted_again() -> None:
     circuit = CircuitBreaker()
     now = 0.0
     for _ in range(4):
@@ -83,7 +83,7 @@ def test_a_server_that_stays_well_is_trusted_again() -> None:
     assert circuit.next_probe - now == PROBE_SECONDS
 
 
-def test_three_wrong_answers_put_a_server_out_for_a_minute_whatever_its_health_says() -> None:
+def test_three_wrong_answers_take_a_server_out_for_a_minute_whatever_its_health() -> None:
     circuit = CircuitBreaker()
     for _ in range(3):
         assert not circuit.is_open
@@ -93,7 +93,7 @@ def test_three_wrong_answers_put_a_server_out_for_a_minute_whatever_its_health_s
     assert circuit.may_probe(70.0)
 
 
-def test_wrong_answers_between_right_ones_put_it_out_too() -> None:
+def test_wrong_answers_between_right_ones_take_it_out_too() -> None:
     circuit = CircuitBreaker()
     answers = 0
     while not circuit.is_open:
@@ -103,7 +103,7 @@ def test_wrong_answers_between_right_ones_put_it_out_too() -> None:
     assert answers <= 4
 
 
-def test_when_no_server_is_left_a_failing_one_is_asked_before_its_time() -> None:
+def test_if_no_server_is_left_a_failing_one_is_probed_early() -> None:
     circuit = CircuitBreaker()
     for now in (0.0, 1.0, 2.0):
         put_out(circuit, now)
@@ -113,7 +113,7 @@ def test_when_no_server_is_left_a_failing_one_is_asked_before_its_time() -> None
     assert circuit.may_probe(8.0, last_hope=True)
 
 
-def test_a_server_in_doubt_may_be_asked_at_once_and_is_out_only_when_it_is_not_well() -> None:
+def test_a_server_in_doubt_may_be_probed_at_once_and_is_out_only_if_it_is_not_healthy() -> None:
     circuit = CircuitBreaker()
     circuit.mark_doubtful()
     assert circuit.is_open

@@ -30,7 +30,7 @@ def made(
 
 
 @pytest.mark.parametrize("parallel", [1, 4, 16, 32])
-def test_the_parallelism_of_a_server_is_found_by_its_throughput(parallel: int) -> None:
+def test_the_parallelism_of_a_server_is_found_from_its_throughput(parallel: int) -> None:
     server = VirtualServer(parallel=parallel, noise=0.05, most_waiting=8)
     seconds, _ = made(server, 500)
     assert seconds / (500 / parallel) <= 1.10
@@ -39,7 +39,7 @@ def test_the_parallelism_of_a_server_is_found_by_its_throughput(parallel: int) -
 
 
 @pytest.mark.parametrize("parallel", [5, 8, 16])
-def test_it_is_found_too_where_replies_come_in_waves_all_at_once(parallel: int) -> None:
+def test_it_is_found_even_if_replies_come_in_waves(parallel: int) -> None:
     server = VirtualServer(parallel=parallel, noise=0.0)
     seconds, _ = made(server, 500)
     assert seconds / (500 / parallel) <= 1.10
@@ -47,7 +47,7 @@ def test_it_is_found_too_where_replies_come_in_waves_all_at_once(parallel: int) 
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_it_is_found_too_where_pictures_differ_by_a_tenth(seed: int) -> None:
+def test_it_is_found_even_if_image_times_differ_by_a_tenth(seed: int) -> None:
     server = VirtualServer(parallel=16, noise=0.1, seed=seed)
     seconds, _ = made(server, 500)
     assert seconds / (500 / 16) <= 1.10
@@ -55,7 +55,7 @@ def test_it_is_found_too_where_pictures_differ_by_a_tenth(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("parallel", [4, 8, 16, 32])
-def test_it_is_found_too_where_pictures_differ_by_a_fifth(parallel: int, seed: int) -> None:
+def test_it_is_found_even_if_image_times_differ_by_a_fifth(parallel: int, seed: int) -> None:
     server = VirtualServer(parallel=parallel, noise=0.2, seed=seed)
     seconds, _ = made(server, 500)
     assert seconds / (500 / parallel) <= 1.12
@@ -70,7 +70,7 @@ def test_a_request_that_a_working_server_refused_is_sent_again_when_it_has_room(
     assert seconds <= 1.05 * 100 / 2
 
 
-def test_requests_that_come_one_by_one_are_no_measure_of_how_many_it_works_on() -> None:
+def test_single_requests_do_not_show_the_parallelism_of_a_server() -> None:
     limit = ConcurrencyLimiter()
     limit.set_parallel(4)
     for second in range(400):
@@ -78,7 +78,7 @@ def test_requests_that_come_one_by_one_are_no_measure_of_how_many_it_works_on() 
         assert limit.value == 5
 
 
-def test_no_fewer_are_tried_where_all_that_the_ceiling_allows_were_needed() -> None:
+def test_the_limit_is_not_lowered_if_all_that_the_ceiling_allows_were_needed() -> None:
     seconds, _ = made(VirtualServer(parallel=16, noise=0.05, round_trip=0.0), 400, ceiling=4)
     assert seconds <= 1.02 * 100
 
@@ -89,14 +89,14 @@ def test_a_known_parallelism_is_used_from_the_start(parallel: int) -> None:
     assert seconds / (2_000 / parallel) <= 1.02
 
 
-def test_one_runs_and_one_waits_where_more_bring_nothing() -> None:
+def test_one_runs_and_one_waits_if_more_bring_nothing() -> None:
     server = VirtualServer()
     _, fleet = made(server, 100)
     assert server.most_in_progress == FIRST_ALONE
     assert fleet.members[0].limit <= 3
 
 
-def test_the_ceiling_is_never_passed() -> None:
+def test_the_ceiling_is_never_exceeded() -> None:
     server = VirtualServer(parallel=16)
     seconds, fleet = made(server, 200, ceiling=3)
     assert server.most_in_progress == 3
@@ -104,19 +104,19 @@ def test_the_ceiling_is_never_passed() -> None:
     assert seconds <= 1.1 * 200 / 3
 
 
-def test_what_the_server_tells_of_itself_is_used() -> None:
+def test_what_the_server_reports_about_itself_is_used() -> None:
     server = VirtualServer(parallel=4, tells_metrics=True, noise=0.05)
     _, fleet = made(server, 60)
     assert fleet.members[0].limit == 5
 
 
-def test_a_slower_first_picture_is_no_reason_for_many_requests() -> None:
+def test_a_slow_first_image_does_not_raise_the_limit() -> None:
     server = VirtualServer(work=lambda request: 20.0 if request.seed == 0 else 1.0, noise=0.05)
     made(server, 200)
     assert server.most_in_progress <= 1.25 * FIRST_ALONE
 
 
-def test_a_server_that_takes_no_more_gets_no_more() -> None:
+def test_a_server_that_accepts_no_more_gets_no_more() -> None:
     limit = ConcurrencyLimiter()
     limit.set_parallel(8)
     sent = [limit.record_sent(0.0) for _ in range(10)]

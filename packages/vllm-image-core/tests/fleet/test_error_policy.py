@@ -98,17 +98,17 @@ def every_class(root: type[OmniError]) -> set[type[OmniError]]:
     return {root}.union(*map(every_class, root.__subclasses__()))
 
 
-def test_no_class_of_error_is_left_out() -> None:
+def test_no_class_of_error_is_omitted() -> None:
     assert {type(error) for error, *_ in TABLE} >= every_class(OmniError) - {OmniError}
 
 
-def test_only_what_may_help_there_is_sent_to_another_server_after_it_cost_gpu_time() -> None:
+def test_only_what_another_server_may_fix_is_sent_there_after_gpu_time_was_spent() -> None:
     for error, outcome, _, elsewhere, _ in TABLE:
         if elsewhere and policy_for(error).costly:
             assert outcome in {"unknown", "failed"}
 
 
-def test_what_is_final_never_makes_a_batch_wait_and_what_cost_nothing_never_fails_one() -> None:
+def test_final_errors_never_make_a_batch_wait_and_free_ones_never_fail_it() -> None:
     for error, outcome, _, _, meaning in TABLE:
         if outcome == "final":
             assert meaning == "failure"
@@ -117,7 +117,7 @@ def test_what_is_final_never_makes_a_batch_wait_and_what_cost_nothing_never_fail
         assert (error.gpu_spent == "no") >= (outcome in {"never_sent", "refused"})
 
 
-def test_a_picture_that_is_none_is_a_wrong_answer_and_other_errors_here_are_nobodys() -> None:
+def test_an_invalid_image_is_a_wrong_answer_and_other_errors_here_are_not_charged() -> None:
     rubbish, ours = policy_for(BadPicture("x")), policy_for(ImageError("x"))
     assert (rubbish.fault, rubbish.elsewhere, rubbish.costly) == ("bad_reply", True, True)
     assert (ours.fault, ours.elsewhere) == ("none", False)

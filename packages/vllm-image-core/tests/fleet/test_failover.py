@@ -41,7 +41,7 @@ def test_s01_without_a_dead_server_the_others_do_the_work_and_no_job_fails() -> 
     assert sum(server.sent for server in members) <= 1.1 * 200
 
 
-def test_s02_when_all_are_down_for_five_minutes_the_batch_waits_and_ends_well() -> None:
+def test_s02_a_batch_waits_five_minutes_for_all_servers_and_finishes() -> None:
     members = servers(1, 1, 1)
 
     def outage(_: Fleet) -> None:
@@ -61,7 +61,7 @@ def test_s02_when_all_are_down_for_five_minutes_the_batch_waits_and_ends_well() 
         assert min(gaps) >= PROBE_SECONDS - 1e-6
 
 
-def test_s08_a_request_on_which_two_engines_died_is_set_aside_and_the_rest_is_made() -> None:
+def test_s08_a_request_that_killed_two_engines_is_set_aside_and_the_rest_is_generated() -> None:
     members = servers(1, 1, 1)
 
     def poison(request: ServerRequest, _: int) -> str | None:
@@ -90,7 +90,7 @@ def test_s08_a_request_that_kills_the_same_engine_twice_is_set_aside_too() -> No
     assert len(done.replies) == 19
 
 
-def test_a_request_is_made_by_another_server_when_one_fails_at_it() -> None:
+def test_another_server_runs_a_request_that_one_has_failed() -> None:
     members = servers(1, 1)
     members[0].fault = lambda _, number: "error" if number == 1 else None
     members[1].fault = lambda _, number: "lost" if number == 1 else None
@@ -103,7 +103,7 @@ def test_a_request_is_made_by_another_server_when_one_fails_at_it() -> None:
 @pytest.mark.parametrize(
     ("fault", "kind", "sent"), [("error", ServerError, 2), ("memory", OutOfGpuMemory, 1)]
 )
-def test_what_is_said_of_a_request_is_believed_and_not_held_against_the_servers(
+def test_an_error_that_blames_the_request_is_not_held_against_the_servers(
     fault: str, kind: type[OmniError], sent: int
 ) -> None:
     members = servers(1, 1)
@@ -130,7 +130,9 @@ def test_a_request_without_a_seed_is_not_sent_again_once_it_may_have_cost_gpu_ti
     assert sum(server.sent for server in members) == 1
 
 
-def test_when_all_are_down_the_last_error_comes_at_once_and_nobody_is_asked_again_for_five_seconds() -> None:
+def test_if_all_servers_are_down_the_last_error_is_raised_at_once_and_none_is_probed_for_five_seconds() -> (
+    None
+):
     members = servers(1, 1)
     for server in members:
         server.go_down()
@@ -165,7 +167,7 @@ class Patient(VirtualServer):
         return await super().generate_image(request)
 
 
-def test_a_server_is_left_alone_for_as_long_as_it_asked() -> None:
+def test_a_server_that_asks_for_a_pause_gets_it() -> None:
     members = [Patient(f"http://{name}", wait=90.0, free_at=89.0) for name in "ab"]
 
     async def main() -> float:
@@ -197,7 +199,7 @@ def test_a_call_does_not_wait_longer_than_its_image_has_time_left() -> None:
 
 @pytest.mark.parametrize("low_priority", [False, True])
 @pytest.mark.parametrize("wait", [121.0, 1e9])
-def test_a_call_does_not_wait_when_every_server_asks_for_too_long(wait: float, low_priority: bool) -> None:  # noqa: FBT001  # a parameter of the test
+def test_a_call_does_not_wait_if_every_server_asks_for_too_long(wait: float, low_priority: bool) -> None:  # noqa: FBT001  # a parameter of the test
     members = [Patient(f"http://{name}", wait=wait) for name in "abc"]
 
     async def main() -> float:
@@ -209,7 +211,7 @@ def test_a_call_does_not_wait_when_every_server_asks_for_too_long(wait: float, l
     assert [each.refused for each in members] == [1, 1, 1]
 
 
-def test_a_server_that_asks_for_too_long_does_not_end_a_call_that_another_takes() -> None:
+def test_a_server_that_asks_for_too_long_a_pause_does_not_end_a_call_that_another_accepts() -> None:
     members = [Patient("http://a", wait=1e9), VirtualServer("http://b", speed=0.01)]
 
     async def main() -> None:

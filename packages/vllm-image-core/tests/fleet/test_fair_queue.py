@@ -65,7 +65,7 @@ def test_equal_users_get_equal_work() -> None:
     assert all(work == pytest.approx(100, abs=2) for work in done.values())
 
 
-def test_who_asks_for_much_at_once_gets_no_more() -> None:
+def test_a_user_with_many_requests_gets_no_more() -> None:
     done = work_done_by({"batch": {"calls": 50}, "other": {}}, seconds=200)
     assert done["batch"] == pytest.approx(done["other"], abs=2)
 
@@ -108,7 +108,7 @@ def test_nobody_saves_up_a_claim_while_idle() -> None:
     assert done["late"] == pytest.approx(done["early"], abs=3)
 
 
-def test_what_was_used_while_nobody_waited_is_not_owed() -> None:
+def test_time_used_while_nobody_waited_is_not_owed() -> None:
     async def main() -> dict[str, float]:
         shared = Users(FairQueue(lambda: 1))
         for _ in range(50):
@@ -125,7 +125,7 @@ def test_what_was_used_while_nobody_waited_is_not_owed() -> None:
     assert done["early"] == pytest.approx(done["late"], abs=2)
 
 
-def test_a_single_image_goes_before_the_same_user_s_batch() -> None:
+def test_a_single_image_goes_before_a_batch_of_the_same_user() -> None:
     async def main() -> list[str]:
         queue = FairQueue(lambda: 1)
         flow, order = queue.flow("a"), list[str]()

@@ -38,14 +38,14 @@ async def _later(seconds: float, do: Callable[[], object]) -> None:
     await do()  # type: ignore[misc]  # a coroutine function
 
 
-def test_each_picture_tells_who_made_it() -> None:
+def test_each_image_says_which_server_generated_it() -> None:
     members = servers(1, 1)
     done = batch(members, jobs(20))
     made = [reply.receipt.server for reply in done.replies.values() if reply.receipt]
     assert {url: made.count(url) for url in made} == {server.base_url: server.made for server in members}
 
 
-def test_a_single_servers_errors_pass_through_unchanged() -> None:
+def test_errors_of_a_single_server_pass_through_unchanged() -> None:
     refusal = ServerBusy("busy", status=503)
 
     class Busy(VirtualServer):
@@ -60,7 +60,7 @@ def test_a_single_servers_errors_pass_through_unchanged() -> None:
     assert caught.value is refusal
 
 
-def test_a_single_server_is_asked_nothing_but_what_it_is_asked() -> None:
+def test_a_single_server_gets_no_requests_but_those_of_the_caller() -> None:
     server = VirtualServer()
 
     async def main() -> float:

@@ -6,7 +6,7 @@ from virtual_fleet import fleet_of, jobs, servers
 from vllm_image_core.testing.virtual_time import run
 
 
-def test_the_health_of_an_idle_fleet_is_asked_for_and_not_remembered() -> None:
+def test_the_health_of_an_idle_fleet_is_checked_and_not_remembered() -> None:
     members = servers(1, 1)
 
     async def main() -> list[str]:
@@ -20,7 +20,7 @@ def test_the_health_of_an_idle_fleet_is_asked_for_and_not_remembered() -> None:
     assert run(main()) == ["open", "closed"]
 
 
-def test_how_many_requests_are_those_of_others_is_known() -> None:
+def test_the_number_of_requests_of_other_clients_is_known() -> None:
     members = servers(1, 1, tells_metrics=True)
 
     async def main() -> list[int | None]:
@@ -38,7 +38,7 @@ def test_how_many_requests_are_those_of_others_is_known() -> None:
     assert run(main()) == [3, 3, 0]
 
 
-def test_servers_that_do_not_tell_have_unknown_requests_of_others() -> None:
+def test_servers_that_do_not_report_have_an_unknown_number_of_other_requests() -> None:
     members = servers(1, 1)
 
     async def main() -> int | None:

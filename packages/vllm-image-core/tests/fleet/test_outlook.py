@@ -69,7 +69,7 @@ def test_a_server_without_others_waits_for_nobody() -> None:
     assert [outlooks.others_end(member, 1.0) for member in pool.members] == [math.inf, math.inf]
 
 
-def test_any_servers_end_when_the_definition_says() -> None:
+def test_the_end_for_any_servers_matches_the_definition() -> None:
     draw = random.Random(1)
     for _ in range(50):
         pool = pool_of([[draw.uniform(0, 9)] * draw.randrange(3) for _ in range(draw.randrange(2, 12))])
@@ -104,7 +104,7 @@ def test_a_server_that_may_not_help_would_get_no_call() -> None:
     assert useless > 50
 
 
-def test_the_soonest_end_is_that_of_a_server_that_may_take_the_call() -> None:
+def test_the_soonest_end_is_that_of_a_server_that_may_run_the_call() -> None:
     pool = pool_of([[], [1.0], [5.0]])
     free, _, _ = pool.members
     refused = call(2.0)
@@ -117,7 +117,7 @@ def test_the_soonest_end_is_that_of_a_server_that_may_take_the_call() -> None:
     assert outlooks.soonest_end(FleetCall(2.0, "unknown", low_priority=True, repeatable=True)) == math.inf
 
 
-def test_a_server_that_has_got_a_call_is_looked_at_again() -> None:
+def test_a_server_that_got_a_call_is_looked_at_again() -> None:
     pool = pool_of([[], [4.0]])
     free: Server = pool.members[0]
     outlooks = Outlooks(pool, NOW)

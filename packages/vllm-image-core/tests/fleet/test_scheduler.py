@@ -14,7 +14,7 @@ from vllm_image_core.testing.virtual_time import run
 from vllm_omni_client.models import ImageGenerationReply
 
 
-def test_three_hosts_of_different_speed_are_done_almost_at_once() -> None:
+def test_three_hosts_of_different_speed_finish_almost_at_once() -> None:
     requests = jobs(200)
     done = batch(servers(1, 0.5, 0.25), requests)
     assert len(done.replies) == 200
@@ -37,14 +37,14 @@ def test_s03_a_server_ten_times_slower_gets_little_and_ends_with_the_others() ->
     assert done.seconds <= 1.03 * ideal(requests, 1, 1, 0.1)
 
 
-def test_s03_nobody_gives_its_longest_jobs_to_a_server_that_was_never_seen_at_work() -> None:
+def test_s03_an_untested_server_does_not_get_the_longest_jobs() -> None:
     members = servers(1, 1, 0.1)
     done = batch(members, jobs(30))
     assert len(done.replies) == 30
     assert done.seconds <= 18.0
 
 
-def test_of_many_servers_few_are_asked_what_they_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_many_servers_few_are_considered_for_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
     find_best = CallQueue.best
 
@@ -66,7 +66,7 @@ def test_of_many_servers_few_are_asked_what_they_would_take(monkeypatch: pytest.
     assert len(asked) < 5 * 400
 
 
-def test_what_somebody_waits_for_goes_before_a_batch() -> None:
+def test_interactive_calls_go_before_batches() -> None:
     members = servers(1, 1)
 
     async def main() -> float:
@@ -117,7 +117,7 @@ def test_a_call_that_is_cancelled_at_any_moment_gives_its_place_back(turns: int)
     assert run(main()) == (0, 0)
 
 
-def test_a_server_that_wants_to_be_left_alone_is_not_waited_for_while_another_is_free() -> None:
+def test_a_paused_server_is_not_waited_for_while_another_is_free() -> None:
     members = servers(1, 0.8)
 
     async def main() -> float:
@@ -137,7 +137,7 @@ def test_a_server_that_wants_to_be_left_alone_is_not_waited_for_while_another_is
 @pytest.mark.parametrize(
     ("learned", "by_the_slow_one"), [(None, 2), ({"http://a": 10.0, "http://b": 1.0}, 0)]
 )
-def test_a_server_that_was_measured_to_be_slow_gets_nothing_that_another_would_have_done_sooner(
+def test_a_server_known_to_be_slow_gets_nothing_that_another_would_finish_sooner(
     learned: dict[str, float] | None, by_the_slow_one: int
 ) -> None:
     members = servers(0.1, 1)

@@ -24,7 +24,7 @@ def test_s04_a_flapping_server_is_left_out_for_longer_each_time_and_causes_no_st
     assert sent[1] - sent[0] > 2 * (sent[2] - sent[1])
 
 
-def test_s07_a_server_that_answers_rubbish_is_put_out_after_three() -> None:
+def test_s07_a_server_that_answers_garbage_is_out_after_three_answers() -> None:
     members = servers(1, 1)
     members[0].fault = rubbish
 
@@ -34,7 +34,7 @@ def test_s07_a_server_that_answers_rubbish_is_put_out_after_three() -> None:
     assert members[0].sent <= 4  # one was under way when the third came back
 
 
-def test_s07_a_picture_that_is_none_is_rubbish_too() -> None:
+def test_s07_an_invalid_image_counts_as_garbage_too() -> None:
     members = servers(1, 1)
     members[0].picture = b"<html>"
 
@@ -44,7 +44,7 @@ def test_s07_a_picture_that_is_none_is_rubbish_too() -> None:
     assert members[0].sent <= 4  # one was under way when the third came back
 
 
-def test_servers_that_all_fail_again_and_again_are_not_left_alone_for_long() -> None:
+def test_servers_that_all_keep_failing_are_not_left_out_for_long() -> None:
     members = servers(1, 1)
     moments = range(10, 130, 20)
 

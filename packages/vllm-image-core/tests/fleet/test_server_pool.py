@@ -21,7 +21,7 @@ def test_s05_a_request_goes_to_the_servers_that_have_its_model() -> None:
     assert [server.made > 0 for server in members] == [True, False, True]
 
 
-def test_s05_a_model_that_no_server_has_is_refused_with_what_they_serve() -> None:
+def test_s05_a_model_that_no_server_has_is_refused_with_the_models_there_are() -> None:
     members = servers(1, 1)
     members[1].model = "another"
 
@@ -35,7 +35,7 @@ def test_s05_a_model_that_no_server_has_is_refused_with_what_they_serve() -> Non
 
 
 @pytest.mark.parametrize("slow_to_answer", [0, 1, 2])
-def test_s05_it_is_told_when_a_server_has_another_model_or_another_version(
+def test_s05_another_model_or_version_of_a_server_is_reported(
     caplog: pytest.LogCaptureFixture, slow_to_answer: int
 ) -> None:
     members = servers(1, 1, 1)
@@ -56,7 +56,7 @@ def test_s05_it_is_told_when_a_server_has_another_model_or_another_version(
     assert {record.message for record in caplog.records} == {each.note for each in fleet.members[1:]}
 
 
-def test_s06_a_server_that_was_replaced_by_one_with_another_model_gets_no_more_work() -> None:
+def test_s06_a_server_replaced_by_one_with_another_model_gets_no_more_work() -> None:
     members = servers(1, 1)
 
     def replace(_: Fleet) -> None:
@@ -84,7 +84,7 @@ def test_s06_a_server_that_has_the_right_model_again_gets_work_again() -> None:
 
 
 @pytest.mark.parametrize("names", [[], ["http://a", "http://a"]])
-def test_a_fleet_needs_servers_and_each_of_them_once(names: list[str]) -> None:
+def test_a_fleet_needs_at_least_one_server_and_each_only_once(names: list[str]) -> None:
     with pytest.raises(InvalidRequest):
         Fleet([VirtualServer(name) for name in names])
 
@@ -94,7 +94,7 @@ def test_the_last_server_cannot_leave() -> None:
         run(Fleet([VirtualServer()]).leave("http://a"))
 
 
-def test_a_server_of_another_model_does_no_work_that_a_time_could_rest_on() -> None:
+def test_a_server_with_another_model_does_no_work_that_could_be_timed() -> None:
     members = servers(1, 1)
     members[1].model = "another"
 
@@ -112,7 +112,7 @@ def lost(url: str, *, attempts: int) -> ServerUnreachable:
     return ServerUnreachable("It is away.", exchange=exchange)
 
 
-def test_an_image_that_no_server_is_left_for_tells_its_own_attempts_and_not_those_of_another() -> None:
+def test_an_image_without_a_server_reports_its_own_attempts_and_not_those_of_another() -> None:
     pool = ServerPool(servers(1, 1))
     for member in pool.members:
         member.last_error = lost(member.url, attempts=7)

@@ -38,7 +38,7 @@ async def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_each_image_has_its_file_a_thumbnail_and_what_makes_it_again(folder: Path) -> None:
+async def test_each_image_has_its_file_a_thumbnail_and_the_command_that_makes_it_again(folder: Path) -> None:
     page = write_gallery(folder)
     shown = {image["prompt"]: image for image in data_of(page)["images"]}
     fox = shown["a red fox"]
@@ -79,33 +79,33 @@ async def test_images_have_the_names_that_verdicts_know_on_windows_too(folder: P
     assert [image["name"] for image in data_in(page)["images"]] == list(paths.values())
 
 
-async def test_a_prompt_cannot_end_the_element_that_it_stands_in(folder: Path) -> None:
+async def test_a_prompt_cannot_close_its_html_element(folder: Path) -> None:
     text = write_gallery(folder).read_text("utf-8")
     assert "<img src=x" not in text
     assert text.count("</script>") == 2
 
 
-async def test_the_page_asks_no_other_place_for_anything(folder: Path) -> None:
+async def test_the_page_requests_nothing_from_elsewhere(folder: Path) -> None:
     text = write_gallery(folder).read_text("utf-8")
     assert "http://" not in text
     assert "https://" not in text
     assert "default-src 'none'" in text
 
 
-async def test_every_parameter_has_the_option_of_the_shell(folder: Path) -> None:
+async def test_every_parameter_has_its_shell_option(folder: Path) -> None:
     options = data_of(write_gallery(folder))["options"]
     assert options["num_inference_steps"] == "--steps"
     assert options.keys() == {each.name for each in fields_shown_in("generate")} - {"prompt"}
 
 
-async def test_a_page_that_is_written_again_shows_what_is_there_now(folder: Path) -> None:
+async def test_a_rewritten_page_shows_the_current_images(folder: Path) -> None:
     first = data_of(write_gallery(folder))["images"]
     (folder / "100% #1.png").unlink()
     second = data_of(write_gallery(folder))["images"]
     assert (len(first), len(second)) == (2, 1)
 
 
-async def test_what_was_decided_is_shown_and_rejected_images_only_when_served(tmp_path: Path) -> None:
+async def test_verdicts_are_shown_and_rejected_images_only_if_the_page_is_served(tmp_path: Path) -> None:
     async with studio_of(Server(), tmp_path) as studio:
         fox = await studio.generate("a red fox", width=64, height=64)
         owl = await studio.generate("an owl", width=64, height=64)
@@ -131,7 +131,7 @@ def test_a_folder_without_images_has_a_page_too(tmp_path: Path) -> None:
     assert data_of(write_gallery(tmp_path))["images"] == []
 
 
-async def test_progress_is_reported_to_the_last_image(folder: Path) -> None:
+async def test_progress_is_reported_up_to_the_last_image(folder: Path) -> None:
     seen: list[tuple[int, int]] = []
     write_gallery(folder, on_progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]

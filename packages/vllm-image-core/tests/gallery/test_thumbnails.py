@@ -36,7 +36,9 @@ async def test_a_thumbnail_is_made_once(record: Record, tmp_path: Path) -> None:
     assert path.stat().st_mtime == 1
 
 
-async def test_a_changed_image_gets_a_new_one_and_the_old_one_goes(record: Record, tmp_path: Path) -> None:
+async def test_a_changed_image_gets_a_new_one_and_the_old_one_is_removed(
+    record: Record, tmp_path: Path
+) -> None:
     [old] = update_thumbnails([record], tmp_path / "small").values()
     changed = replace(record, modified_ns=record.modified_ns + 1)
     [new] = update_thumbnails([changed], tmp_path / "small").values()
@@ -64,7 +66,7 @@ async def test_the_name_of_a_thumbnail_is_short_enough_for_every_output_folder(
     assert len(str(path.with_suffix(".part").relative_to(tmp_path))) < 92
 
 
-async def test_a_file_that_is_no_image_has_none(record: Record, tmp_path: Path) -> None:
+async def test_a_file_that_is_not_an_image_has_none(record: Record, tmp_path: Path) -> None:
     record.path.write_bytes(b"not an image")
     assert update_thumbnails([record], tmp_path / "small") == {}
     gone = replace(record, path=tmp_path / "gone.png")

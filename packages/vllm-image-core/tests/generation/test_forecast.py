@@ -13,7 +13,7 @@ from vllm_omni_client.metrics import ServerMetrics
 from vllm_omni_client.models import ImageGenerationReply, ImageGenerationRequest
 
 
-async def test_an_estimate_needs_a_whole_number_of_pictures(tmp_path: Path) -> None:
+async def test_an_estimate_needs_a_whole_number_of_images(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest):
         await studio_of(Server(), tmp_path).estimate(num_images=0)
 
@@ -45,7 +45,7 @@ class TimedServer(Server):
         return Studio(self, output_dir=folder, timer=lambda: self.now, gpu=gpu)
 
 
-async def test_an_estimate_learns_from_the_pictures_that_were_made(tmp_path: Path) -> None:
+async def test_an_estimate_learns_from_generated_images(tmp_path: Path) -> None:
     server = TimedServer(7.0)
     studio = server.studio(tmp_path)
     before = await studio.estimate(width=64, height=64)
@@ -61,7 +61,7 @@ async def test_an_estimate_learns_from_the_pictures_that_were_made(tmp_path: Pat
     assert after.basis == "6 images on this server, off by 1 % on the last 4"
 
 
-async def test_memory_that_was_measured_decides_how_many_pictures_of_a_batch_are_made_at_once(
+async def test_measured_memory_decides_how_many_images_of_a_batch_run_at_once(
     tmp_path: Path,
 ) -> None:
     server = TimedServer(7.0)  # its pictures peak at 21 GB, a klein's by its profile at 18
@@ -77,7 +77,7 @@ async def test_memory_that_was_measured_decides_how_many_pictures_of_a_batch_are
     assert source == "measured by the server during 6 images, without the image"
 
 
-async def test_another_studio_on_the_folder_knows_what_was_measured(tmp_path: Path) -> None:
+async def test_another_studio_on_the_folder_knows_the_measurements(tmp_path: Path) -> None:
     server = TimedServer(7.0)
     await server.studio(tmp_path).generate("a fox", width=64, height=64)
     told = await server.studio(tmp_path).estimate(width=64, height=64)
@@ -87,7 +87,7 @@ async def test_another_studio_on_the_folder_knows_what_was_measured(tmp_path: Pa
     assert not (await other.studio(tmp_path).estimate(width=64, height=64)).measured
 
 
-async def test_what_pictures_of_a_batch_waited_for_each_other_is_not_learned(tmp_path: Path) -> None:
+async def test_waiting_between_images_of_a_batch_is_not_learned(tmp_path: Path) -> None:
     server = TimedServer(7.0)
     studio = server.studio(tmp_path)
     requests = [ImageRequest(prompt=f"fox {number}", width=64, height=64) for number in range(8)]
@@ -96,7 +96,7 @@ async def test_what_pictures_of_a_batch_waited_for_each_other_is_not_learned(tmp
     assert (await studio.estimate(width=64, height=64)).seconds_per_image == pytest.approx(7.0, rel=0.01)
 
 
-async def test_a_picture_that_was_taken_from_the_folder_is_not_measured(tmp_path: Path) -> None:
+async def test_an_image_taken_from_the_folder_is_not_measured(tmp_path: Path) -> None:
     server = TimedServer(7.0)
     studio = server.studio(tmp_path)
     for _ in range(3):
@@ -104,7 +104,7 @@ async def test_a_picture_that_was_taken_from_the_folder_is_not_measured(tmp_path
     assert (await studio.estimate()).basis.startswith("1 image on this server")
 
 
-async def test_the_servers_queue_is_part_of_the_time_of_completion(tmp_path: Path) -> None:
+async def test_the_queue_of_the_server_is_part_of_the_completion_time(tmp_path: Path) -> None:
     server = TimedServer(7.0, requests_running=1, requests_waiting=2)
     studio = server.studio(tmp_path)
     await studio.generate("a fox", width=64, height=64)
@@ -112,7 +112,7 @@ async def test_the_servers_queue_is_part_of_the_time_of_completion(tmp_path: Pat
     assert (told.requests_ahead, told.completion_seconds) == (3, pytest.approx(28.0))
 
 
-async def test_an_estimate_makes_no_folder(tmp_path: Path) -> None:
+async def test_an_estimate_creates_no_folder(tmp_path: Path) -> None:
     studio = TimedServer(7.0).studio(tmp_path / "pictures")
     await studio.estimate()
     assert not (tmp_path / "pictures").exists()
@@ -125,7 +125,7 @@ async def test_an_estimate_is_for_the_loaded_model(tmp_path: Path) -> None:
     assert slow.seconds_per_image > 5 * fast.seconds_per_image
 
 
-async def test_the_gpu_is_reported_with_what_the_server_measured(tmp_path: Path) -> None:
+async def test_the_gpu_is_reported_with_the_measurements_of_the_server(tmp_path: Path) -> None:
     report = await studio_of(Server(), tmp_path, gpu=Gpu(total_vram_gb=32.0, source="configured")).gpu()
     assert (report.total_vram_gb, report.free_vram_gb, report.peak_memory_mb) == (32.0, 16.0, 14_321.0)
 

@@ -16,7 +16,7 @@ from vllm_omni_client.errors import BadReply, OutOfGpuMemory
 from vllm_omni_client.models import ImageGenerationRequest
 
 
-async def test_a_prompt_becomes_a_picture_on_disk_with_the_models_own_settings(tmp_path: Path) -> None:
+async def test_a_prompt_becomes_an_image_on_disk_with_the_settings_of_the_model(tmp_path: Path) -> None:
     server = Server()
 
     image = await studio_of(server, tmp_path).generate("a red fox")
@@ -39,7 +39,7 @@ async def test_a_prompt_becomes_a_picture_on_disk_with_the_models_own_settings(t
     assert (image.model, image.seed, image.picture.width) == (KLEIN, 42, 1024)
 
 
-async def test_a_picture_comes_with_its_receipt(tmp_path: Path) -> None:
+async def test_an_image_comes_with_its_receipt(tmp_path: Path) -> None:
     image = await studio_of(Server(), tmp_path).generate(
         "a red fox", width=64, height=64, num_inference_steps=2
     )
@@ -53,14 +53,14 @@ async def test_a_picture_comes_with_its_receipt(tmp_path: Path) -> None:
     assert "num_inference_steps  2          2          -" in str(image.receipt)
 
 
-async def test_a_quality_is_what_the_model_s_profile_has_for_it(tmp_path: Path) -> None:
+async def test_a_quality_applies_the_preset_of_the_profile(tmp_path: Path) -> None:
     server = Server(QWEN)
     image = await studio_of(server, tmp_path).generate("a red fox", quality="draft", width=64, height=64)
     assert server.requests[0].num_inference_steps == 20
     assert image.request.quality == "draft"
 
 
-async def test_a_seed_that_a_batch_drew_is_told_as_drawn(tmp_path: Path) -> None:
+async def test_a_seed_drawn_by_a_batch_is_reported_as_drawn(tmp_path: Path) -> None:
     batch = await studio_of(Server(), tmp_path).batch(
         [
             ImageRequest(prompt="a fox", width=64, height=64),
@@ -94,7 +94,7 @@ async def test_a_request_can_be_checked_without_sending_it(tmp_path: Path) -> No
     assert server.requests == []
 
 
-async def test_a_request_that_does_not_fit_is_refused_before_it_is_sent(tmp_path: Path) -> None:
+async def test_an_invalid_request_is_refused_before_it_is_sent(tmp_path: Path) -> None:
     server = Server()
     with pytest.raises(
         InvalidRequest, match=r"^Width 1000 is not a multiple of 16\. Nearest valid width is 1008\."
@@ -110,7 +110,7 @@ async def test_a_bad_filename_is_refused_before_anything_is_sent(tmp_path: Path)
     assert server.requests == []
 
 
-async def test_a_folder_that_cannot_be_written_is_found_before_anything_is_sent(tmp_path: Path) -> None:
+async def test_an_unwritable_folder_is_detected_before_anything_is_sent(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     server = Server()
     with pytest.raises(CannotSave):
@@ -118,7 +118,7 @@ async def test_a_folder_that_cannot_be_written_is_found_before_anything_is_sent(
     assert server.requests == []
 
 
-async def test_an_error_names_the_size_and_steps_that_were_asked_for(tmp_path: Path) -> None:
+async def test_an_error_names_the_requested_size_and_steps(tmp_path: Path) -> None:
     def burst(_: ImageGenerationRequest) -> bytes:
         raise OutOfGpuMemory("CUDA out of memory", status=500)
 
@@ -127,7 +127,7 @@ async def test_an_error_names_the_size_and_steps_that_were_asked_for(tmp_path: P
     assert caught.value.__notes__ == ["Requested: 2000x1600, 4 steps, seed 42."]
 
 
-async def test_a_cancelled_picture_that_has_arrived_is_written_whole(
+async def test_a_cancelled_image_that_has_arrived_is_saved_completely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     studio = studio_of(Server(), tmp_path)
@@ -148,7 +148,7 @@ async def test_a_cancelled_picture_that_has_arrived_is_written_whole(
     assert len(list(tmp_path.glob("img_*.png"))) == 1
 
 
-async def test_the_same_request_with_the_same_seed_is_made_once(tmp_path: Path) -> None:
+async def test_the_same_request_with_the_same_seed_is_generated_once(tmp_path: Path) -> None:
     server = Server()
     made = await studio_of(server, tmp_path).generate("a red fox", width=64, height=64, seed=7)
     for studio in (studio_of(server, tmp_path), Studio(server, output_dir=tmp_path)):
@@ -165,7 +165,7 @@ async def test_the_same_request_with_the_same_seed_is_made_once(tmp_path: Path) 
 @pytest.mark.parametrize(
     "other", [{"prompt": "a red dog"}, {"width": 80}, {"num_inference_steps": 5}, {"seed": 8}]
 )
-async def test_another_request_is_another_picture(tmp_path: Path, other: dict[str, object]) -> None:
+async def test_another_request_is_another_image(tmp_path: Path, other: dict[str, object]) -> None:
     server, request = Server(), {"prompt": "a red fox", "width": 64, "height": 64, "seed": 7}
     studio = studio_of(server, tmp_path)
     await studio.generate(**request)  # type: ignore[arg-type]  # by name
@@ -174,7 +174,7 @@ async def test_another_request_is_another_picture(tmp_path: Path, other: dict[st
     assert len(server.requests) == 2
 
 
-async def test_fresh_makes_the_picture_anew_under_another_name(tmp_path: Path) -> None:
+async def test_fresh_generates_the_image_again_under_another_name(tmp_path: Path) -> None:
     server = Server()
     studio = studio_of(server, tmp_path)
     images = [
@@ -198,7 +198,7 @@ async def test_a_seed_that_was_drawn_is_never_looked_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "extension"), [("jpeg", "jpg"), ("webp", "webp")])
-async def test_a_picture_is_of_the_format_that_was_asked_for_and_another_than_the_png(
+async def test_an_image_has_the_requested_format_and_differs_from_the_png(
     tmp_path: Path, kind: str, extension: str
 ) -> None:
     server = Server(draw=lambda request: encoded(request.output_format or "png"))
@@ -216,9 +216,7 @@ async def test_a_picture_is_of_the_format_that_was_asked_for_and_another_than_th
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-async def test_an_index_that_was_lost_is_made_anew_from_files_of_every_format(
-    tmp_path: Path, kind: str
-) -> None:
+async def test_a_lost_index_is_rebuilt_from_files_of_every_format(tmp_path: Path, kind: str) -> None:
     server = Server(draw=lambda request: encoded(request.output_format or "png"))
     asked = ImageRequest(prompt="a red fox", seed=7, width=64, height=64, tag="keep")
     request = replace(asked, output_format=kind)  # type: ignore[arg-type] -- a Literal
@@ -231,7 +229,7 @@ async def test_an_index_that_was_lost_is_made_anew_from_files_of_every_format(
         assert (await studio.make(request)).reused
 
 
-async def test_a_file_that_was_damaged_meanwhile_is_made_again(tmp_path: Path) -> None:
+async def test_a_file_damaged_in_the_meantime_is_generated_again(tmp_path: Path) -> None:
     server = Server()
     studio = studio_of(server, tmp_path)
     first = await studio.generate("a red fox", width=64, height=64, seed=7)
@@ -240,7 +238,7 @@ async def test_a_file_that_was_damaged_meanwhile_is_made_again(tmp_path: Path) -
     assert (second.reused, second.path == first.path) == (False, False)
 
 
-async def test_another_version_of_the_server_makes_another_picture(tmp_path: Path) -> None:
+async def test_another_version_of_the_server_generates_another_image(tmp_path: Path) -> None:
     class Newer(Server):
         async def get_version(self) -> str:
             return "0.31.0"
@@ -270,14 +268,14 @@ async def test_i09_equal_requests_of_one_batch_are_one_generation_with_a_referen
     assert len(server.requests) == 1
 
 
-async def test_a_tag_that_is_none_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+async def test_an_invalid_tag_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     server = Server()
     with pytest.raises(InvalidRequest):
         await studio_of(server, tmp_path).generate("a red fox", tag="\n")
     assert server.requests == []
 
 
-async def test_a_picture_that_the_folder_does_not_take_is_in_the_spill_folder(tmp_path: Path) -> None:
+async def test_an_image_that_the_folder_refuses_is_in_the_spill_folder(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
 
     def unplug(request: ImageGenerationRequest) -> bytes:
@@ -293,9 +291,7 @@ async def test_a_picture_that_the_folder_does_not_take_is_in_the_spill_folder(tm
     assert "instead of the output folder" in image.notes[0]
 
 
-async def test_a_disk_that_is_too_full_costs_no_gpu_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_disk_costs_no_gpu_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def usage(_: Path) -> SimpleNamespace:
         return SimpleNamespace(free=1_000_000)
 

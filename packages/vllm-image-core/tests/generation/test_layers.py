@@ -24,7 +24,7 @@ def studio(server: Server, tmp_path: Path) -> Studio:
     return Studio(server, output_dir=tmp_path / "out", now=lambda: NOON, draw_seed=lambda: 42)
 
 
-async def test_every_layer_is_saved_beside_the_first(tmp_path: Path) -> None:
+async def test_every_layer_is_saved_next_to_the_first(tmp_path: Path) -> None:
     studio = Studio(Server(model=LAYERED, pictures=3), output_dir=tmp_path, draw_seed=lambda: 42)
     image = await studio.edit("a fox before a house", png(), layers=3, seed=1, filename="fox")
 
@@ -42,7 +42,9 @@ async def test_every_layer_is_saved_beside_the_first(tmp_path: Path) -> None:
     assert (again.reused, again.path, again.layers) == (True, image.path, image.layers)
 
 
-async def test_fewer_layers_than_asked_for_are_told_and_a_broken_one_spoils_no_other(tmp_path: Path) -> None:
+async def test_missing_layers_are_reported_and_a_broken_one_does_not_affect_the_others(
+    tmp_path: Path,
+) -> None:
     class Broken(Server):
         def _reply(self, size: str | None, seed: int | None) -> ImageGenerationReply:
             whole = super()._reply(size, seed)

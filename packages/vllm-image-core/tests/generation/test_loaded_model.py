@@ -12,7 +12,7 @@ from vllm_omni_client.errors import BadRequest
 from vllm_omni_client.models import ImageGenerationRequest
 
 
-async def test_an_unknown_model_is_told_in_the_log_and_with_the_picture(
+async def test_an_unknown_model_is_reported_in_the_log_and_with_the_image(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     warning = (
@@ -27,7 +27,7 @@ async def test_an_unknown_model_is_told_in_the_log_and_with_the_picture(
     assert [record.message for record in caplog.records] == [warning]
 
 
-async def test_a_server_restarted_with_another_model_gets_that_models_settings(tmp_path: Path) -> None:
+async def test_a_server_restarted_with_another_model_gets_the_settings_of_that_model(tmp_path: Path) -> None:
     server = Server(KLEIN)
     studio = studio_of(server, tmp_path)
     await studio.generate("a red fox", width=64, height=64)
@@ -53,7 +53,7 @@ async def test_what_the_server_refuses_twice_is_an_error(tmp_path: Path) -> None
     assert len(server.requests) == 1
 
 
-async def test_the_servers_version_is_asked_for_once(tmp_path: Path) -> None:
+async def test_the_version_of_the_server_is_requested_once(tmp_path: Path) -> None:
     asked: list[str] = []
 
     class Counting(Server):
@@ -67,7 +67,7 @@ async def test_the_servers_version_is_asked_for_once(tmp_path: Path) -> None:
     assert asked == ["version"]
 
 
-async def test_the_work_of_a_request_is_known_once_the_server_has_told_its_model(tmp_path: Path) -> None:
+async def test_the_work_of_a_request_is_known_once_the_server_has_reported_its_model(tmp_path: Path) -> None:
     studio = studio_of(Server(model=QWEN), tmp_path)
     request = ImageRequest(prompt="a fox", width=512, height=512, num_inference_steps=20)
     assert await studio._loaded.work(request) is None

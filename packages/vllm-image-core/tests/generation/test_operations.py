@@ -31,7 +31,7 @@ def studio(server: Server, tmp_path: Path) -> Studio:
     return Studio(server, output_dir=tmp_path / "out", now=lambda: NOON, draw_seed=lambda: 42)
 
 
-async def test_an_edit_is_sent_with_its_pictures_and_saved(studio: Studio, server: Server) -> None:
+async def test_an_edit_is_sent_with_its_images_and_saved(studio: Studio, server: Server) -> None:
     image = await studio.edit(
         "make it night", [png()], mask=png(colour="#ff0000"), reference_image=png(colour="#00ff00")
     )
@@ -49,7 +49,7 @@ async def test_an_edit_is_sent_with_its_pictures_and_saved(studio: Studio, serve
     assert not image.reused
 
 
-async def test_a_picture_just_made_is_edited_by_itself(studio: Studio, server: Server) -> None:
+async def test_a_generated_image_can_be_edited_directly(studio: Studio, server: Server) -> None:
     first = await studio.generate("a red fox", width=64, height=64, filename="fox")
     edited = await studio.edit("make it night", first)
     assert server.edits[0][1] == (first.picture.bytes,)
@@ -63,7 +63,7 @@ async def test_a_picture_just_made_is_edited_by_itself(studio: Studio, server: S
     ]
 
 
-async def test_the_file_tells_what_it_was_made_of_and_no_folder(studio: Studio, tmp_path: Path) -> None:
+async def test_the_file_names_its_inputs_but_no_folder(studio: Studio, tmp_path: Path) -> None:
     private = tmp_path / "private" / "of me"
     private.mkdir(parents=True)
     (private / "holiday.png").write_bytes(png())
@@ -79,13 +79,13 @@ async def test_the_file_tells_what_it_was_made_of_and_no_folder(studio: Studio, 
     )
 
 
-async def test_what_a_procedure_drew_stays_algorithmic_when_edited(server: Server, tmp_path: Path) -> None:
+async def test_simulated_images_stay_algorithmic_when_edited(server: Server, tmp_path: Path) -> None:
     studio = Studio(server, output_dir=tmp_path, metadata=Metadata(source="algorithmicMedia"))
     image = await studio.edit("make it night", png())
     assert xmp.read(read_text(image.picture.bytes)[xmp.KEYWORD]).source == "algorithmicMedia"
 
 
-async def test_the_receipt_tells_pictures_size_and_what_was_dropped(studio: Studio) -> None:
+async def test_the_receipt_lists_input_images_size_and_dropped_parameters(studio: Studio) -> None:
     image = await studio.edit("make it night", png(), strength=0.5, mask=None)
     lines = {line.parameter: line for line in image.receipt.lines}
     assert lines["images"].sent == "an image (128x96 PNG)"
@@ -94,7 +94,7 @@ async def test_the_receipt_tells_pictures_size_and_what_was_dropped(studio: Stud
     assert any("strength was dropped" in note for note in image.notes)
 
 
-async def test_the_same_edit_with_the_same_seed_is_made_once(studio: Studio, server: Server) -> None:
+async def test_the_same_edit_with_the_same_seed_runs_once(studio: Studio, server: Server) -> None:
     first = await studio.edit("make it night", png(), seed=7)
     again = await studio.edit("make it night", png(), seed=7)
     assert (again.path, again.reused, len(server.edits)) == (first.path, True, 1)
@@ -112,7 +112,7 @@ async def test_the_same_edit_with_the_same_seed_is_made_once(studio: Studio, ser
         {"prompt": "make it day"},
     ],
 )
-async def test_another_picture_mask_or_strength_is_another_edit(
+async def test_another_image_mask_or_strength_is_another_edit(
     studio: Studio, server: Server, change: dict[str, object]
 ) -> None:
     asked = EditRequest(prompt="make it night", images=png(), seed=7)
@@ -121,14 +121,16 @@ async def test_another_picture_mask_or_strength_is_another_edit(
     assert len(server.edits) == 2
 
 
-async def test_an_edit_and_a_generation_of_the_same_words_are_two(studio: Studio, server: Server) -> None:
+async def test_an_edit_and_a_generation_with_the_same_prompt_are_different(
+    studio: Studio, server: Server
+) -> None:
     made = await studio.generate("make it night", width=128, height=96, seed=7)
     edited = await studio.edit("make it night", png(), seed=7)
     assert made.path != edited.path
     assert not edited.reused
 
 
-async def test_the_same_pictures_in_another_role_are_another_edit(studio: Studio, server: Server) -> None:
+async def test_the_same_images_in_another_role_are_another_edit(studio: Studio, server: Server) -> None:
     await studio.edit("x", [png(), png(colour="#ff0000")], seed=1)
     await studio.edit("x", png(), mask=png(colour="#ff0000"), seed=1)
     await studio.edit("x", png(), reference_image=png(colour="#ff0000"), seed=1)
@@ -147,7 +149,7 @@ async def test_a_file_that_changes_after_the_check_is_sent_as_it_was_checked(
     assert hashlib.sha256(png()).hexdigest() in json.dumps(recipe_of(image))
 
 
-async def test_a_model_that_cannot_edit_is_told_before_a_picture_is_read(tmp_path: Path) -> None:
+async def test_a_model_that_cannot_edit_is_reported_before_an_image_is_read(tmp_path: Path) -> None:
     server = Server(model=QWEN)
     with pytest.raises(InvalidRequest, match="does not edit images") as caught:
         await Studio(server, output_dir=tmp_path).edit("make it night", tmp_path / "not there.png")
@@ -155,7 +157,7 @@ async def test_a_model_that_cannot_edit_is_told_before_a_picture_is_read(tmp_pat
     assert not server.edits
 
 
-async def test_a_server_that_changes_to_a_model_that_cannot_edit_is_told(
+async def test_a_server_that_switches_to_a_model_that_cannot_edit_is_reported(
     studio: Studio, server: Server
 ) -> None:
     await studio.edit("make it night", png())
@@ -164,7 +166,7 @@ async def test_a_server_that_changes_to_a_model_that_cannot_edit_is_told(
         await studio.edit("make it day", png())
 
 
-async def test_a_batch_takes_edits_beside_generations(studio: Studio, server: Server) -> None:
+async def test_a_batch_accepts_edits_next_to_generations(studio: Studio, server: Server) -> None:
     requests = [ImageRequest(prompt="a fox"), EditRequest(prompt="make it night", images=png(), seed=3)]
     async with await studio.batch(requests) as batch:
         outcomes = [outcome async for outcome in batch]
@@ -172,13 +174,13 @@ async def test_a_batch_takes_edits_beside_generations(studio: Studio, server: Se
     assert [request.prompt for request, *_ in server.edits] == ["make it night"]
 
 
-async def test_a_picture_s_own_size_over_the_limit_is_made_smaller_and_told(studio: Studio) -> None:
+async def test_an_image_over_the_size_limit_is_reduced_and_reported(studio: Studio) -> None:
     image = await studio.edit("make it night", png((4000, 3000)))
     assert image.request.size.pixels <= 4_000_000
     assert any("4000x3000" in note and "4 megapixels" in note for note in image.notes)
 
 
-async def test_an_edit_is_estimated_without_being_made(
+async def test_an_edit_is_estimated_without_running_it(
     studio: Studio, server: Server, tmp_path: Path
 ) -> None:
     expected = await studio.estimate_edit(EditRequest(prompt="make it night", images=png()))

@@ -14,7 +14,7 @@ from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.requests.content_hash import content_key
 
 
-async def test_the_file_tells_how_it_was_made(tmp_path: Path) -> None:
+async def test_the_file_says_how_it_was_made(tmp_path: Path) -> None:
     studio = studio_of(Server(QWEN), tmp_path, timer=lambda: 0.0)
     image = await studio.generate("a red fox", width=64, height=64, tag="animals")
 
@@ -44,7 +44,7 @@ async def test_the_file_tells_how_it_was_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", [KLEIN, QWEN])
-async def test_a_receipt_in_the_file_tells_no_prompt_that_is_kept_back(tmp_path: Path, model: str) -> None:
+async def test_a_receipt_in_the_file_does_not_contain_a_withheld_prompt(tmp_path: Path, model: str) -> None:
     studio = studio_of(Server(model), tmp_path, metadata=Metadata(prompts=False))
     image = await studio.generate("my secret fox", negative_prompt="my secret hare", width=64, height=64)
     recipe = json.loads(read_text(image.path.read_bytes())["vllm-image"])
@@ -52,20 +52,20 @@ async def test_a_receipt_in_the_file_tells_no_prompt_that_is_kept_back(tmp_path:
     assert b"secret" not in image.path.read_bytes()
 
 
-async def test_the_picture_is_not_encoded_again(tmp_path: Path) -> None:
+async def test_the_image_is_not_encoded_again(tmp_path: Path) -> None:
     server = Server()
     image = await studio_of(server, tmp_path).generate("a red fox", width=64, height=64)
     sent = png(server.requests[0])
     assert sent[sent.index(b"IDAT") :] == image.picture.bytes[image.picture.bytes.index(b"IDAT") :]
 
 
-async def test_bytes_that_are_no_picture_are_refused(tmp_path: Path) -> None:
+async def test_bytes_that_are_not_an_image_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadPicture):
         await studio_of(Server(draw=lambda _: b"<html>"), tmp_path).generate("a red fox")
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_h15_a_jpeg_where_a_png_was_asked_for_is_kept_under_its_own_extension(tmp_path: Path) -> None:
+async def test_h15_a_jpeg_instead_of_a_requested_png_is_kept_under_its_own_extension(tmp_path: Path) -> None:
     image = await studio_of(Server(draw=lambda request: encoded("jpeg")), tmp_path).generate(
         "a red fox", width=64, height=64
     )
@@ -100,7 +100,9 @@ async def test_h16_a_damaged_png_is_refused(tmp_path: Path, damage: Callable[[by
 
 
 @pytest.mark.parametrize("size", [(13_000, 13_000), (20_000, 20_000), (1, 2**31 - 1), (2100, 2100)])
-async def test_h17_a_bomb_is_refused_by_its_header(tmp_path: Path, size: tuple[int, int]) -> None:
+async def test_h17_a_decompression_bomb_is_refused_by_its_header(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
     small = encoded("png")
     header = b"IHDR" + struct.pack(">II", *size) + small[24:29]
     bomb = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
@@ -108,7 +110,7 @@ async def test_h17_a_bomb_is_refused_by_its_header(tmp_path: Path, size: tuple[i
         await studio_of(Server(draw=lambda _: bomb), tmp_path).generate("a red fox", width=64, height=64)
 
 
-async def test_what_files_tell_can_be_switched_off(tmp_path: Path) -> None:
+async def test_each_part_of_the_metadata_can_be_switched_off(tmp_path: Path) -> None:
     nothing = Metadata(json=False, parameters=False, xmp=False)
     studio = studio_of(Server(draw=lambda _: encoded("png")), tmp_path, metadata=nothing)
     image = await studio.generate("a red fox", width=64, height=64)

@@ -33,7 +33,7 @@ def test_the_margins_have_the_colours_of_the_edges() -> None:
     assert extended.getpixel((126, 30)) == (0, 0, 255)
 
 
-def test_an_image_may_be_placed_smaller_than_it_is() -> None:
+def test_an_image_may_be_placed_at_a_smaller_size() -> None:
     extended = extend(picture(), canvas=Size(64, 32), placed=Size(32, 32), left=16, top=0).pil()
     assert extended.size == (64, 32)
     assert extended.getpixel((18, 16)) == (255, 0, 0)

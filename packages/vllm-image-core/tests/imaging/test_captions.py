@@ -23,7 +23,7 @@ from vllm_image_core.imaging.captions import Described, differing_captions
         ([Described(""), Described("a fox")], ["", "a fox"]),
     ],
 )  # fmt: skip
-def test_captions_say_what_differs(images: list[Described], captions: list[str]) -> None:
+def test_captions_show_the_differences(images: list[Described], captions: list[str]) -> None:
     assert differing_captions(images) == captions
 
 

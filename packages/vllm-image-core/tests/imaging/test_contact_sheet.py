@@ -12,7 +12,7 @@ PAPER = (255, 255, 255)
 
 @pytest.mark.parametrize("count", [1, 2, 7, 20])
 @pytest.mark.parametrize("shape", [(300, 300), (480, 270), (200, 400)])
-def test_a_sheet_shows_each_picture_in_order_with_its_number(count: int, shape: tuple[int, int]) -> None:
+def test_a_sheet_shows_each_image_in_order_with_its_number(count: int, shape: tuple[int, int]) -> None:
     pictures = [plain(COLOURS[n % 7], *shape) for n in range(count)]
     sheet = contact_sheet(pictures, longest_side=1200)
     image = sheet.pil().convert("RGB")
@@ -36,7 +36,7 @@ def centres(image: Image.Image, *, vertical: bool) -> list[int]:
 
 
 @pytest.mark.parametrize("count", [1, 20, 100])
-def test_a_number_is_large_enough_to_be_read_and_stands_out(count: int) -> None:
+def test_numbers_are_readable_and_stand_out(count: int) -> None:
     image = contact_sheet([plain("gray")] * count, longest_side=1000).pil().convert("L")
     badge = image.crop((8, 8, 8 + 18, 8 + 18))
     darkest, brightest = badge.getextrema()
@@ -46,20 +46,20 @@ def test_a_number_is_large_enough_to_be_read_and_stands_out(count: int) -> None:
     assert brightest > 180
 
 
-def test_numbers_begin_where_they_are_told_to() -> None:
+def test_numbers_start_where_requested() -> None:
     one, other = (contact_sheet([plain("gray")], first_number=first) for first in (1, 7))
     assert one.size == other.size
     assert one.bytes != other.bytes
 
 
-def test_a_missing_or_broken_picture_leaves_an_empty_place() -> None:
+def test_a_missing_or_broken_image_leaves_an_empty_cell() -> None:
     whole = plain("red")
     broken = Picture(parts=(whole.bytes[:60],), format="png", width=300, height=300)
     assert contact_sheet([whole, None]).bytes == contact_sheet([whole, broken]).bytes
     assert contact_sheet([None, None]).size.width > 0
 
 
-def test_captions_make_room_for_themselves() -> None:
+def test_captions_get_the_space_they_need() -> None:
     pictures = [plain("red")] * 2
     none = contact_sheet(pictures)
     short = contact_sheet(pictures, captions=["seed 1", "seed 2"])
@@ -70,7 +70,7 @@ def test_captions_make_room_for_themselves() -> None:
 
 
 @pytest.mark.parametrize("kind", ["webp", "jpeg"])
-def test_a_sheet_keeps_its_limits_whatever_is_on_it(kind: PreviewFormat) -> None:
+def test_a_sheet_keeps_its_limits_whatever_it_shows(kind: PreviewFormat) -> None:
     sheet = contact_sheet(
         [noise(200, 150)] * 9, captions=["x"] * 9, longest_side=900, max_bytes=20_000, format=kind
     )
@@ -81,7 +81,7 @@ def test_a_sheet_keeps_its_limits_whatever_is_on_it(kind: PreviewFormat) -> None
 
 @pytest.mark.parametrize("side", [16, 40, 100])
 @pytest.mark.parametrize(("columns", "rows"), [(1, 1), (4, 3), (1, 20), (256, 1), (16, 16)])
-def test_the_longest_side_is_kept_where_letters_and_gaps_alone_need_more(
+def test_the_longest_side_is_kept_even_if_letters_and_gaps_need_more(
     side: int, columns: int, rows: int
 ) -> None:
     pictures = [plain("navy", 30, 20)] * (columns * rows)
@@ -96,17 +96,17 @@ def test_the_longest_side_is_kept_where_letters_and_gaps_alone_need_more(
 
 
 @pytest.mark.parametrize("pictures", [[], [None] * 257])
-def test_a_sheet_has_1_to_256_pictures(pictures: list[Picture | None]) -> None:
+def test_a_sheet_has_1_to_256_images(pictures: list[Picture | None]) -> None:
     with pytest.raises(InvalidRequest, match="Allowed: 1 to 256 images"):
         contact_sheet(pictures)
 
 
-def test_each_picture_has_one_caption() -> None:
+def test_each_image_has_one_caption() -> None:
     with pytest.raises(InvalidRequest, match="There are 1 captions for 2 images"):
         contact_sheet([plain("red")] * 2, captions=["one"])
 
 
 @pytest.mark.parametrize("number", [-1, 1_000_000, "1", True])
-def test_the_first_number_is_none_that_has_no_room(number: object) -> None:
+def test_a_first_number_that_leaves_no_room_is_refused(number: object) -> None:
     with pytest.raises(InvalidRequest):
         contact_sheet([plain("red")], first_number=number)  # type: ignore[arg-type]  # what a caller may give

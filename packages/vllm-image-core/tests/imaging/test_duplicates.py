@@ -6,26 +6,26 @@ from PIL import Image
 from vllm_image_core.imaging.duplicates import DuplicateDetector
 
 
-def test_another_seed_with_the_same_picture_is_told() -> None:
+def test_another_seed_with_the_same_image_is_reported() -> None:
     twins = DuplicateDetector()
     assert twins.seed_of(b"picture", seed=1) is None
     assert twins.seed_of(b"picture", seed=2) == 1
     assert twins.seed_of(b"picture", seed=3) == 1
 
 
-def test_the_same_seed_may_give_the_same_picture() -> None:
+def test_the_same_seed_may_give_the_same_image() -> None:
     twins = DuplicateDetector()
     assert twins.seed_of(b"picture", seed=1) is None
     assert twins.seed_of(b"picture", seed=1) is None
 
 
-def test_other_pictures_are_no_twins() -> None:
+def test_different_images_are_not_duplicates() -> None:
     twins = DuplicateDetector()
     assert twins.seed_of(b"one", seed=1) is None
     assert twins.seed_of(b"two", seed=2) is None
 
 
-def test_a_thousand_pictures_are_remembered_and_the_last_seen_longest() -> None:
+def test_a_thousand_images_are_remembered_and_the_latest_the_longest() -> None:
     twins = DuplicateDetector()
     assert twins.seed_of(b"first", seed=-1) is None
     for seed in range(999):
@@ -36,7 +36,7 @@ def test_a_thousand_pictures_are_remembered_and_the_last_seen_longest() -> None:
     assert twins.seed_of(b"0", seed=-3) is None
 
 
-def test_a_png_that_differs_in_one_pixel_is_another_image() -> None:
+def test_pngs_that_differ_in_one_pixel_are_different_images() -> None:
     def encoded(pixel: int) -> bytes:
         image, file = Image.new("RGB", (300, 300), (1, 2, 3)), io.BytesIO()
         image.putpixel((150, 150), (1, 2, pixel))

@@ -24,7 +24,7 @@ def by_pillow(comment: bytes, order: str = "II") -> bytes:
 
 
 @pytest.mark.parametrize("text", ["a red fox\nSteps: 4", "雪の中の狐 🦊", "", "x" * 30_000])
-def test_a_comment_comes_back_from_us_and_from_pillow(text: str) -> None:
+def test_a_comment_can_be_read_by_us_and_by_pillow(text: str) -> None:
     block = exif.encode(text)
     assert exif.read(block) == Exif(comment=text)
     assert exif.read(exif.PREFIX + block) == Exif(comment=text)
@@ -33,7 +33,7 @@ def test_a_comment_comes_back_from_us_and_from_pillow(text: str) -> None:
     assert read.get_ifd(EXIF_DIRECTORY)[USER_COMMENT] == b"UNICODE\0" + text.encode("utf-16-be")
 
 
-def test_how_a_picture_is_turned_is_kept() -> None:
+def test_the_orientation_of_an_image_is_kept() -> None:
     block = exif.encode("fox", orientation=6)
     assert exif.read(block) == Exif(comment="fox", orientation=6)
     read = Image.Exif()
@@ -56,7 +56,7 @@ def test_a_lone_surrogate_becomes_a_replacement_character() -> None:
         "Steps: 4, 狐".encode(),
     ],
 )
-def test_comments_of_other_programs_are_read_in_any_order_of_bytes(comment: bytes, order: str) -> None:
+def test_comments_of_other_programs_are_read_in_any_byte_order(comment: bytes, order: str) -> None:
     assert exif.read(by_pillow(comment, order)).comment == "Steps: 4, 狐"
 
 
@@ -127,7 +127,7 @@ def test_a_comment_in_the_first_directory_is_read() -> None:
     assert exif.read(block).comment == "a pier\nSteps: 4"
 
 
-def test_a_comment_in_a_thumbnail_s_directory_is_read_after_the_others() -> None:
+def test_a_comment_in_the_directory_of_a_thumbnail_is_read_after_the_others() -> None:
     first = directory([(USER_COMMENT, 7, b"ASCII\0\0\0first")], 8)
     at = 8 + len(first)
     first = directory([(USER_COMMENT, 7, b"ASCII\0\0\0first")], 8, following=at)
@@ -136,7 +136,7 @@ def test_a_comment_in_a_thumbnail_s_directory_is_read_after_the_others() -> None
     assert (found.comment, found.more_comments) == ("first", ("second",))
 
 
-def test_a_blank_comment_gives_way_to_one_that_says_something() -> None:
+def test_a_blank_comment_gives_way_to_a_non_blank_one() -> None:
     first = directory([(USER_COMMENT, 2, b"     "), (USER_COMMENT, 129, "a pier 桟橋".encode())], 8)
     assert exif.read(b"II*\0\x08\0\0\0" + first).comment == "a pier 桟橋"
 
@@ -154,6 +154,6 @@ def test_the_description_and_what_windows_writes_are_read() -> None:
     }
 
 
-def test_directories_that_follow_one_another_in_a_circle_end() -> None:
+def test_circular_directories_end() -> None:
     block = b"II*\0\x08\0\0\0" + directory([(USER_COMMENT, 2, b"a pier")], 8, following=8)
     assert exif.read(block).comment == "a pier"

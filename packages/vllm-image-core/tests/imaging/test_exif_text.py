@@ -39,7 +39,7 @@ def test_a_comment_is_read_as_its_bytes_show_whatever_its_code_says(code: bytes,
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
-def test_a_prompt_alone_after_the_code_unicode_is_read(prompt: str, encoding: str) -> None:
+def test_a_bare_prompt_after_the_code_unicode_is_read(prompt: str, encoding: str) -> None:
     for order in ORDERS:
         assert comment_text(b"UNICODE\0" + prompt.encode(encoding), order) == prompt
 
@@ -53,21 +53,21 @@ def test_a_byte_order_mark_counts_and_padding_does_not(code: bytes, encoding: st
 
 @pytest.mark.parametrize("encoding", ["iso2022_jp", "cp932", "euc_jp", "utf-8"])
 @pytest.mark.parametrize("code", [b"JIS\0\0\0\0\0", b"JIS     ", b"Jis\0\0\0\0\0"])
-def test_japanese_is_read_after_the_code_jis(code: bytes, encoding: str) -> None:
+def test_japanese_after_the_code_jis_is_read(code: bytes, encoding: str) -> None:
     text = PROMPTS["Japanese"] + SETTINGS
     assert comment_text(code + text.encode(encoding), "<") == text
 
 
-def test_kana_that_would_be_sound_ascii_are_kana() -> None:
+def test_kana_that_would_be_valid_ascii_are_kana() -> None:
     assert comment_text(b"UNICODE\0" + "きつねのかお".encode("utf-16-be"), "<") == "きつねのかお"
 
 
 @pytest.mark.parametrize("text", ["unicode fox", "Ascii art of a fox", "jis", "ASCII", "utf-8 mug", "fox"])
-def test_a_text_that_begins_like_a_code_is_a_text(text: str) -> None:
+def test_text_that_begins_like_a_code_is_text(text: str) -> None:
     assert comment_text(text.encode(), "<") == text
 
 
-def test_latin_1_is_not_read_as_chinese_and_what_is_unreadable_shows() -> None:
+def test_latin_1_is_not_read_as_chinese_and_unreadable_text_is_marked() -> None:
     value = b"ASCII\0\0\0" + ("café, crème brûlée" + SETTINGS).encode("latin-1")
     text = comment_text(value, "<")
     assert text.startswith("caf\ufffd, cr\ufffdme")
@@ -99,5 +99,5 @@ def test_a_binary_comment_is_not_readable() -> None:
 
 @pytest.mark.parametrize("value", [b"\xff" * 500_000, b"0\0" * 300_000, "港".encode("utf-16-le") * 250_000])
 @pytest.mark.timeout(60)
-def test_a_long_comment_is_read_soon(value: bytes) -> None:
+def test_a_long_comment_is_read_quickly(value: bytes) -> None:
     assert isinstance(comment_text(b"UNICODE\0" + value, ">"), str)

@@ -59,13 +59,13 @@ def filtered(image: Image.Image, kinds: list[int]) -> Picture:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
-def test_a_black_picture_of_any_kind_is_found(mode: str) -> None:
+def test_a_black_image_of_any_kind_is_found(mode: str) -> None:
     black = Image.new("L", (64, 48))
     assert flat_colour(encoded(black.convert(mode))) == "#000000"
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_the_colour_of_a_flat_picture_is_told(kind: str) -> None:
+def test_the_colour_of_a_flat_image_is_reported(kind: str) -> None:
     found = flat_colour(encoded(Image.new("RGB", (100, 60), "#2060c0"), kind))
     assert found is not None
     assert all(abs(int(found[i : i + 2], 16) - int("#2060c0"[i : i + 2], 16)) <= 2 for i in (1, 3, 5))
@@ -84,14 +84,14 @@ def test_a_flat_png_is_found_whatever_its_filters(kinds: list[int], mode: str) -
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_picture_of_something_is_not_flat(kind: str) -> None:
+def test_an_image_with_content_is_not_flat(kind: str) -> None:
     image = Image.new("RGB", (200, 200))
     ImageDraw.Draw(image).rectangle((150, 150, 180, 190), fill="white")
     assert flat_colour(encoded(image, kind)) is None
     assert flat_colour(encoded(Image.frombytes("RGB", (64, 64), os.urandom(64 * 64 * 3)), kind)) is None
 
 
-def test_a_picture_with_one_other_pixel_is_not_flat() -> None:
+def test_an_image_with_one_different_pixel_is_not_flat() -> None:
     chance = random.Random(3)
     for _ in range(50):
         image = Image.new("RGB", (33, 21), "gray")
@@ -109,7 +109,7 @@ def test_an_interlaced_png_is_decoded() -> None:
     assert flat_colour(Picture.check(data)) == "#808080"
 
 
-def test_a_png_with_fewer_lines_than_it_says_is_no_flat_picture() -> None:
+def test_a_png_with_missing_lines_is_not_a_flat_image() -> None:
     data = (
         b"\x89PNG\r\n\x1a\n"
         + header(100, 100, 0)
@@ -119,7 +119,7 @@ def test_a_png_with_fewer_lines_than_it_says_is_no_flat_picture() -> None:
     assert flat_colour(Picture.check(data)) is None
 
 
-def test_of_a_usual_image_no_more_than_its_first_rows_are_decompressed(
+def test_only_the_first_rows_of_a_usual_image_are_decompressed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     picture = encoded(Image.frombytes("RGB", (1024, 1024), os.urandom(3 * 1024 * 1024)), compress_level=1)
@@ -146,6 +146,6 @@ def test_of_a_usual_image_no_more_than_its_first_rows_are_decompressed(
 
 @pytest.mark.parametrize("level", [0, 6])
 @pytest.mark.timeout(60)
-def test_a_large_flat_image_is_looked_through(level: int) -> None:
+def test_a_large_flat_image_is_checked_completely(level: int) -> None:
     picture = encoded(Image.new("RGB", (4096, 4096), "red"), compress_level=level)
     assert flat_colour(picture) == "#ff0000"

@@ -36,7 +36,7 @@ def test_three_prompts_by_four_seeds_by_three_values_are_columns_rows_and_blocks
     )
 
 
-def test_words_that_change_independently_are_axes_of_their_own() -> None:
+def test_words_that_change_independently_are_separate_axes() -> None:
     texts = [
         f"{article} {colour} {animal} in the snow"
         for article, animal in (("a", "fox"), ("an", "owl"))
@@ -70,10 +70,10 @@ def test_settings_that_change_together_are_one_axis() -> None:
         [],
     ],
 )
-def test_what_is_no_grid_has_no_axes(cells: Cells) -> None:
+def test_images_that_form_no_grid_have_no_axes(cells: Cells) -> None:
     assert grid_axes(cells) is None
 
 
-def test_many_different_prompts_are_no_grid_and_are_compared_quickly() -> None:
+def test_many_different_prompts_are_not_a_grid_and_are_compared_quickly() -> None:
     cells = [{"prompt": " ".join(f"w{number * word % 17}" for word in range(40))} for number in range(256)]
     assert grid_axes(cells) is None

@@ -28,7 +28,7 @@ KINDS = pytest.mark.parametrize(
 
 
 @KINDS
-def test_what_pillow_writes_is_whole_and_has_its_size(data: bytes) -> None:
+def test_files_by_pillow_are_complete_and_have_their_size(data: bytes) -> None:
     assert picture_size(data) == Size(48, 32)
     assert jpeg.check(data) == len(data)
 
@@ -39,7 +39,7 @@ def test_a_jpeg_cut_at_any_byte_is_refused() -> None:
             jpeg.check(WHOLE[:length])
 
 
-def test_spaces_and_zero_bytes_after_the_end_are_no_part_of_the_picture() -> None:
+def test_spaces_and_zero_bytes_after_the_end_are_not_part_of_the_image() -> None:
     assert jpeg.check(WHOLE + b"\0\0\n") == len(WHOLE)
 
 
@@ -59,12 +59,12 @@ def test_anything_else_after_the_end_is_refused() -> None:
         b"\xff\xd8" + b"\xff\xe0\x00\x00" * 1000,
     ],
 )
-def test_a_jpeg_without_a_frame_tells_no_size(data: bytes) -> None:
+def test_a_jpeg_without_a_frame_gives_no_size(data: bytes) -> None:
     with pytest.raises(BadPicture, match="do not contain its size"):
         picture_size(data)
 
 
-def test_fill_bytes_between_the_markers_are_let_pass() -> None:
+def test_fill_bytes_between_the_markers_are_accepted() -> None:
     filled = WHOLE[:2] + b"\xff\xff\xff" + WHOLE[2:]
     assert picture_size(filled) == Size(48, 32)
     assert jpeg.check(filled) == len(filled)
@@ -87,7 +87,7 @@ TEXTS = {"parameters": "a fox\nSteps: 4", "XML:com.adobe.xmp": "<x:xmpmeta/>"}
 
 
 @KINDS
-def test_texts_stand_after_the_jfif_header_and_every_other_byte_stays(data: bytes) -> None:
+def test_texts_follow_the_jfif_header_and_all_other_bytes_stay(data: bytes) -> None:
     described = jpeg.write_texts(data, TEXTS)
     after = jpeg._after_jfif(data)
     assert described.startswith(data[:after])
@@ -97,7 +97,7 @@ def test_texts_stand_after_the_jfif_header_and_every_other_byte_stays(data: byte
     assert jpeg.read_texts(described) == TEXTS
 
 
-def test_texts_take_the_place_of_former_ones_and_keep_how_the_picture_is_turned() -> None:
+def test_texts_replace_earlier_ones_and_keep_the_orientation() -> None:
     described = jpeg.write_texts(with_exif(orientation=6), TEXTS)
     assert markers(described).count(0xE1) == 2
     with Image.open(io.BytesIO(described)) as image:
@@ -115,14 +115,14 @@ def test_one_text_leaves_the_other_alone() -> None:
     }
 
 
-def test_a_jpeg_without_jfif_takes_texts_too() -> None:
+def test_a_jpeg_without_jfif_accepts_texts_too() -> None:
     bare = WHOLE[:2] + WHOLE[20:]
     described = jpeg.write_texts(bare, TEXTS)
     assert markers(described)[:2] == [0xE1, 0xE1]
     assert jpeg.read_texts(described) == TEXTS
 
 
-def test_a_text_that_does_not_fit_into_a_segment_is_refused() -> None:
+def test_text_that_does_not_fit_into_a_segment_is_refused() -> None:
     with pytest.raises(TextTooLong, match=r"the text of 'parameters' has \d+ bytes; at most 65533"):
         jpeg.write_texts(WHOLE, {"parameters": "x" * 32_768})
     with pytest.raises(TextTooLong, match="XML:com"):
@@ -130,7 +130,7 @@ def test_a_text_that_does_not_fit_into_a_segment_is_refused() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_file_of_nothing_but_segments_is_read_soon() -> None:
+def test_a_file_of_nothing_but_segments_is_read_quickly() -> None:
     assert jpeg.read_texts(b"\xff\xd8" + b"\xff\xe1\0\x02" * 2_000_000) == {}
 
 

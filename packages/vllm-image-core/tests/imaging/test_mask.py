@@ -17,7 +17,7 @@ def rows(**areas: object) -> list[str]:
     return ["".join(pixels[start : start + 8]) for start in range(0, 32, 8)]
 
 
-def test_boxes_are_white_up_to_their_right_and_lower_edge() -> None:
+def test_boxes_are_white_up_to_their_right_and_lower_edges() -> None:
     assert rows(boxes=[(1, 1, 3, 3), (6, 0, 8, 1)]) == [
         "......##",
         ".##.....",
@@ -26,7 +26,7 @@ def test_boxes_are_white_up_to_their_right_and_lower_edge() -> None:
     ]
 
 
-def test_a_box_that_reaches_beyond_the_image_is_cut() -> None:
+def test_a_box_that_exceeds_the_image_is_cut() -> None:
     assert rows(boxes=[(6, -5, 99, 99)]) == ["......##"] * 4
 
 
@@ -41,11 +41,11 @@ def test_a_feathered_edge_has_shades_of_grey() -> None:
     assert drawn[0][0] == "."
 
 
-def test_nothing_at_all_is_black() -> None:
+def test_no_areas_give_a_black_mask() -> None:
     assert rows() == ["........"] * 4
 
 
-def test_transparency_is_where_an_image_may_change() -> None:
+def test_transparent_parts_are_where_an_image_may_change() -> None:
     drawn = Image.new("RGBA", (4, 2), "black")
     drawn.putpixel((0, 0), (0, 0, 0, 0))
     drawn.putpixel((1, 0), (0, 0, 0, 128))

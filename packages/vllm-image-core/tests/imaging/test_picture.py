@@ -36,7 +36,7 @@ def png_that_says(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(("kind", "extension"), [("png", "png"), ("jpeg", "jpg"), ("webp", "webp")])
-def test_a_whole_picture_is_taken_with_its_true_format_and_size(kind: str, extension: str) -> None:
+def test_a_complete_image_is_accepted_with_its_actual_format_and_size(kind: str, extension: str) -> None:
     data = drawn(kind)
     picture = Picture.check(data)
     assert (picture.bytes, picture.format, picture.width, picture.height) == (data, kind, 48, 32)
@@ -44,7 +44,7 @@ def test_a_whole_picture_is_taken_with_its_true_format_and_size(kind: str, exten
     assert picture.pil().size == (48, 32)
 
 
-def test_a_picture_is_a_value_that_does_not_change() -> None:
+def test_an_image_is_an_immutable_value() -> None:
     data = drawn()
     picture = Picture.check(data)
     assert picture == Picture.check(data)
@@ -61,14 +61,14 @@ def test_blanks_after_the_end_are_dropped(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", list(FORMATS))
 @pytest.mark.parametrize("missing", [1, 5, 100, 1500])
-def test_a_cut_picture_is_refused(kind: str, missing: int) -> None:
+def test_a_truncated_image_is_refused(kind: str, missing: int) -> None:
     data = drawn(kind, 64, 64)
     with pytest.raises(BadPicture, match="cut off"):
         Picture.check(data[:-missing])
 
 
 @pytest.mark.parametrize("kind", list(FORMATS))
-def test_a_picture_of_too_many_pixels_is_refused_by_its_header(kind: str) -> None:
+def test_an_image_with_too_many_pixels_is_refused_by_its_header(kind: str) -> None:
     data = drawn(kind)
     assert Picture.check(data, max_pixels=48 * 32).width == 48
     with pytest.raises(BadPicture, match="its size as 48x32; at most 1535 pixels"):
@@ -76,7 +76,7 @@ def test_a_picture_of_too_many_pixels_is_refused_by_its_header(kind: str) -> Non
 
 
 @pytest.mark.parametrize(("width", "height"), [(13_000, 13_000), (20_000, 20_000), (1, 2**31 - 1)])
-def test_a_bomb_is_refused_by_its_header(width: int, height: int) -> None:
+def test_a_decompression_bomb_is_refused_by_its_header(width: int, height: int) -> None:
     with pytest.raises(BadPicture, match=f"its size as {width}x{height}; at most {MAX_PIXELS} pixels"):
         Picture.check(png_that_says(width, height))
 
@@ -92,7 +92,7 @@ def test_a_bomb_is_refused_by_its_header(width: int, height: int) -> None:
         (b"\x9b\x06\xba\x01" + bytes(50), "54 bytes that begin with"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_what_came_instead(data: bytes, told: str) -> None:
+def test_anything_but_a_complete_image_is_refused_with_a_description(data: bytes, told: str) -> None:
     with pytest.raises(BadPicture, match=told) as caught:
         Picture.check(data)
     assert caught.value.next_step
@@ -107,7 +107,7 @@ def test_a_jpeg_that_pillow_cannot_read_is_refused() -> None:
         Picture.check(damaged)
 
 
-def test_a_jpeg_that_tells_two_sizes_is_refused() -> None:
+def test_a_jpeg_that_states_two_sizes_is_refused() -> None:
     data = drawn("jpeg")
     frame = data.index(b"\xff\xc0")
     small = data[: frame + 5] + b"\0\x08\0\x08" + data[frame + 9 : frame + 19] + data[frame:]
@@ -115,13 +115,13 @@ def test_a_jpeg_that_tells_two_sizes_is_refused() -> None:
         Picture.check(small)
 
 
-def test_a_png_with_fewer_rows_than_it_says_is_found_when_it_is_decoded() -> None:
+def test_a_png_with_fewer_rows_than_stated_is_detected_when_decoded() -> None:
     picture = Picture.check(png_that_says(1000, 1000))
     with pytest.raises(BadPicture, match="PNG cannot be decoded"):
         picture.pil()
 
 
-def test_a_text_is_written_into_a_png_and_read_back() -> None:
+def test_text_is_written_into_a_png_and_read_back() -> None:
     picture = Picture.check(drawn())
     texts = {"parameters": "a fox\nSteps: 4", "vllm-image": '{"prompt": "狐"}'}
     described = write_text(picture, texts)
@@ -143,20 +143,20 @@ def test_two_texts_are_written_into_any_format_and_read_back(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", list(FORMATS))
-def test_no_text_changes_nothing(kind: str) -> None:
+def test_empty_text_changes_nothing(kind: str) -> None:
     picture = Picture.check(drawn(kind))
     assert write_text(picture, {}) is picture
     assert read_text(picture.bytes) == {}
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
-def test_a_text_for_which_a_format_has_no_place_is_refused(kind: str) -> None:
+def test_text_that_a_format_cannot_hold_is_refused(kind: str) -> None:
     with pytest.raises(ValueError, match="'workflow' cannot be stored in EXIF or XMP"):
         write_text(Picture.check(drawn(kind)), {"workflow": "{}"})
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_whole_picture_has_no_texts(data: bytes) -> None:
+def test_anything_but_a_complete_image_has_no_texts(data: bytes) -> None:
     assert read_text(data) == {}
 
 
@@ -170,7 +170,7 @@ def test_a_notebook_shows_each_format() -> None:
     assert Picture.check(shown).size == webp.size
 
 
-def test_a_notebook_shows_a_large_picture_reduced() -> None:
+def test_a_notebook_shows_a_large_image_at_a_reduced_size() -> None:
     file = io.BytesIO()
     Image.effect_noise((1500, 1000), 80).save(file, "PNG")
     large = Picture.check(file.getvalue())

@@ -53,7 +53,7 @@ SMALL = SIGNATURE + header(4, 4) + PIXELS + chunk(b"IEND")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_what_pillow_writes_is_whole_and_has_its_size(mode: str) -> None:
+def test_files_by_pillow_are_complete_and_have_their_size(mode: str) -> None:
     data = drawn(33, 17, mode)
     assert picture_size(data) == Size(33, 17)
     assert png.check(data) == len(data)
@@ -66,7 +66,7 @@ def test_a_png_cut_at_any_byte_is_refused() -> None:
             png.check(SMALL[:length])
 
 
-def test_a_png_with_any_one_bit_turned_is_refused() -> None:
+def test_a_png_with_any_flipped_bit_is_refused() -> None:
     for position in range(len(SMALL) * 8):
         damaged = bytearray(SMALL)
         damaged[position // 8] ^= 1 << position % 8
@@ -74,20 +74,20 @@ def test_a_png_with_any_one_bit_turned_is_refused() -> None:
             png.check(bytes(damaged))
 
 
-def test_a_wrong_checksum_is_told_with_the_name_of_the_chunk() -> None:
+def test_a_wrong_checksum_is_reported_with_the_chunk() -> None:
     start = WHOLE.index(b"IDAT") + 10
     damaged = WHOLE[:start] + bytes([WHOLE[start] ^ 1]) + WHOLE[start + 1 :]
     with pytest.raises(BadPicture, match="the checksum of its IDAT chunk is wrong"):
         png.check(damaged)
 
 
-def test_a_cut_png_is_told_with_how_much_of_it_is_there() -> None:
+def test_a_truncated_png_is_reported_with_its_length() -> None:
     with pytest.raises(BadPicture, match=f"cut off after {len(WHOLE) - 5} bytes: its end is missing"):
         png.check(WHOLE[:-5])
 
 
 @pytest.mark.parametrize("tail", [b"", b"\n", b"\r\n", b"\0" * 300, b" \n\0"])
-def test_spaces_and_zero_bytes_after_the_end_are_no_part_of_the_picture(tail: bytes) -> None:
+def test_spaces_and_zero_bytes_after_the_end_are_not_part_of_the_image(tail: bytes) -> None:
     assert png.check(WHOLE + tail) == len(WHOLE)
 
 
@@ -125,17 +125,17 @@ def test_anything_else_after_the_end_is_refused(tail: bytes) -> None:
         (SIGNATURE + header(4, 4) + chunk(b"tEXt") * 70_000 + PIXELS + chunk(b"IEND"), "no chunk begins"),
     ],
 )
-def test_a_png_that_breaks_the_rules_is_refused_with_the_rule(data: bytes, fault: str) -> None:
+def test_a_png_that_breaks_a_rule_is_refused_with_the_rule(data: bytes, fault: str) -> None:
     with pytest.raises(BadPicture, match=fault):
         png.check(data)
 
 
-def test_the_size_of_a_bomb_is_known_without_unpacking_it() -> None:
+def test_the_size_of_a_bomb_is_known_without_decompressing_it() -> None:
     bomb = SIGNATURE + header(20_000, 20_000) + chunk(b"IDAT", zlib.compress(bytes(1000)))
     assert picture_size(bomb) == Size(20_000, 20_000)
 
 
-def test_a_text_is_spliced_after_the_header_and_every_other_byte_stays() -> None:
+def test_text_is_inserted_after_the_header_and_all_other_bytes_stay() -> None:
     described = png.write_texts(WHOLE, {"parameters": "Steps: 4"})
     assert described == WHOLE[:33] + chunk(b"tEXt", b"parameters\0Steps: 4") + WHOLE[33:]
     assert pixel_data(described) == pixel_data(WHOLE)
@@ -154,7 +154,7 @@ def test_a_text_is_spliced_after_the_header_and_every_other_byte_stays() -> None
         ("狐" * 100_000, b"iTXt"),
     ],
 )
-def test_a_text_comes_back_from_us_and_from_pillow(text: str, kind: bytes) -> None:
+def test_text_can_be_read_by_us_and_by_pillow(text: str, kind: bytes) -> None:
     described = png.write_texts(WHOLE, {"parameters": text})
     assert kinds(described)[1] == kind
     assert png.read_texts(described) == {"parameters": text}
@@ -164,7 +164,7 @@ def test_a_text_comes_back_from_us_and_from_pillow(text: str, kind: bytes) -> No
         assert image.text == {"parameters": text}
 
 
-def test_a_text_replaces_the_one_of_the_same_keyword_and_leaves_the_others() -> None:
+def test_text_replaces_that_of_the_same_keyword_and_leaves_the_others() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("parameters", "the server's", zip=True)
     info.add_itxt("parameters", "the server's")
@@ -176,24 +176,24 @@ def test_a_text_replaces_the_one_of_the_same_keyword_and_leaves_the_others() -> 
     assert png.write_texts(first, {"parameters": "ours"}) == first
 
 
-def test_what_no_text_can_hold_becomes_a_replacement_character() -> None:
+def test_characters_that_text_cannot_hold_become_replacement_characters() -> None:
     described = png.write_texts(WHOLE, {"parameters": "a\0b\ud800c\U0001f98a"})
     assert png.read_texts(described) == {"parameters": "a\ufffdb\ufffdc\U0001f98a"}
 
 
 @pytest.mark.parametrize("keyword", ["", " x", "x ", "x" * 80, "a\0b", "a\nb", "狐"])
-def test_a_keyword_that_png_does_not_know_is_refused(keyword: str) -> None:
+def test_an_invalid_png_keyword_is_refused(keyword: str) -> None:
     with pytest.raises(ValueError, match=r"keyword|latin-1"):
         png.write_texts(WHOLE, {keyword: "x"})
 
 
-def test_a_text_of_more_than_a_mebibyte_is_refused() -> None:
+def test_text_of_more_than_a_mebibyte_is_refused() -> None:
     with pytest.raises(ValueError, match="at most 1048576"):
         png.write_texts(WHOLE, {"parameters": "x" * 1_048_576})
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_texts_of_other_programs_are_read_packed_or_not(packed: bool) -> None:  # noqa: FBT001 - parametrised
+def test_compressed_and_plain_texts_of_other_programs_are_read(packed: bool) -> None:  # noqa: FBT001 - parametrised
     info = PngImagePlugin.PngInfo()
     info.add_text("prompt", '{"3": {}}', zip=packed)
     info.add_itxt("workflow", "狐", lang="ja", tkey="流れ", zip=packed)
@@ -225,7 +225,7 @@ def test_texts_after_the_pixels_are_read_and_the_last_of_a_keyword_counts() -> N
         chunk(b"tEXt", b"a\0x")[:-1] + b"!",
     ],
 )
-def test_a_hostile_text_is_left_out_and_the_others_are_read(hostile: bytes) -> None:
+def test_hostile_text_is_skipped_and_the_others_are_read(hostile: bytes) -> None:
     good = chunk(b"tEXt", b"parameters\0Steps: 4")
     data = SIGNATURE + header(4, 4) + hostile + good + PIXELS + chunk(b"IEND")
     assert png.read_texts(data) == {"parameters": "Steps: 4"}
@@ -238,17 +238,17 @@ def test_no_more_than_64_texts_are_read() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", SIGNATURE, SIGNATURE + b"\xff" * 40, b"\0" * 100])
-def test_what_is_no_png_has_no_texts(data: bytes) -> None:
+def test_anything_but_a_png_has_no_texts(data: bytes) -> None:
     assert png.read_texts(data) == {}
 
 
-def test_the_texts_of_a_cut_png_are_read_as_far_as_they_go() -> None:
+def test_the_texts_of_a_truncated_png_are_read_as_far_as_possible() -> None:
     described = png.write_texts(WHOLE, {"parameters": "Steps: 4"})
     assert png.read_texts(described[:-20]) == {"parameters": "Steps: 4"}
     assert png.read_texts(described[:50]) == {}
 
 
-def test_bytes_that_are_no_utf8_are_read_with_replacement_characters() -> None:
+def test_bytes_that_are_not_utf8_are_read_with_replacement_characters() -> None:
     data = SIGNATURE + header(4, 4) + chunk(b"iTXt", b"a\0\0\0\0\0x\xffy") + PIXELS + chunk(b"IEND")
     assert png.read_texts(data) == {"a": "x\ufffdy"}
 
@@ -264,11 +264,11 @@ def test_text_in_utf_8_is_read_in_any_chunk(kind: bytes, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["Ã©tÃ©", "café", "\xa0", "plain"])
-def test_latin_1_that_would_be_sound_utf_8_comes_back_as_it_was_written(text: str) -> None:
+def test_latin_1_that_would_be_valid_utf_8_is_read_back_as_written(text: str) -> None:
     assert png.read_texts(png.write_texts(drawn(), {"parameters": text})) == {"parameters": text}
 
 
-def test_exif_is_read_from_its_own_chunk_and_from_imagemagick_s_but_texts_come_first() -> None:
+def test_exif_is_read_from_its_chunk_and_from_imagemagick_but_texts_come_first() -> None:
     block = exif.encode("a pier\nSteps: 4")
     whole = drawn()
     own = chunk(b"eXIf", block)

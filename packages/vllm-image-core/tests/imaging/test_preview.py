@@ -15,7 +15,7 @@ from vllm_image_core.imaging.preview import PreviewFormat, preview
 @pytest.mark.parametrize(
     ("side", "most"), [(1024, 200_000), (768, 40_000), (512, 5_000), (4096, 1024), (16, 1024)]
 )
-def test_a_preview_keeps_its_limits_whatever_is_on_it(kind: PreviewFormat, side: int, most: int) -> None:
+def test_a_preview_keeps_its_limits_whatever_it_shows(kind: PreviewFormat, side: int, most: int) -> None:
     small = preview(noise(1200, 800), longest_side=side, max_bytes=most, format=kind)
     assert Picture.check(small.bytes) == small
     assert small.format == kind
@@ -24,11 +24,11 @@ def test_a_preview_keeps_its_limits_whatever_is_on_it(kind: PreviewFormat, side:
     assert small.size.aspect == pytest.approx(1.5, rel=0.2)
 
 
-def test_a_preview_that_fits_has_the_whole_side() -> None:
+def test_a_preview_that_fits_has_the_full_side() -> None:
     assert (preview(plain("red", 1000, 500), longest_side=768).size.width) == 768
 
 
-def test_quality_is_given_up_before_size() -> None:
+def test_quality_is_reduced_before_size() -> None:
     picture = noise(256, 256)
     free = preview(picture, longest_side=256, max_bytes=16_777_216)
     bound = preview(picture, longest_side=256, max_bytes=len(free.bytes) * 3 // 4)
@@ -36,11 +36,11 @@ def test_quality_is_given_up_before_size() -> None:
     assert len(free.bytes) // 3 < len(bound.bytes) <= len(free.bytes) * 3 // 4
 
 
-def test_a_small_picture_is_not_enlarged() -> None:
+def test_a_small_image_is_not_enlarged() -> None:
     assert preview(plain("red", 64, 48)).size == plain("red", 64, 48).size
 
 
-def test_a_preview_tells_nothing_of_its_making() -> None:
+def test_a_preview_has_no_metadata() -> None:
     told = write_text(plain("red"), {"parameters": "a secret fox"})
     assert read_text(preview(told).bytes) == {}
 
@@ -62,7 +62,7 @@ def test_a_limit_out_of_range_is_refused(options: dict[str, object], parameter: 
     assert caught.value.parameter == parameter
 
 
-async def test_a_preview_is_made_beside_the_event_loop() -> None:
+async def test_a_preview_can_be_drawn_in_a_thread() -> None:
     small = await asyncio.to_thread(preview, plain("red"), longest_side=100)
     assert small.size.width == 100
 

@@ -22,7 +22,7 @@ def test_the_nearest_multiple_is_the_larger_of_two_equally_near(length: int, nea
     assert nearest_multiple(length, 16) == nearest
 
 
-def test_the_longest_side_beside_another_keeps_within_the_pixels() -> None:
+def test_the_longest_side_for_another_one_keeps_within_the_pixels() -> None:
     assert longest_other_side(2048, multiple=16, max_pixels=4_000_000) == 1952
     assert longest_other_side(1_000_000, multiple=16, max_pixels=4_000_000) == 0
 
@@ -47,5 +47,5 @@ def test_a_ratio_is_a_number_however_it_is_spelled(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "16", "0:1", "1:0", "wide", "1.5:1", "-1:1", "999999:1"])
-def test_what_is_no_ratio_is_none(text: str) -> None:
+def test_anything_but_a_ratio_gives_none(text: str) -> None:
     assert aspect_ratio(text) is None

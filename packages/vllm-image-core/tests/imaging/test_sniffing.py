@@ -16,7 +16,7 @@ from vllm_image_core.imaging.sniffing import describe, picture_format
         (b"", None),
     ],
 )
-def test_the_format_is_what_the_bytes_are(data: bytes, expected: str | None) -> None:
+def test_the_format_is_that_of_the_bytes(data: bytes, expected: str | None) -> None:
     assert picture_format(data) == expected
 
 
@@ -37,14 +37,14 @@ def test_the_format_is_what_the_bytes_are(data: bytes, expected: str | None) -> 
         (b"text\0with zero", "14 bytes that begin with 74 65 78 74 00 77 69 74 68 20 7a 65 72 6f"),
     ],
 )
-def test_what_is_no_picture_is_told_in_a_few_words(data: bytes, expected: str) -> None:
+def test_anything_but_an_image_is_described_in_a_few_words(data: bytes, expected: str) -> None:
     assert describe(data) == expected
 
 
 @pytest.mark.parametrize(
     "data", [b"x" * 1_000_000, "\u202e狐".encode() * 10_000, b"\x1b[2J" * 500, b"\xff" * 100_000, b"\xc3" * 9]
 )
-def test_what_is_told_is_short_and_printable(data: bytes) -> None:
+def test_a_description_is_short_and_printable(data: bytes) -> None:
     told = describe(data)
     assert len(told) < 130
     assert told.isprintable()

@@ -25,18 +25,18 @@ from vllm_image_core.imaging.text_drawing import TextDrawing, no_system_fonts
         ("", ""),
     ],
 )
-def test_a_text_is_written_in_the_letters_that_the_font_has(text: str, written: str) -> None:
+def test_text_is_written_in_the_letters_that_the_font_has(text: str, written: str) -> None:
     assert TextDrawing(no_system_fonts).drawable(text) == written
 
 
-def test_a_text_is_broken_between_words() -> None:
+def test_text_is_broken_between_words() -> None:
     lettering = TextDrawing()
     width = lettering.width("a lighthouse over", 20)
     lines = lettering.lines("a lighthouse over a stormy sea", size=20, width=width, most=3)
     assert lines == ["a lighthouse over", "a stormy sea"]
 
 
-def test_of_too_many_lines_the_last_is_cut_with_a_mark() -> None:
+def test_excess_lines_are_dropped_and_the_last_gets_a_mark() -> None:
     lettering = TextDrawing()
     width = lettering.width("a lighthouse over", 20)
     lines = lettering.lines("a lighthouse over a stormy sea at night", size=20, width=width, most=1)
@@ -47,18 +47,18 @@ def test_of_too_many_lines_the_last_is_cut_with_a_mark() -> None:
 
 @pytest.mark.parametrize("text", ["x" * 400, "word " * 80, "a_long_name_without_a_break and more", "W"])
 @pytest.mark.parametrize("width", [40, 100, 333])
-def test_no_line_is_wider_than_it_may_be(text: str, width: int) -> None:
+def test_no_line_is_wider_than_allowed(text: str, width: int) -> None:
     lettering = TextDrawing()
     lines = lettering.lines(text, size=14, width=width, most=3)
     assert 1 <= len(lines) <= 3
     assert all(lettering.width(line, 14) <= width for line in lines)
 
 
-def test_where_not_even_a_letter_fits_one_is_written() -> None:
+def test_if_no_letter_fits_one_is_written_anyway() -> None:
     assert TextDrawing().lines("WW", size=30, width=1, most=2) == ["W", "W"]
 
 
-def test_a_text_of_a_megabyte_is_cut_before_it_is_measured() -> None:
+def test_a_megabyte_of_text_is_cut_before_it_is_measured() -> None:
     assert len(TextDrawing().drawable("x" * 1_000_000)) == 400
 
 
@@ -80,7 +80,7 @@ SCRIPTS = [
 
 
 @pytest.mark.parametrize("text", SCRIPTS)
-def test_a_script_that_the_system_has_a_font_for_is_drawn_as_it_is(text: str) -> None:
+def test_a_script_for_which_the_system_has_a_font_is_drawn_unchanged(text: str) -> None:
     if not has_fonts_for(text):
         pytest.skip("no font for this script here")
     drawing, ink = TextDrawing(), Image.new("L", (600, 60), 0)
@@ -92,7 +92,7 @@ def test_a_script_that_the_system_has_a_font_for_is_drawn_as_it_is(text: str) ->
     assert abs(box[2] - box[0] - drawing.width(text, 24)) < 24
 
 
-def test_one_line_may_need_several_fonts_and_each_word_has_one() -> None:
+def test_a_line_may_need_several_fonts_and_each_word_uses_one() -> None:
     text = "fox 狐 лиса"
     if not has_fonts_for(text):
         pytest.skip("no fonts for these scripts here")
@@ -103,14 +103,14 @@ def test_one_line_may_need_several_fonts_and_each_word_has_one() -> None:
     ) == 2  # one system font may have both
 
 
-def test_text_in_english_needs_no_font_of_the_system() -> None:
+def test_english_text_needs_no_system_font() -> None:
     def never(character: str) -> list[Face]:
         raise AssertionError(character)
 
     assert TextDrawing(never).drawable("a red fox, 28 steps (seed 42)") == "a red fox, 28 steps (seed 42)"
 
 
-def test_a_font_that_is_not_there_or_is_no_font_is_passed_over(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_font_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "bad.ttf").write_bytes(b"not a font")
     faces = [Face(str(tmp_path / "none.ttf")), Face(str(tmp_path / "bad.ttf"))]
     assert TextDrawing(lambda _character: faces).drawable("seed 42 · 狐") == "seed 42 · ?"

@@ -18,22 +18,22 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> Picture
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_a_picture_of_any_kind_becomes_rgb(mode: str) -> None:
+def test_an_image_of_any_kind_becomes_rgb(mode: str) -> None:
     small = thumbnail(encoded(Image.new("L", (100, 50), 255).convert(mode)), Size(40, 40))
     assert (small.mode, small.size) == ("RGB", (40, 20))
 
 
-def test_sixteen_bits_of_grey_keep_their_brightness() -> None:
+def test_16_bit_grey_keeps_its_brightness() -> None:
     small = thumbnail(encoded(Image.new("I;16", (8, 8), 40_000)), Size(8, 8))
     assert small.getpixel((4, 4)) == (156, 156, 156)
 
 
-def test_see_through_parts_are_white() -> None:
+def test_transparent_parts_are_white() -> None:
     small = thumbnail(encoded(Image.new("RGBA", (8, 8), (200, 0, 0, 0))), Size(8, 8))
     assert small.getpixel((4, 4)) == (255, 255, 255)
 
 
-def test_a_picture_lying_on_its_side_is_set_upright() -> None:
+def test_a_rotated_image_is_turned_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     lying = encoded(Image.new("RGB", (60, 30), "red"), "JPEG", exif=exif)
@@ -55,7 +55,7 @@ def test_every_orientation_is_turned_as_pillow_does(kind: str, orientation: int)
     "exif", [b"MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 20, b"II*\0\xff\xff\xff\xff", b"garbage"]
 )
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_exif_that_nobody_can_read_is_no_matter(kind: str, exif: bytes) -> None:
+def test_unreadable_exif_does_not_matter(kind: str, exif: bytes) -> None:
     assert thumbnail(encoded(Image.new("RGB", (60, 30)), kind, exif=exif), Size(30, 30)).size == (30, 15)
 
 
@@ -63,13 +63,13 @@ def test_exif_that_nobody_can_read_is_no_matter(kind: str, exif: bytes) -> None:
     ("keyword", "text"),
     [("Raw profile type exif", "\nexif\n 10\nno hex"), ("XML:com.adobe.xmp", 'tiff:Orientation="9"')],
 )
-def test_texts_that_pillow_fails_on_are_no_matter(keyword: str, text: str) -> None:
+def test_texts_that_pillow_fails_on_do_not_matter(keyword: str, text: str) -> None:
     texts = PngInfo()
     texts.add_text(keyword, text)
     assert thumbnail(encoded(Image.new("RGB", (60, 30)), pnginfo=texts), Size(30, 30)).size == (30, 15)
 
 
-def test_a_picture_is_never_enlarged() -> None:
+def test_an_image_is_never_enlarged() -> None:
     assert thumbnail(encoded(Image.new("RGB", (60, 30))), Size(1000, 1000)).size == (60, 30)
 
 
@@ -87,7 +87,7 @@ def test_an_image_fills_a_box_as_far_as_its_shape_allows(
     assert fit(Image.new("RGB", size), Size(*box)).size == expected
 
 
-def test_a_picture_whose_pixels_are_missing_is_refused() -> None:
+def test_an_image_whose_pixels_are_missing_is_refused() -> None:
     whole = encoded(Image.new("RGB", (50, 50), "red"), "WEBP")
     broken = Picture(parts=(whole.bytes[:40],), format="webp", width=50, height=50)
     with pytest.raises(BadPicture):

@@ -33,7 +33,7 @@ WHOLE = drawn()
     ],
     ids=["lossy", "lossless", "with EXIF", "animated"],
 )
-def test_what_pillow_writes_is_whole_and_has_its_size(data: bytes, first: bytes) -> None:
+def test_files_by_pillow_are_complete_and_have_their_size(data: bytes, first: bytes) -> None:
     assert data[12:16] == first
     assert webp.is_webp(data)
     assert picture_size(data) == Size(49, 33)
@@ -46,7 +46,7 @@ def test_a_webp_cut_at_any_byte_is_refused() -> None:
             webp.check(WHOLE[:length])
 
 
-def test_spaces_and_zero_bytes_after_the_end_are_no_part_of_the_picture() -> None:
+def test_spaces_and_zero_bytes_after_the_end_are_not_part_of_the_image() -> None:
     assert webp.check(WHOLE + b"\0\n") == len(WHOLE)
 
 
@@ -64,7 +64,7 @@ def test_a_webp_without_pixels_is_refused() -> None:
 @pytest.mark.parametrize(
     "first", [b"", b"EXIF" + bytes(20), b"VP8X" + bytes(9), b"VP8 " + bytes(20), b"VP8L" + bytes(20)]
 )
-def test_a_webp_whose_first_chunk_is_none_of_pixels_tells_no_size(first: bytes) -> None:
+def test_a_webp_whose_first_chunk_has_no_pixels_gives_no_size(first: bytes) -> None:
     with pytest.raises(BadPicture, match="do not contain its size"):
         picture_size(b"RIFF\x20\0\0\0WEBP" + first)
 
@@ -100,7 +100,7 @@ def see_through(*, lossless: bool) -> bytes:
     ],
     ids=["lossy", "lossless", "lossless with alpha", "lossy with alpha", "animated", "with EXIF"],
 )
-def test_texts_stand_after_the_pixels_and_the_canvas_says_so(data: bytes, flags: int) -> None:
+def test_texts_follow_the_pixels_and_the_canvas_says_so(data: bytes, flags: int) -> None:
     described = webp.write_texts(data, TEXTS)
     assert (kinds(described)[0], kinds(described)[-2:]) == (b"VP8X", [b"EXIF", b"XMP "])
     assert (described[20], picture_size(described)) == (flags, Size(49, 33))
@@ -127,5 +127,5 @@ def test_a_colour_profile_stays_before_the_pixels() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_file_of_nothing_but_chunks_is_read_soon() -> None:
+def test_a_file_of_nothing_but_chunks_is_read_quickly() -> None:
     assert webp.read_texts(b"RIFF\0\0\0\0WEBP" + b"JUNK\0\0\0\0" * 2_000_000) == {}

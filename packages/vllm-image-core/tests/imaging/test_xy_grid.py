@@ -7,7 +7,7 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.imaging.preview import Axis, xy_grid
 
 
-def test_a_grid_shows_its_pictures_row_by_row_under_their_labels() -> None:
+def test_a_grid_shows_its_images_row_by_row_under_their_labels() -> None:
     pictures = [plain(colour) for colour in COLOURS[:6]]
     grid = xy_grid(pictures, x=Axis("seed", [1, 2, 3]), y=Axis("steps", ["4", "28"]))
     image = grid.pil().convert("RGB")
@@ -44,7 +44,7 @@ def test_a_label_of_any_length_and_script_keeps_the_grid_within_its_limits(label
     assert min(grid.width, grid.height) > 300
 
 
-def test_a_grid_may_have_empty_places() -> None:
+def test_a_grid_may_have_empty_cells() -> None:
     axis = Axis(name="seed", values=["1", "2"])
     assert xy_grid([plain("red"), None], x=axis, y=Axis(name="", values=["a"])).width > 300
 
@@ -52,7 +52,7 @@ def test_a_grid_may_have_empty_places() -> None:
 @pytest.mark.parametrize(
     ("count", "columns", "rows"), [(3, 2, 2), (5, 2, 2), (0, 0, 1), (0, 1, 0), (289, 17, 17)]
 )
-def test_a_grid_has_one_picture_for_each_pair(count: int, columns: int, rows: int) -> None:
+def test_a_grid_has_one_image_for_each_pair(count: int, columns: int, rows: int) -> None:
     with pytest.raises(InvalidRequest):
         xy_grid(
             [None] * count, x=Axis(name="x", values=["v"] * columns), y=Axis(name="y", values=["v"] * rows)

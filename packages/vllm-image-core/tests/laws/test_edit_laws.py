@@ -57,7 +57,7 @@ def resolved(profile: Profile, request: EditRequest) -> ResolvedEdit:
 
 
 @given(edits())
-def test_an_edit_is_never_outside_of_a_limit(case: tuple[Profile, EditRequest]) -> None:
+def test_an_edit_never_exceeds_a_limit(case: tuple[Profile, EditRequest]) -> None:
     profile, request = case
     edit = resolved(profile, request)
     if edit.resolution is None:
@@ -76,7 +76,7 @@ def test_an_edit_that_was_resolved_resolves_to_the_same_again(case: tuple[Profil
 
 
 @given(edits())
-def test_the_client_takes_what_an_edit_resolves_to(case: tuple[Profile, EditRequest]) -> None:
+def test_the_client_accepts_a_resolved_edit(case: tuple[Profile, EditRequest]) -> None:
     sent = resolved(*case).to_edit()
     assert ImageEditRequest.model_validate(sent.model_dump(exclude_none=True)) == sent
     assert sent.num_inference_steps is not None

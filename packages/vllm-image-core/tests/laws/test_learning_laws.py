@@ -31,7 +31,7 @@ def learned(profile: object, measurements: list[tuple[Work, float, float, bool]]
 
 
 @given(profiles, measured, works, st.integers(0, 400), st.floats(0, 34))
-def test_more_steps_or_pixels_never_cost_less_also_after_learning(
+def test_more_steps_or_pixels_never_cost_less_even_after_learning(
     profile: object,
     measurements: list[tuple[Work, float, float, bool]],
     work: Work,
@@ -45,7 +45,7 @@ def test_more_steps_or_pixels_never_cost_less_also_after_learning(
 
 
 @given(profiles, measured)
-def test_a_prediction_always_says_what_it_rests_on(
+def test_a_prediction_always_states_its_basis(
     profile: object, measurements: list[tuple[Work, float, float, bool]]
 ) -> None:
     predictor = learned(profile, measurements)
@@ -54,7 +54,7 @@ def test_a_prediction_always_says_what_it_rests_on(
 
 
 @given(profiles, st.lists(st.tuples(works, seconds), min_size=1, max_size=30), st.randoms())
-def test_the_order_of_the_measurements_does_not_matter_to_a_fit(
+def test_the_order_of_the_measurements_does_not_matter_for_a_fit(
     profile: object, measurements: list[tuple[Work, float]], chance: random.Random
 ) -> None:
     assumed = coefficients(profile.cost)  # type: ignore[attr-defined]  # from the strategy
@@ -66,7 +66,7 @@ def test_the_order_of_the_measurements_does_not_matter_to_a_fit(
 
 
 @given(profiles, works, st.floats(0.01, 100))
-def test_a_server_that_is_faster_or_slower_by_a_factor_is_known_after_one_picture(
+def test_a_server_that_is_faster_or_slower_by_a_factor_is_known_after_one_image(
     profile: object, work: Work, factor: float
 ) -> None:
     predictor = Predictor(profile)  # type: ignore[arg-type]  # from the strategy
@@ -76,7 +76,7 @@ def test_a_server_that_is_faster_or_slower_by_a_factor_is_known_after_one_pictur
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(1e-3, 1e4), st.none() | st.floats()), max_size=30))
-def test_service_is_never_negative_and_never_longer_than_the_whole(
+def test_service_time_is_never_negative_and_never_longer_than_the_total(
     pictures: list[tuple[float, float, float | None]],
 ) -> None:
     clock = ServiceClock()
@@ -91,7 +91,7 @@ def test_service_is_never_negative_and_never_longer_than_the_whole(
     st.integers(1, 4),
     measured,
 )
-def test_a_time_of_arrival_is_never_negative_and_ends_at_nothing(
+def test_an_eta_is_never_negative_and_ends_at_zero(
     jobs: list[Work],
     events: list[tuple[float, str]],
     parallelism: int,

@@ -20,7 +20,7 @@ suffixes = st.lists(
 
 
 @given(names, st.none() | names)
-def test_any_name_is_answered_with_a_match_that_can_be_shown(id: str, root: str | None) -> None:  # noqa: A002 -- the server's word
+def test_any_name_gets_a_match_that_can_be_shown(id: str, root: str | None) -> None:  # noqa: A002 -- the server's word
     match = REGISTRY.find(id, root)
     assert match.name.isprintable()
     assert match.in_registry == (match.warning is None)
@@ -34,7 +34,7 @@ def test_any_name_is_answered_with_a_match_that_can_be_shown(id: str, root: str 
     folder=st.sampled_from(["", "/models/", "C:\\models\\", "someone/"]),
     upper=st.booleans(),
 )
-def test_a_quantised_copy_is_known_wherever_it_lies(
+def test_a_quantised_copy_is_known_wherever_it_is(
     *, profile: Profile, suffix: str, folder: str, upper: bool
 ) -> None:
     name = folder + profile.model.rpartition("/")[2] + suffix
@@ -54,7 +54,7 @@ def test_any_other_word_after_a_name_makes_another_model(profile: Profile, word:
     trained=st.sampled_from(["lora", "merged", "finetune", "dreambooth", "sft"]),
     folder=st.sampled_from(["", "/models/", "someone/"]),
 )
-def test_a_model_that_was_trained_on_is_of_its_family_with_a_warning(
+def test_a_fine_tuned_model_belongs_to_its_family_with_a_warning(
     profile: Profile, words: list[str], trained: str, folder: str
 ) -> None:
     name = folder + "-".join([profile.model.rpartition("/")[2], trained, *words])

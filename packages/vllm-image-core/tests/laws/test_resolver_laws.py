@@ -85,7 +85,7 @@ def test_resolving_what_was_resolved_changes_nothing(case: tuple[Profile, ImageR
 
 
 @given(requests())
-def test_nothing_is_ever_outside_of_a_limit(case: tuple[Profile, ImageRequest]) -> None:
+def test_nothing_ever_exceeds_a_limit(case: tuple[Profile, ImageRequest]) -> None:
     profile, request = case
     result = resolved(profile, request)
     multiple = profile.resolution_multiple
@@ -99,7 +99,7 @@ def test_nothing_is_ever_outside_of_a_limit(case: tuple[Profile, ImageRequest]) 
 
 
 @given(requests())
-def test_what_is_resolved_is_accepted_by_the_request_model_of_the_server(
+def test_the_request_model_of_the_server_accepts_what_is_resolved(
     case: tuple[Profile, ImageRequest],
 ) -> None:
     result = resolved(*case)
@@ -126,7 +126,7 @@ def test_what_the_caller_gave_is_kept(case: tuple[Profile, ImageRequest]) -> Non
 
 
 @given(requests())
-def test_guidance_that_is_not_sent_is_told_and_would_have_cost_a_distilled_model_a_second_pass(
+def test_guidance_that_is_not_sent_is_reported_and_would_cost_a_distilled_model_a_second_pass(
     case: tuple[Profile, ImageRequest],
 ) -> None:
     profile, request = case
@@ -152,7 +152,7 @@ def test_a_quality_never_overrides_what_the_caller_gave(case: tuple[Profile, Ima
 
 
 @given(requests())
-def test_a_receipt_tells_of_every_value_that_is_not_as_it_was_asked_for(
+def test_a_receipt_lists_every_value_that_differs_from_the_request(
     case: tuple[Profile, ImageRequest],
 ) -> None:
     profile, request = case
@@ -178,7 +178,7 @@ def test_a_receipt_tells_of_every_value_that_is_not_as_it_was_asked_for(
 
 
 @given(requests(among=[profile for profile in PROFILES if profile.guidance_field == "true_cfg_scale"]))
-def test_guidance_runs_on_qwen_image_only_beside_a_negative_prompt(
+def test_guidance_runs_on_qwen_image_only_with_a_negative_prompt(
     case: tuple[Profile, ImageRequest],
 ) -> None:
     profile, request = case
@@ -209,7 +209,7 @@ def test_an_aspect_ratio_is_met_within_3_percent(profile: Profile, ratio: str) -
     ),
     prompt=st.text() | anything,
 )
-def test_any_value_at_all_is_resolved_or_refused_by_name(
+def test_any_value_is_resolved_or_refused_by_name(
     profile: Profile, values: dict[str, object], prompt: object
 ) -> None:
     request = ImageRequest(prompt=prompt, **values)  # type: ignore[arg-type] -- the point of the test
@@ -225,7 +225,7 @@ def test_any_value_at_all_is_resolved_or_refused_by_name(
 
 
 @given(profile=profiles, width=st.integers(1, 10**6), height=st.integers(1, 10**6))
-def test_the_size_that_a_refusal_names_is_taken(profile: Profile, width: int, height: int) -> None:
+def test_the_size_that_a_refusal_suggests_is_accepted(profile: Profile, width: int, height: int) -> None:
     error: InvalidRequest | None = None
     for _ in range(2):  # refused once, and what was named is taken
         try:
@@ -245,7 +245,7 @@ def test_the_size_that_a_refusal_names_is_taken(profile: Profile, width: int, he
 
 
 @given(profile=profiles, side=st.sampled_from(["width", "height"]), length=st.integers(-9, 10**6))
-def test_the_side_that_a_refusal_names_is_taken(profile: Profile, side: str, length: int) -> None:
+def test_the_side_that_a_refusal_suggests_is_accepted(profile: Profile, side: str, length: int) -> None:
     error: InvalidRequest | None = None
     for _ in range(2):
         asked = {side: length} if error is None else named_in(error)
@@ -269,7 +269,7 @@ def named_in(error: InvalidRequest) -> dict[str, int]:
 
 
 @given(profile=profiles, wide=st.integers(1, 200), high=st.integers(1, 200))
-def test_an_aspect_ratio_that_is_refused_comes_with_a_size_of_that_shape(
+def test_a_refused_aspect_ratio_comes_with_a_size_of_that_shape(
     profile: Profile, wide: int, high: int
 ) -> None:
     request = ImageRequest(prompt="a fox", aspect_ratio=f"{wide}:{high}")

@@ -27,19 +27,19 @@ def fault(folder: Path, text: str) -> str:
     return message.removeprefix(str(folder / "mine.toml"))
 
 
-def test_what_is_no_toml_is_refused_with_the_file() -> None:
+def test_anything_but_toml_is_refused_with_the_file() -> None:
     with pytest.raises(BadProfile, match=r"^mine\.toml is not valid TOML: "):
         read_profile("model = ", file="mine.toml")
 
 
-def test_a_profile_that_extends_another_has_all_of_it_but_what_it_says_itself(tmp_path: Path) -> None:
+def test_a_profile_that_extends_another_has_all_of_it_but_its_own_values(tmp_path: Path) -> None:
     profile = own(tmp_path, 'extends = "qwen/qwen-image"\ndefault_steps = 30\n')
     said = {"default_steps", "sources"}
     assert profile.default_steps == 30
     assert profile.model_dump(exclude=said) == QWEN.model_dump(exclude=said)
 
 
-def test_what_the_file_says_itself_has_the_file_as_its_source(tmp_path: Path) -> None:
+def test_values_in_the_file_have_the_file_as_their_source(tmp_path: Path) -> None:
     profile = own(
         tmp_path,
         'extends = "Qwen/Qwen-Image"\ndefault_steps = 30\ndefault_guidance_scale = 3.0\n'
@@ -64,7 +64,7 @@ def test_tables_are_merged_key_by_key(tmp_path: Path) -> None:
     assert profile.cost == QWEN.cost.model_copy(update={"fixed_seconds": 9.0})
 
 
-def test_a_model_of_its_own_does_not_inherit_the_other_names_of_what_it_extends(tmp_path: Path) -> None:
+def test_a_model_of_its_own_does_not_inherit_the_aliases_of_what_it_extends(tmp_path: Path) -> None:
     text = 'extends = "AIDC-AI/Ovis-Image-7B"\n'
     assert own(tmp_path, text).aliases == KNOWN["AIDC-AI/Ovis-Image-7B"].aliases
     assert own(tmp_path, text + 'model = "acme/posters"\n').aliases == ()
@@ -83,7 +83,7 @@ def test_a_folder_holds_many_profiles_which_may_extend_each_other(tmp_path: Path
     ]
 
 
-def test_a_whole_profile_of_one_s_own_needs_no_sources(tmp_path: Path) -> None:
+def test_a_complete_profile_of_your_own_needs_no_sources(tmp_path: Path) -> None:
     shipped = Path(__file__).parents[2] / "src" / "vllm_image_core" / "profiles" / "qwen-image.toml"
     text = shipped.read_text("utf-8").partition("[sources]")[0]
     assert own(tmp_path, text.replace("Qwen/Qwen-Image", "acme/painter")).model == "acme/painter"
@@ -168,19 +168,21 @@ def test_a_whole_profile_of_one_s_own_needs_no_sources(tmp_path: Path) -> None:
         ("sources = 7", ": sources: "),
     ],
 )
-def test_a_wrong_key_is_told_with_its_file_and_what_is_allowed(tmp_path: Path, line: str, told: str) -> None:
+def test_a_wrong_key_is_reported_with_its_file_and_what_is_allowed(
+    tmp_path: Path, line: str, told: str
+) -> None:
     extends = "" if "extends" in line else 'extends = "Qwen/Qwen-Image"\n'
     found = fault(tmp_path, extends + line + "\n")
     assert found.startswith(told) or told.removeprefix(": ") in found
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# a profile, some day\n"])
-def test_an_empty_file_is_told_with_what_a_profile_needs(tmp_path: Path, text: str) -> None:
+def test_an_empty_file_is_refused_with_what_a_profile_needs(tmp_path: Path, text: str) -> None:
     found = fault(tmp_path, text)
     assert " is empty; give extends and what differs, or all of model, type, default_steps," in found
 
 
-def test_a_path_that_no_system_has_is_an_error_of_ours(tmp_path: Path) -> None:
+def test_an_impossible_path_is_an_error_of_ours(tmp_path: Path) -> None:
     with pytest.raises(BadProfile, match="cannot be read"):
         read_profiles(tmp_path / "a\0b", known=KNOWN)
 
@@ -192,7 +194,7 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
     assert " more; " in found
 
 
-def test_a_profile_that_extends_itself_in_the_end_is_refused(tmp_path: Path) -> None:
+def test_profiles_that_extend_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('extends = "acme/b"\nmodel = "acme/a"\n', "utf-8")
     (tmp_path / "b.toml").write_text('extends = "acme/a"\nmodel = "acme/b"\n', "utf-8")
     with pytest.raises(BadProfile, match=r"a\.toml: extends: 'acme/a' extends 'acme/b' extends 'acme/a'; "):
@@ -233,17 +235,17 @@ def test_a_profile_may_be_written_by_powershell(tmp_path: Path, encoding: str) -
     assert read_profiles(file, known=KNOWN)[0].model == "Qwen/Qwen-Image"
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BadProfile, match=r"nothing\.toml cannot be read: No such file"):
         read_profiles(tmp_path / "nothing.toml", known=KNOWN)
 
 
-def test_a_folder_without_profiles_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_profiles_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BadProfile, match=r"has no profiles; their files must be named \*\.toml"):
         read_profiles(tmp_path, known=KNOWN)
 
 
-def test_profiles_at_a_path_that_nobody_can_use_are_told(tmp_path: Path) -> None:
+def test_an_unusable_path_of_profiles_is_reported(tmp_path: Path) -> None:
     for path in (tmp_path / ("n" * 300), tmp_path / "zero\0byte"):
         with pytest.raises(BadProfile, match="cannot be read"):
             read_profiles(path, known={})

@@ -33,7 +33,7 @@ def klein(was: str = "", becomes: str = "") -> Profile:
         ("Tongyi-MAI/Z-Image-Turbo", ("distilled", 9, 0.0, False, 20.6)),
     ],
 )
-def test_the_profiles_have_the_numbers_of_the_plan_and_the_table_s_memory(
+def test_the_profiles_have_the_numbers_of_the_plan_and_the_memory_of_the_table(
     model: str, row: tuple[object, ...]
 ) -> None:
     profile = Registry.builtin().find(model).profile
@@ -88,13 +88,13 @@ def test_a_number_without_a_source_is_refused() -> None:
         klein(line)
 
 
-def test_a_blank_source_is_none() -> None:
+def test_a_blank_source_does_not_count() -> None:
     line = next(line for line in KLEIN.splitlines() if line.startswith("cost = "))
     with pytest.raises(BadProfile, match="has no source for cost"):
         klein(line, 'cost = " "')
 
 
-def test_a_source_for_what_the_profile_lacks_is_refused() -> None:
+def test_a_source_for_a_missing_value_is_refused() -> None:
     with pytest.raises(BadProfile, match="names default_stepz"):
         klein("[sources]\n", '[sources]\ndefault_stepz = "a typo"\n')
 
@@ -166,7 +166,7 @@ def test_guidance_runs_above_what_the_pipeline_says() -> None:
     assert [turbo.is_guided(scale) for scale in (0.0, 0.01, 1.0)] == [False, True, True]
 
 
-def test_the_law_of_cost_is_the_one_that_is_written_down() -> None:
+def test_the_cost_law_is_the_documented_one() -> None:
     law = CostLaw(
         fixed_seconds=1.0,
         seconds_per_megapixel=2.0,
@@ -187,7 +187,7 @@ def test_the_law_of_cost_is_the_one_that_is_written_down() -> None:
         ("Z-Image-Turbo", 1024, 8, 0.765, 0.05),  # H800
     ],
 )
-def test_the_cost_of_a_profile_meets_the_anchors_that_it_names(
+def test_the_cost_of_a_profile_meets_its_anchors(
     model: str, side: int, forwards: int, published_seconds: float, within: float
 ) -> None:
     cost = Registry.builtin().find(model).profile.cost
@@ -220,11 +220,11 @@ def test_a_size_with_a_side_above_the_longest_is_refused() -> None:
         ("dev", 4),
     ],
 )
-def test_what_a_model_takes_can_depend_on_the_release(version: str | None, most: int) -> None:
+def test_the_abilities_of_a_model_can_depend_on_the_release(version: str | None, most: int) -> None:
     assert klein().for_version(version).max_input_images == most
 
 
-def test_a_release_that_takes_fewer_images_is_named_when_there_are_too_many() -> None:
+def test_a_release_that_accepts_fewer_images_is_named_if_there_are_too_many() -> None:
     older = klein().for_version("0.26.0")
     request = EditRequest(prompt="night", images=(b"a", b"b"))
     with pytest.raises(InvalidRequest, match=r"edits at most 1 image, not 2") as caught:

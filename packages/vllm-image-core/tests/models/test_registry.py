@@ -92,7 +92,7 @@ def test_no_two_profiles_share_a_name() -> None:
 
 
 @pytest.mark.parametrize("profile", REGISTRY.profiles, ids=lambda profile: profile.model)
-def test_a_hugging_face_id_is_exact_in_any_case(profile: Profile) -> None:
+def test_a_hugging_face_id_matches_exactly_in_any_case(profile: Profile) -> None:
     for told in (profile.model, profile.model.upper(), profile.model.lower(), f" {profile.model}/ "):
         assert found(REGISTRY.find("served-name", told)) == (profile.model, "exact")
         assert found(REGISTRY.find(told)) == (profile.model, "exact")
@@ -169,7 +169,7 @@ def test_a_revision_or_a_tag_does_not_hide_the_model(name: str, model: str, how:
         ("my-flux.2-klein-4b-lora-fp8", KLEIN),
     ],
 )
-def test_words_before_the_name_of_what_was_trained_on_do_not_hide_it(name: str, model: str) -> None:
+def test_words_before_the_base_model_do_not_hide_it(name: str, model: str) -> None:
     match = REGISTRY.find(name, name)
     assert found(match) == (model, "family")
     assert match.warning is not None
@@ -195,15 +195,15 @@ def test_words_before_the_name_of_what_was_trained_on_do_not_hide_it(name: str, 
         "lancelot-7b",
     ],
 )
-def test_a_word_of_another_network_hides_it_wherever_it_stands(name: str) -> None:
+def test_the_word_of_another_network_hides_it_wherever_it_is(name: str) -> None:
     assert found(REGISTRY.find(name, name)) == ("fallback", "fallback")
 
 
-def test_the_root_is_asked_before_the_id() -> None:
+def test_the_root_is_tried_before_the_id() -> None:
     assert found(REGISTRY.find(QWEN, "/models/Z-Image-Turbo")) == (TURBO, "path")
 
 
-def test_the_id_helps_where_the_root_says_nothing() -> None:
+def test_the_id_helps_if_the_root_says_nothing() -> None:
     for root in ("/srv/current", "", None):
         assert found(REGISTRY.find("FLUX.2-klein-4B", root)) == (KLEIN, "alias")
 
@@ -244,7 +244,7 @@ def test_the_id_helps_where_the_root_says_nothing() -> None:
         ("Boogu/Boogu-Image-0.1-Edit-Turbo-fp8@main", "Boogu/Boogu-Image-0.1-Edit-Turbo"),
     ],
 )
-def test_a_quantised_copy_is_known_by_what_it_was_made_from(name: str, model: str) -> None:
+def test_a_quantised_copy_is_known_by_its_original(name: str, model: str) -> None:
     match = REGISTRY.find("default", name)
     assert found(match) == (model, "family")
     assert match.in_registry
@@ -348,11 +348,11 @@ def test_a_profile_is_found_by_the_name_that_a_person_gives(name: str, model: st
 
 
 @pytest.mark.parametrize("name", ["", "qwen", "acme/painter", "Qwen-Image-lora", "Qwen-Image-FP8"])
-def test_no_profile_is_named_so(name: str) -> None:
+def test_no_profile_has_that_name(name: str) -> None:
     assert REGISTRY.by_name(name) is None
 
 
-def test_a_user_s_own_profiles_win_over_ours(tmp_path: Path) -> None:
+def test_your_own_profiles_override_ours(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('extends = "Qwen/Qwen-Image"\ndefault_steps = 33\n', "utf-8")
     registry = REGISTRY.with_profiles(file)
@@ -362,7 +362,7 @@ def test_a_user_s_own_profiles_win_over_ours(tmp_path: Path) -> None:
     assert REGISTRY.find(QWEN).profile.default_steps == 50
 
 
-def test_a_user_s_own_model_is_found_by_its_name_its_aliases_and_its_path(tmp_path: Path) -> None:
+def test_your_own_model_is_found_by_its_name_its_aliases_and_its_path(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(
         'extends = "Qwen/Qwen-Image"\nmodel = "acme/painter"\naliases = ["/srv/current", "house-style"]\n',
         "utf-8",
@@ -374,7 +374,7 @@ def test_a_user_s_own_model_is_found_by_its_name_its_aliases_and_its_path(tmp_pa
     assert found(registry.find(QWEN)) == (QWEN, "exact")
 
 
-def test_a_user_s_own_fallback_is_for_models_that_are_not_known(tmp_path: Path) -> None:
+def test_your_own_fallback_is_for_unknown_models(tmp_path: Path) -> None:
     file = tmp_path / "any.toml"
     file.write_text('extends = "fallback"\ndefault_steps = 12\ndefault_guidance_scale = 3.0\n', "utf-8")
     match = REGISTRY.with_profiles(str(file)).find("acme/painter")
@@ -433,7 +433,7 @@ def test_a_hostile_name_is_bounded_and_printable_in_the_warning(name: str) -> No
         assert len(text) < 400
 
 
-def test_a_name_of_a_thousand_suffixes_is_answered_at_once() -> None:
+def test_a_name_with_a_thousand_suffixes_is_answered_quickly() -> None:
     for word in ("-q4-k", "-fp8", "-0", "_4bit", "--", "-q4" * 2, "-svdq-int4", "-4-bit"):
         for end in ("", "-z", "!"):
             assert REGISTRY.find("Qwen-Image" + word * 180 + end).how in ("family", "fallback", "alias")
@@ -484,7 +484,7 @@ def test_any_other_unknown_model_keeps_the_steps_of_the_fallback(name: str) -> N
     assert REGISTRY.find(name).profile == REGISTRY.fallback
 
 
-def test_a_fallback_of_ones_own_is_used_whatever_the_name_says(tmp_path: Path) -> None:
+def test_your_own_fallback_is_used_whatever_the_name_says(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('extends = "fallback"\ndefault_steps = 33\n')
     assert REGISTRY.with_profiles(tmp_path).find("acme/painter-turbo").profile.default_steps == 33
 
@@ -502,7 +502,7 @@ def test_a_fallback_of_ones_own_is_used_whatever_the_name_says(tmp_path: Path) -
         ("someone/Z-Image-Omni", Z_IMAGE),
     ],
 )
-def test_a_model_of_a_known_family_keeps_the_plans_sentence_and_names_the_nearest_profile(
+def test_a_model_of_a_known_family_keeps_the_sentence_of_the_plan_and_names_the_nearest_profile(
     name: str, nearest: str
 ) -> None:
     warning = REGISTRY.find(name).warning

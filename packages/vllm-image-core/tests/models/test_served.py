@@ -36,7 +36,7 @@ def test_a_gateway_has_the_wanted_model_first_or_one_that_is_known(wanted: str |
 
 
 @pytest.mark.parametrize("wanted", [None, "default", "klein", KLEIN])
-def test_the_names_of_one_model_stay_in_the_order_in_which_the_server_takes_them(wanted: str | None) -> None:
+def test_the_names_of_one_model_stay_in_the_order_of_the_server(wanted: str | None) -> None:
     listed = listing(("default", KLEIN), ("klein", KLEIN))
     assert choose_model(listed, REGISTRY, wanted) == listed
 

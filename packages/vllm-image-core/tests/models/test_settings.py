@@ -8,7 +8,7 @@ def test_a_preset_changes_nothing_by_itself() -> None:
     assert (Preset().num_inference_steps, Preset().guidance_scale, Preset().size) == (None, None, None)
 
 
-def test_a_preset_has_a_whole_size() -> None:
+def test_a_preset_has_both_sides_of_a_size() -> None:
     assert Preset(width=1328, height=928).size == Size(1328, 928)
 
 

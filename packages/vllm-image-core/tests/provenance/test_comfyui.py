@@ -38,7 +38,7 @@ def node(kind: str, **inputs: object) -> dict[str, object]:
     return {"class_type": kind, "inputs": inputs}
 
 
-def test_the_graph_that_comfyui_begins_with_is_read() -> None:
+def test_the_default_graph_of_comfyui_is_read() -> None:
     assert facts_of_prompt(BASIC) == Facts(
         tool="comfyui",
         prompt="a red fox",
@@ -54,7 +54,7 @@ def test_the_graph_that_comfyui_begins_with_is_read() -> None:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_of_two_samplers_the_one_counts_that_began_the_picture(turned: bool) -> None:  # noqa: FBT001 - a case
+def test_of_two_samplers_the_one_that_started_the_image_counts(turned: bool) -> None:  # noqa: FBT001 - a case
     graph = json.loads(json.dumps(BASIC))
     larger = graph["3"]["inputs"] | {"seed": 5, "steps": 14, "denoise": 0.5, "latent_image": ["10", 0]}
     graph["10"] = {
@@ -122,7 +122,7 @@ def test_a_flux_graph_with_its_custom_sampler_is_read() -> None:
     )
 
 
-def test_a_node_that_passes_both_conditions_on_is_passed_by_the_right_one() -> None:
+def test_a_node_that_passes_both_conditionings_passes_the_right_one() -> None:
     graph = json.loads(json.dumps(BASIC))
     graph["3"]["inputs"] |= {"positive": ["40", 0], "negative": ["40", 1]}
     graph["40"] = {
@@ -133,14 +133,14 @@ def test_a_node_that_passes_both_conditions_on_is_passed_by_the_right_one() -> N
     assert (facts.prompt, facts.negative_prompt) == ("a red fox", "text, watermark")
 
 
-def test_an_emptied_condition_is_no_negative_prompt() -> None:
+def test_an_empty_conditioning_is_not_a_negative_prompt() -> None:
     graph = json.loads(json.dumps(BASIC))
     graph["3"]["inputs"]["negative"] = ["41", 0]
     graph["41"] = {"class_type": "ConditioningZeroOut", "inputs": {"conditioning": ["6", 0]}}
     assert facts_of_prompt(graph).negative_prompt is None
 
 
-def test_of_two_samplers_the_one_that_tells_most_is_read() -> None:
+def test_of_two_samplers_the_one_with_the_most_settings_is_read() -> None:
     graph = json.loads(json.dumps(BASIC))
     second = json.loads(json.dumps(graph["3"]))
     second["inputs"] |= {"latent_image": ["3", 0], "seed": 1, "denoise": 0.5}
@@ -158,11 +158,11 @@ def test_of_two_samplers_the_one_that_tells_most_is_read() -> None:
         {"1": {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}}},
     ],
 )
-def test_what_is_no_graph_tells_nothing(graph: dict[str, object]) -> None:
+def test_anything_but_a_graph_says_nothing(graph: dict[str, object]) -> None:
     assert facts_of_prompt(graph) == Facts(tool="comfyui")
 
 
-def test_a_graph_that_goes_in_circles_ends() -> None:
+def test_a_circular_graph_ends() -> None:
     inputs = {
         "seed": ["3", 0],
         "positive": ["3", 0],
@@ -175,7 +175,7 @@ def test_a_graph_that_goes_in_circles_ends() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_graph_of_a_hundred_thousand_nodes_is_read_soon() -> None:
+def test_a_graph_of_a_hundred_thousand_nodes_is_read_quickly() -> None:
     chain: dict[str, object] = {
         f"{n}": {
             "class_type": "KSampler",
@@ -325,7 +325,7 @@ def test_prompts_of_newer_nodes_are_followed(nodes: dict[str, dict[str, object]]
         ),
     ],
 )
-def test_a_prompt_that_cannot_be_followed_is_said(nodes: dict[str, dict[str, object]], note: str) -> None:
+def test_a_prompt_that_cannot_be_followed_is_reported(nodes: dict[str, dict[str, object]], note: str) -> None:
     facts = of_positive(**nodes)
     assert (facts.prompt, facts.notes) == (None, (note,))
 
@@ -342,14 +342,14 @@ def test_a_prompt_that_cannot_be_followed_is_said(nodes: dict[str, dict[str, obj
         {"p": node("CLIPTextEncodeSDXL", text_g="a pier", text_l="two boats")},
     ],
 )
-def test_a_second_prompt_is_said(nodes: dict[str, dict[str, object]]) -> None:
+def test_a_second_prompt_is_reported(nodes: dict[str, dict[str, object]]) -> None:
     facts = of_positive(**nodes)
     assert facts.prompt == "a pier"
     assert len(facts.notes) == 1
     assert facts.notes[0].endswith(": 'two boats'.")
 
 
-def test_a_part_of_the_prompt_that_cannot_be_read_is_said() -> None:
+def test_an_unreadable_part_of_the_prompt_is_reported() -> None:
     joined = node("StringConcatenate", string_a=["x", 0], string_b="a pier", delimiter=", ")
     facts = of_positive(p=node(ENCODE, text=["s", 0]), s=joined, x=node("Llm", instruction="invent"))
     assert facts.prompt == "a pier"
@@ -358,7 +358,7 @@ def test_a_part_of_the_prompt_that_cannot_be_read_is_said() -> None:
     assert (blank.prompt, blank.notes) == ("a pier", ())
 
 
-def test_strings_that_are_made_of_themselves_end() -> None:
+def test_strings_that_contain_themselves_end() -> None:
     for kind in ("StringReplace", "StringTrim", "StringConcatenate", "ComfySwitchNode"):
         inputs = {"string": ["p", 0], "find": "a", "replace": "b", "string_a": ["p", 0], "on_true": ["p", 0]}
         assert of_positive(p=node(kind, **inputs, switch=True)).prompt is None

@@ -43,7 +43,7 @@ WORKFLOW: dict[str, object] = {
 }
 
 
-def test_the_workflow_that_comfyui_begins_with_is_read() -> None:
+def test_the_default_workflow_of_comfyui_is_read() -> None:
     assert facts_of_workflow(WORKFLOW) == Facts(
         tool="comfyui",
         prompt="a red fox",
@@ -80,7 +80,7 @@ def test_links_and_values_that_are_named_are_read_the_same() -> None:
         {"nodes": [drawn_node(3, "KSampler", [])], "links": [[True, None, "x"], None, "abc"]},
     ],
 )
-def test_what_is_no_workflow_tells_nothing(workflow: dict[str, object]) -> None:
+def test_anything_but_a_workflow_says_nothing(workflow: dict[str, object]) -> None:
     assert not facts_of_workflow(workflow).has_settings
 
 
@@ -110,7 +110,7 @@ def test_reroutes_and_stored_values_are_followed() -> None:
 
 
 @pytest.mark.parametrize("mode", [2, 4])
-def test_a_sampler_that_did_not_run_tells_nothing(mode: int) -> None:
+def test_a_sampler_that_did_not_run_says_nothing(mode: int) -> None:
     drawn = json.loads(json.dumps(WORKFLOW))
     drawn["nodes"][3]["mode"] = mode
     assert not facts_of_workflow(drawn).has_settings

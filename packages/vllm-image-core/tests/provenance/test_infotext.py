@@ -51,7 +51,7 @@ def test_the_text_has_the_prompts_and_then_a_line_of_settings() -> None:
     }
 
 
-def test_a_negative_prompt_of_nothing_has_no_line() -> None:
+def test_an_empty_negative_prompt_has_no_line() -> None:
     for nothing in (None, "", " "):
         text = parameters_text(
             prompt="fox",
@@ -109,7 +109,7 @@ def test_the_text_of_automatic1111_is_read() -> None:
 
 
 @pytest.mark.parametrize("templates", ["Template: a {red|blue} fox", "Template: a,\nb\nNegative Template: c"])
-def test_templates_below_the_settings_are_left_out(templates: str) -> None:
+def test_templates_below_the_settings_are_omitted(templates: str) -> None:
     assert facts_of_parameters(f"{AUTOMATIC1111}\n{templates}") == facts_of_parameters(AUTOMATIC1111)
 
 
@@ -149,7 +149,7 @@ def test_forge_and_sd_next_are_told_apart() -> None:
     assert facts_of_parameters(f"{line}, App: SD.Next, Version: 1234abc").tool == "sd.next"
 
 
-def test_what_civitai_appends_does_not_win_over_the_settings() -> None:
+def test_what_civitai_appends_does_not_override_the_settings() -> None:
     text = (
         'fox\nSteps: 4, Seed: 1, Size: 8x8, Model: mine, Civitai resources: [{"x":1, Seed: 9, Model: other}]'
     )
@@ -157,18 +157,18 @@ def test_what_civitai_appends_does_not_win_over_the_settings() -> None:
     assert (facts.seed, facts.model) == ("1", "mine")
 
 
-def test_a_text_without_settings_is_a_prompt() -> None:
+def test_text_without_settings_is_a_prompt() -> None:
     facts = facts_of_parameters("a fox: red, in the snow\nNegative prompt: blurry")
     assert facts == Facts(tool="automatic1111", prompt="a fox: red, in the snow", negative_prompt="blurry")
 
 
-def test_a_text_without_prompts_has_its_settings() -> None:
+def test_text_without_prompts_has_its_settings() -> None:
     facts = facts_of_parameters("Steps: 4, CFG scale: 1.0, Seed: 0, Size: 64x64")
     assert (facts.prompt, facts.seed, facts.width) == (None, "0", 64)
 
 
 @pytest.mark.parametrize("text", ["", " \n ", '{"sui_image_params": {"prompt": "fox"}}'])
-def test_a_text_in_another_form_tells_nothing(text: str) -> None:
+def test_text_in_another_form_says_nothing(text: str) -> None:
     assert not facts_of_parameters(text).has_settings
 
 
@@ -188,7 +188,7 @@ def test_a_text_in_another_form_tells_nothing(text: str) -> None:
     ],
 )
 @pytest.mark.timeout(60)
-def test_a_hostile_text_is_read_soon(text: str) -> None:
+def test_hostile_text_is_read_quickly(text: str) -> None:
     assert isinstance(facts_of_parameters(text), Facts)
 
 
@@ -236,7 +236,7 @@ def test_the_settings_begin_at_the_last_line_that_is_one(
     ],
 )
 @pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"])
-def test_settings_go_on_over_further_lines(settings: str, line_break: str) -> None:
+def test_settings_continue_over_further_lines(settings: str, line_break: str) -> None:
     text = f"a pier\nNegative prompt: fog\n{settings}"
     facts = facts_of_parameters(text.replace("\n", line_break))
     assert (facts.prompt, facts.negative_prompt, facts.seed) == ("a pier", "fog", "77")
@@ -245,7 +245,7 @@ def test_settings_go_on_over_further_lines(settings: str, line_break: str) -> No
     assert unread_lines(text) == ""
 
 
-def test_what_stands_below_the_settings_is_told_apart() -> None:
+def test_text_below_the_settings_is_kept_apart() -> None:
     text = f"a pier\n{LINE}, Wildcard prompt: a __boat__,\nat a pier, Version: v1"
     facts = facts_of_parameters(text)
     assert (facts.prompt, facts.seed) == ("a pier", "77")
@@ -293,7 +293,7 @@ def test_a_prompt_may_begin_with_a_bracket(text: str) -> None:
     ],
 )
 @pytest.mark.timeout(60)
-def test_a_hostile_text_of_many_lines_is_read_soon(text: str) -> None:
+def test_hostile_text_of_many_lines_is_read_quickly(text: str) -> None:
     assert isinstance(facts_of_parameters(text), Facts)
 
 
@@ -332,7 +332,9 @@ def test_a_lora_is_written_as_other_tools_name_it_and_read_back_with_its_path() 
         ),
     ],
 )
-def test_a_lora_in_a_prompt_becomes_the_request_s(prompt: str, lora: str, notes: tuple[str, ...]) -> None:
+def test_a_lora_in_a_prompt_becomes_that_of_the_request(
+    prompt: str, lora: str, notes: tuple[str, ...]
+) -> None:
     facts = facts_of_parameters(f"{prompt}\nSteps: 20, Sampler: Euler, Seed: 1, Size: 64x64")
     assert (facts.prompt, facts.plain["lora"], facts.notes) == ("a fox", lora, notes)
     assert build_request(facts)[0].lora == lora

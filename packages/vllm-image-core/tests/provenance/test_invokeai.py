@@ -26,7 +26,7 @@ METADATA: dict[str, object] = {
 }
 
 
-def test_the_metadata_of_version_three_are_read() -> None:
+def test_the_metadata_of_version_three_is_read() -> None:
     assert facts_of_metadata(METADATA) == Facts(
         tool="invokeai",
         prompt="landscape",
@@ -45,13 +45,13 @@ def test_the_metadata_of_version_three_are_read() -> None:
     )
 
 
-def test_the_metadata_of_a_flux_model_have_its_guidance_and_its_name() -> None:
+def test_the_metadata_of_a_flux_model_has_its_guidance_and_its_name() -> None:
     model = {"key": "b1c8", "hash": "blake3:00", "name": "FLUX Dev", "base": "flux", "type": "main"}
     facts = facts_of_metadata(METADATA | {"guidance": 4, "cfg_scale": 1, "model": model})
     assert (facts.guidance_scale, facts.model) == (4, "FLUX Dev")
 
 
-def test_the_metadata_of_version_two_are_read() -> None:
+def test_the_metadata_of_version_two_is_read() -> None:
     metadata: dict[str, object] = {
         "model": "stable diffusion",
         "model_weights": "stable-diffusion-1.5",
@@ -84,7 +84,7 @@ def test_the_metadata_of_version_two_are_read() -> None:
 @pytest.mark.parametrize(
     "options", ["-s 50 -S 42 -W 512 -H 640 -C 7.5 -A k_lms", "-s50 -S42 -W512 -H640 -C7.5 -Ak_lms"]
 )
-def test_the_command_line_of_a_dream_is_read(options: str) -> None:
+def test_the_command_line_of_dream_is_read(options: str) -> None:
     assert facts_of_dream(f'"a "red" fox [blurry]" {options}') == Facts(
         tool="invokeai",
         prompt='a "red" fox',
@@ -99,7 +99,7 @@ def test_the_command_line_of_a_dream_is_read(options: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", '"', "no dream", "-s 50"])
-def test_what_is_no_dream_tells_nothing_of_a_prompt(text: str) -> None:
+def test_anything_but_dream_gives_no_prompt(text: str) -> None:
     assert facts_of_dream(text).prompt is None
 
 
@@ -107,17 +107,17 @@ def test_what_is_no_dream_tells_nothing_of_a_prompt(text: str) -> None:
     "text", ["[" * 1_000_000, '"' * 1_000_000, '"' + " -s" * 300_000, '"a" ' + "-s " * 300_000]
 )
 @pytest.mark.timeout(60)
-def test_a_hostile_dream_is_read_soon(text: str) -> None:
+def test_a_hostile_dream_is_read_quickly(text: str) -> None:
     assert isinstance(facts_of_dream(text), Facts)
 
 
 @pytest.mark.parametrize("metadata", [{}, {"model": 7}, {"image": []}, {"image": {"prompt": [7]}}])
-def test_metadata_of_other_types_tell_nothing(metadata: dict[str, object]) -> None:
+def test_metadata_of_other_types_says_nothing(metadata: dict[str, object]) -> None:
     assert not facts_of_metadata(metadata).has_settings
     assert not facts_of_sd_metadata(metadata).has_settings
 
 
-def test_the_node_of_the_first_files_of_version_three_is_read() -> None:
+def test_the_node_in_the_first_files_of_version_three_is_read() -> None:
     node = {
         "type": "txt2img",
         "prompt": "a pier [fog]",

@@ -52,7 +52,7 @@ NOVELAI = {
 }
 
 
-def test_fooocus_tells_its_settings_as_json() -> None:
+def test_fooocus_writes_its_settings_as_json() -> None:
     facts = facts_of_json(FOOOCUS)
     request, notes = build_request(facts)
     assert (facts.tool, facts.model, notes) == ("fooocus", "juggernautXL_v8Rundiffusion", ())
@@ -61,7 +61,7 @@ def test_fooocus_tells_its_settings_as_json() -> None:
     assert (request.num_inference_steps, request.guidance_scale) == (30, 4)
 
 
-def test_civitai_s_summary_counts_and_its_graph_fills_it_in() -> None:
+def test_the_summary_of_civitai_counts_and_its_graph_fills_it_in() -> None:
     facts = facts_of_json(CIVITAI)
     request, notes = build_request(facts)
     assert (facts.tool, facts.model, notes) == ("civitai", "urn:air:sdxl:1", ())
@@ -69,7 +69,7 @@ def test_civitai_s_summary_counts_and_its_graph_fills_it_in() -> None:
     assert (request.seed, request.width, request.height) == (1442, 832, 1216)
 
 
-def test_novelai_tells_its_settings_under_comment() -> None:
+def test_novelai_writes_its_settings_under_comment() -> None:
     facts = facts_of_comment(NOVELAI)
     request, notes = build_request(facts)
     assert (facts.tool, notes) == ("novelai", ())
@@ -77,7 +77,7 @@ def test_novelai_tells_its_settings_under_comment() -> None:
     assert (request.width, request.height, request.num_inference_steps) == (832, 1216, 28)
 
 
-def test_the_captions_of_novelai_s_newer_models_are_one_prompt() -> None:
+def test_the_captions_of_newer_novelai_models_are_one_prompt() -> None:
     caption = {"base_caption": "a park", "char_captions": [{"char_caption": "girl"}, {"char_caption": "boy"}]}
     newer = {**NOVELAI, "v4_prompt": {"caption": caption}}
     del newer["prompt"]
@@ -93,7 +93,7 @@ def test_the_captions_of_novelai_s_newer_models_are_one_prompt() -> None:
         {"uc": None, "scale": None, "sampler": None, "v4_prompt": {"caption": {"char_captions": [1, None]}}},
     ],
 )
-def test_a_comment_of_another_kind_tells_nothing(found: dict[str, object]) -> None:
+def test_a_comment_of_another_kind_says_nothing(found: dict[str, object]) -> None:
     assert not facts_of_comment(found).has_settings
 
 
@@ -111,7 +111,7 @@ def test_hostile_json_stays_data(found: dict[str, object]) -> None:
     assert (request.prompt, request.width, request.num_inference_steps) == ("", None, None)
 
 
-def test_json_of_a_program_that_is_not_known_is_not_called_fooocus() -> None:
+def test_json_of_an_unknown_program_is_not_attributed_to_fooocus() -> None:
     assert facts_of_json({"prompt": "a fox", "steps": 3}).tool == "automatic1111"
 
 
@@ -198,7 +198,7 @@ EASY_DIFFUSION_TITLES = {
         (EASY_DIFFUSION_TITLES, "easy-diffusion"),
     ],
 )
-def test_each_program_is_read_by_its_own_names(found: dict[str, object], tool: str) -> None:
+def test_each_program_is_recognised_by_its_names(found: dict[str, object], tool: str) -> None:
     facts = facts_of_json(found)
     request, notes = build_request(facts)
     assert (facts.tool, facts.model, notes) == (tool, "flux1-dev", ())
@@ -212,7 +212,7 @@ def test_easy_diffusion_has_a_text_for_each_setting() -> None:
     assert not facts_of_texts({"prompt": "a pier", "Software": "gimp"}).has_settings
 
 
-def test_novelai_s_first_files_have_their_prompt_in_the_description() -> None:
+def test_the_first_files_of_novelai_have_their_prompt_in_the_description() -> None:
     first = {
         "steps": 28,
         "sampler": "plms",
@@ -229,7 +229,7 @@ def test_novelai_s_first_files_have_their_prompt_in_the_description() -> None:
     assert facts_of_json(wrapped).prompt == "{a pier}"
 
 
-def test_a_graph_of_comfyui_that_stands_in_an_object_is_read() -> None:
+def test_a_comfyui_graph_inside_an_object_is_read() -> None:
     graph = {
         "1": {"class_type": "KSampler", "inputs": {"seed": 7, "steps": 9, "positive": ["2", 0]}},
         "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "a pier"}},

@@ -73,7 +73,7 @@ OURS = resolved(
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_picture_of_ours_is_recalled_as_the_request_that_resolves_to_the_same(kind: str) -> None:
+def test_our_own_image_is_recalled_as_a_request_that_resolves_to_the_same(kind: str) -> None:
     recalled = recall(made(kind, OURS))
     assert recalled == RecalledRequest(
         request=OURS.as_request(),
@@ -95,19 +95,19 @@ def test_without_our_json_the_text_for_other_tools_is_enough(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_without_prompts_all_but_the_prompts_is_recalled(kind: str) -> None:
+def test_without_prompts_everything_but_the_prompts_is_recalled(kind: str) -> None:
     recalled = recall(made(kind, OURS, Metadata(prompts=False)))
     assert recalled.request == replace(OURS.as_request(), prompt="", negative_prompt=None)
     assert recalled.notes == ("The file does not contain the prompt; give one to generate the image again.",)
 
 
-def test_what_is_recalled_can_be_changed_in_any_field() -> None:
+def test_any_field_of_a_recalled_request_can_be_changed() -> None:
     changed = replace(recall(made("png", OURS)).request, seed=7, aspect_ratio="1:1", prompt="a hare")
     again = resolved(changed)
     assert (again.seed, again.prompt, again.width) == (7, "a hare", again.height)
 
 
-def test_what_is_recalled_can_be_pickled() -> None:
+def test_a_recalled_request_can_be_pickled() -> None:
     recalled = recall(made("png", OURS))
     assert pickle.loads(pickle.dumps(recalled)) == recalled  # noqa: S301 - our own pickle
 
@@ -142,7 +142,7 @@ BY_AUTOMATIC1111 = RecalledRequest(
     ],
     ids=FORMATS,
 )
-def test_a_picture_of_automatic1111_is_recalled(data: bytes) -> None:
+def test_an_image_of_automatic1111_is_recalled(data: bytes) -> None:
     assert recall(data) == BY_AUTOMATIC1111
 
 
@@ -178,7 +178,7 @@ def comfyui_webp() -> bytes:
     [with_png_texts(prompt=json.dumps(COMFYUI), workflow='{"nodes": []}'), comfyui_webp()],
     ids=["png", "webp"],
 )
-def test_a_picture_of_comfyui_is_recalled_but_for_a_seed_that_no_server_takes(data: bytes) -> None:
+def test_an_image_of_comfyui_is_recalled_except_for_a_seed_that_no_server_accepts(data: bytes) -> None:
     recalled = recall(data)
     assert recalled == RecalledRequest(
         request=ImageRequest(
@@ -193,7 +193,7 @@ def test_a_picture_of_comfyui_is_recalled_but_for_a_seed_that_no_server_takes(da
     )
 
 
-def test_a_picture_of_comfyui_with_its_workflow_alone_is_recalled() -> None:
+def test_an_image_of_comfyui_with_only_its_workflow_is_recalled() -> None:
     sampler = {
         "id": 3,
         "type": "KSampler",
@@ -206,7 +206,7 @@ def test_a_picture_of_comfyui_with_its_workflow_alone_is_recalled() -> None:
     assert (recalled.request.prompt, recalled.request.seed) == ("a red fox", 42)
 
 
-def test_pictures_of_invokeai_are_recalled_in_each_of_its_forms() -> None:
+def test_images_of_invokeai_are_recalled_in_all_their_forms() -> None:
     metadata = {"positive_prompt": "a fox", "seed": 42, "steps": 30, "model": {"name": "FLUX Dev"}}
     old = {"model_weights": "sd-1.5", "image": {"prompt": "a fox", "seed": 42, "steps": 30}}
     found = [
@@ -226,7 +226,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def test_a_damaged_text_does_not_hide_the_next() -> None:
+def test_damaged_text_does_not_hide_the_next() -> None:
     damaged = with_png_texts(prompt='{"3": {"class', parameters=INFOTEXT, invokeai_metadata="[" * 10_000)
     assert recall(damaged) == BY_AUTOMATIC1111
 
@@ -252,7 +252,7 @@ HOSTILE = {
     "keyword", ["vllm-image", "parameters", "prompt", "workflow", "invokeai_metadata", "Dream"]
 )
 @pytest.mark.timeout(60)
-def test_hostile_metadata_are_bounded_and_stay_data(keyword: str, text: str) -> None:
+def test_hostile_metadata_is_bounded_and_stays_data(keyword: str, text: str) -> None:
     content = keyword.encode() + b"\0" + text.encode("utf-8", "replace")
     whole = encoded()
     data = whole[:33] + chunk(b"tEXt", content) + whole[33:]
@@ -271,7 +271,7 @@ def test_hostile_metadata_are_bounded_and_stay_data(keyword: str, text: str) -> 
         assert value is None or 0 < value <= most
 
 
-def test_a_packed_bomb_tells_nothing() -> None:
+def test_a_compressed_bomb_says_nothing() -> None:
     whole = encoded()
     bomb = chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"x" * 100_000_000))
     with pytest.raises(NotRecalled):
@@ -291,14 +291,14 @@ def test_any_damage_is_survived(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_picture_that_tells_nothing_is_told(kind: str) -> None:
+def test_an_image_without_settings_is_an_error(kind: str) -> None:
     with pytest.raises(NotRecalled, match=r"^The image does not say how it was made\.$") as caught:
         recall(encoded(kind))
     assert "editors" in caught.value.next_step
 
 
 @pytest.mark.parametrize("data", [b"", b"%PDF-1.7", b"<html>", b"GIF89a"])
-def test_what_is_no_picture_is_told(data: bytes) -> None:
+def test_anything_but_an_image_is_an_error(data: bytes) -> None:
     with pytest.raises(NotRecalled, match="The file is not an image that can be recalled"):
         recall(data)
 
@@ -310,7 +310,7 @@ def test_a_file_is_read_by_its_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing.png", ".", "zero\0byte.png", "x" * 5000])
-def test_a_path_that_is_none_of_a_file_is_told(tmp_path: Path, name: str) -> None:
+def test_a_path_that_is_not_a_file_is_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotRecalled) as caught:
         recall(f"{tmp_path}/{name}")
     assert len(caught.value.message) < 800
@@ -388,7 +388,7 @@ def test_draw_things_is_read_from_xmp() -> None:
         assert (recall(data).tool, recall(data).request) == ("draw-things", PIER_REQUEST)
 
 
-def test_novelai_s_first_files_are_recalled() -> None:
+def test_the_first_files_of_novelai_are_recalled() -> None:
     first = {
         "steps": 12,
         "sampler": "plms",
@@ -409,7 +409,7 @@ def test_novelai_s_first_files_are_recalled() -> None:
 @pytest.mark.parametrize(
     "text", ['{"a": 1}', '{\n "a": 1\n}', '[{"a": 1}, {"b": 2}]', '{"prompt": "a pi', "[" * 9000]
 )
-def test_json_that_is_not_known_is_said_and_never_a_prompt(text: str) -> None:
+def test_unknown_json_is_reported_and_never_a_prompt(text: str) -> None:
     for data in (with_png_texts(parameters=text), with_user_comment("jpeg", text)):
         with pytest.raises(NotRecalled) as caught:
             recall(data)
@@ -418,7 +418,7 @@ def test_json_that_is_not_known_is_said_and_never_a_prompt(text: str) -> None:
         )
 
 
-def test_a_comment_in_an_unknown_encoding_is_said() -> None:
+def test_a_comment_in_an_unknown_encoding_is_reported() -> None:
     with pytest.raises(NotRecalled, match="'parameters' is in an unknown encoding"):
         recall(with_entry(0x9286, 7, bytes(8) + random.Random(5).randbytes(300)))
 
@@ -434,7 +434,7 @@ def test_a_caption_is_not_taken_for_a_prompt(caption: str) -> None:
             recall(data)
 
 
-def test_what_was_taken_without_certainty_is_said() -> None:
+def test_uncertain_settings_are_reported() -> None:
     assert recall(with_png_texts(parameters="a pier")).notes == (
         "The file's text has no settings; all of it was read as prompts.",
     )
@@ -443,7 +443,7 @@ def test_what_was_taken_without_certainty_is_said() -> None:
     assert below.notes == ("The text below the file's settings was not read: 'second half, Version: v1'.",)
 
 
-def test_a_prompt_of_ours_that_is_the_word_none_stays() -> None:
+def test_our_own_prompt_none_stays_a_prompt() -> None:
     ours = resolved(ImageRequest(prompt="None", seed=3))
     assert recall(made("png", ours)).request.prompt == "None"
 

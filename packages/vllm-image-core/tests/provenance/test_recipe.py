@@ -73,7 +73,7 @@ def test_all_parameters_are_in_the_file_in_three_forms(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_nothing_is_written_where_everything_is_switched_off(kind: str) -> None:
+def test_nothing_is_written_if_everything_is_switched_off(kind: str) -> None:
     nothing = Metadata(json=False, parameters=False, xmp=False)
     assert made(kind, metadata=nothing) == picture(kind)
 
@@ -88,7 +88,7 @@ def test_each_form_can_be_switched_off(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_prompts_alone_can_be_kept_back(kind: str) -> None:
+def test_only_the_prompts_can_be_withheld(kind: str) -> None:
     secret = resolved(prompt="my secret fox", negative_prompt="my secret hare")
     described = made(kind, secret, Metadata(prompts=False))
     for encoding in ("utf-8", "utf-16-be", "utf-16-le"):
@@ -98,7 +98,7 @@ def test_prompts_alone_can_be_kept_back(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_server_s_address_alone_can_be_kept_back(kind: str) -> None:
+def test_only_the_address_of_the_server_can_be_withheld(kind: str) -> None:
     facts = collect_facts(resolved(), model=QWEN, now=NOON, more={"server": "http://10.1.2.3:6655"})
     for told in (True, False):
         described = write_recipe(
@@ -109,13 +109,13 @@ def test_the_server_s_address_alone_can_be_kept_back(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_simulation_says_that_no_model_was_trained_for_it(kind: str) -> None:
+def test_a_simulated_image_does_not_claim_a_trained_model(kind: str) -> None:
     described = made(kind, metadata=Metadata(source="algorithmicMedia"))
     assert xmp.read(read_text(described.bytes)["XML:com.adobe.xmp"]).source == "algorithmicMedia"
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_picture_that_states_its_source_itself_is_believed(kind: str) -> None:
+def test_an_image_that_states_its_own_source_keeps_it(kind: str) -> None:
     packet = xmp.packet(xmp.Properties(source="algorithmicMedia", creator="simulator <1>"))
     drawn = write_text(picture(kind), {"XML:com.adobe.xmp": packet})
     stated = xmp.read(read_text(described(drawn, Metadata()).bytes)["XML:com.adobe.xmp"])
@@ -147,7 +147,7 @@ def described(drawn: Picture, metadata: Metadata) -> Picture:
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("parameters", [True, False])
-def test_where_prompts_are_kept_back_nothing_of_what_the_server_wrote_stays(
+def test_if_prompts_are_withheld_nothing_of_what_the_server_wrote_stays(
     kind: str, *, parameters: bool
 ) -> None:
     drawn = told_by_the_server(kind)
@@ -164,13 +164,13 @@ def test_where_prompts_are_kept_back_nothing_of_what_the_server_wrote_stays(
     assert source == ("trainedAlgorithmicMedia" if kind == "jpeg" else "algorithmicMedia")
 
 
-def test_otherwise_what_the_server_wrote_under_other_keywords_stays() -> None:
+def test_otherwise_texts_of_the_server_under_other_keywords_stay() -> None:
     texts = read_text(described(told_by_the_server("png"), Metadata()).bytes)
     assert (texts["Description"], texts["Software"]) == ("my secret fox", "server 1.0")
     assert texts["parameters"].startswith("雪の中の狐, a red fox")
 
 
-def test_a_prompt_too_long_for_a_jpeg_is_left_out_and_the_rest_is_told() -> None:
+def test_a_prompt_too_long_for_a_jpeg_is_omitted_and_the_rest_is_written() -> None:
     long = resolved(prompt="狐" * 20_000, negative_prompt="猫" * 20_000)
     described = made("jpeg", long)
     assert "prompt" not in (recipe_in(described) or {})

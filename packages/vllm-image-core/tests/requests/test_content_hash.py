@@ -27,7 +27,7 @@ def key(request: ResolvedRequest = REQUEST, model: str = "qwen", version: str | 
     return content_key(request, model=model, server_version=version)
 
 
-def test_the_key_of_a_request_stays_what_it_is_from_version_to_version() -> None:
+def test_the_key_of_a_request_is_the_same_in_every_version() -> None:
     canonical = (
         b'{"model":"qwen","operation":"generate","profile":"Qwen/Qwen-Image","request":{"n":1,'
         b'"negative_prompt":" ","num_inference_steps":50,"output_format":"png","prompt":"a red fox",'
@@ -37,7 +37,7 @@ def test_the_key_of_a_request_stays_what_it_is_from_version_to_version() -> None
     assert key() == hashlib.sha256(canonical).hexdigest()
 
 
-def test_what_does_not_shape_the_picture_does_not_shape_the_key() -> None:
+def test_what_does_not_shape_the_image_does_not_shape_the_key() -> None:
     assert key(replace(REQUEST, notes=(Note(parameter="seed", message="drawn"),))) == key()
     assert key(replace(REQUEST, sent_guidance=5)) == key()
 
@@ -60,6 +60,6 @@ def test_every_resolved_parameter_shapes_the_key(change: dict[str, object]) -> N
     assert key(replace(REQUEST, **change)) != key()  # type: ignore[arg-type]  # by name
 
 
-def test_the_model_and_the_servers_version_shape_the_key() -> None:
+def test_the_model_and_the_server_version_shape_the_key() -> None:
     keys = {key(), key(model="other"), key(version="0.31.0"), key(version=None)}
     assert len(keys) == 4

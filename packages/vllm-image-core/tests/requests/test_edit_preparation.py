@@ -35,7 +35,7 @@ def mask_of(resolved: ResolvedEdit) -> Image.Image:
     return mask.picture.pil()
 
 
-def test_a_box_is_sent_as_a_mask_of_the_image_s_size() -> None:
+def test_a_box_is_sent_as_a_mask_of_the_size_of_the_image() -> None:
     resolved = edit(KLEIN, mask_box=[0.5, 0, 1, 0.5])
     mask = mask_of(resolved)
     assert (mask.size, resolved.size) == ((640, 512), Size(640, 512))
@@ -50,7 +50,7 @@ def test_boxes_and_polygons_are_one_mask() -> None:
     assert mask.getbbox() == (0, 0, 640, 512)
 
 
-def test_a_soft_edge_is_told_to_have_little_effect_where_masks_are_black_and_white() -> None:
+def test_a_soft_edge_has_little_effect_on_black_and_white_masks_and_a_note_says_so() -> None:
     notes = [str(note) for note in edit(KLEIN, mask_box=[0, 0, 64, 64], mask_feather=8).notes]
     assert notes == [f"mask_feather only rounds the corners: {KLEIN.model} reads a mask as black and white."]
 
@@ -72,7 +72,7 @@ def test_outpaint_extends_the_image_and_masks_what_was_added(ratio: str, size: t
     assert inside.getcolors() == [(640 * 512, (0, 0, 128))]
 
 
-def test_an_image_that_is_too_large_to_be_masked_is_outpainted_smaller() -> None:
+def test_an_image_too_large_to_be_masked_is_outpainted_at_a_smaller_size() -> None:
     resolved = edit(KLEIN, size=(2048, 2048), outpaint="16:9")
     assert resolved.size.pixels <= 1_048_576
     assert abs(resolved.size.aspect - 16 / 9) < 0.03
@@ -86,7 +86,7 @@ def test_upscale_enlarges_the_image_and_keeps_most_of_it() -> None:
     assert edit(TURBO, upscale=2, strength=0.5).strength == 0.5
 
 
-def test_upscale_ends_at_the_model_s_limit_with_a_note() -> None:
+def test_upscale_ends_at_the_limit_of_the_model_with_a_note() -> None:
     resolved = edit(TURBO, upscale=4)
     assert resolved.size.pixels <= TURBO.max_pixels
     assert [note.parameter for note in resolved.notes] == ["upscale"]
@@ -109,7 +109,7 @@ def test_upscale_ends_at_the_model_s_limit_with_a_note() -> None:
         (TURBO, {"upscale": 8}, "8 is out of range. Allowed: a number from 1.1 to 4."),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_the_reason(
+def test_impossible_preparations_are_refused_with_the_reason(
     model: Profile, values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:

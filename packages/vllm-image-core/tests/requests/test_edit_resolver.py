@@ -41,7 +41,7 @@ def sent(edit: ResolvedEdit) -> dict[str, str]:
     return dict(edit.to_edit().to_form())
 
 
-def test_an_edit_is_sent_with_every_value_that_shapes_the_picture() -> None:
+def test_an_edit_is_sent_with_every_value_that_shapes_the_image() -> None:
     assert sent(resolved()) == {
         "prompt": "make it night",
         "n": "1",
@@ -60,7 +60,7 @@ def test_guidance_goes_where_the_model_reads_it() -> None:
     assert "guidance_scale" not in form
 
 
-def test_an_edit_tells_that_its_form_has_no_field_for_what_the_model_reads() -> None:
+def test_an_edit_reports_that_its_form_lacks_the_field_that_the_model_reads() -> None:
     bagel = "ByteDance-Seed/BAGEL-7B-MoT"
     edit = resolved(bagel, guidance_scale=7)
     assert not {"guidance_scale", "true_cfg_scale", "extra_params"} & sent(edit).keys()
@@ -89,7 +89,7 @@ def test_an_edit_tells_that_its_form_has_no_field_for_what_the_model_reads() -> 
     assert all(line.why for line in lines.values())
 
 
-def test_an_edit_of_a_wide_picture_keeps_within_the_model_s_longest_side() -> None:
+def test_an_edit_of_a_wide_image_keeps_within_the_longest_side_of_the_model() -> None:
     wide = resolved("ByteDance-Seed/BAGEL-7B-MoT", images=[png(2000, 400)])
     assert (wide.width, wide.height) == (1024, 208)
     assert "generates at most 1024 pixels per side" in wide.notes[0].message
@@ -109,20 +109,20 @@ def test_resolving_an_edit_again_changes_nothing_for_any_model(model: str) -> No
 
 
 @pytest.mark.parametrize("model", [profile.model for profile in REGISTRY if not profile.max_input_images])
-def test_a_model_that_edits_nothing_says_so_and_who_does(model: str) -> None:
+def test_a_model_that_cannot_edit_says_so_and_which_ones_can(model: str) -> None:
     error = refused(model)
     assert error.parameter == "images"
     assert f"{model} does not edit images" in error.message
     assert "black-forest-labs/FLUX.1-Kontext-dev" in error.message
 
 
-def test_of_an_unknown_model_it_is_said_what_would_make_it_known() -> None:
+def test_for_an_unknown_model_the_error_says_how_to_make_it_known() -> None:
     error = refused("somebody/something")
     assert "not known" in error.message
     assert "a profile with max_input_images" in error.next_step
 
 
-def test_too_many_pictures_are_refused_with_who_takes_them() -> None:
+def test_too_many_images_are_refused_with_the_models_that_accept_them() -> None:
     error = refused("Qwen/Qwen-Image-Edit", images=[png(), png()])
     assert "edits at most 1 image, not 2" in error.message
     assert KLEIN in error.message
@@ -131,18 +131,18 @@ def test_too_many_pictures_are_refused_with_who_takes_them() -> None:
 
 
 @pytest.mark.parametrize("images", [(), []])
-def test_an_edit_without_a_picture_is_refused(images: object) -> None:
+def test_an_edit_without_an_image_is_refused(images: object) -> None:
     error = refused(images=images)
     assert error.next_step == "Give the image that you want to change."
 
 
-def test_of_several_pictures_the_wrong_one_is_named() -> None:
+def test_of_several_images_the_wrong_one_is_named() -> None:
     assert refused(images=[png(), b"nothing"]).parameter == "images[1]"
     assert "images[1]" in refused(images=[png(), png(1024, 64)]).message
 
 
 @pytest.mark.parametrize("size", [(63, 256), (256, 63), (1024, 64)])
-def test_a_picture_that_the_pipeline_would_refuse_is_refused_before_it_is_uploaded(
+def test_an_image_that_the_pipeline_would_refuse_is_refused_before_it_is_uploaded(
     size: tuple[int, int],
 ) -> None:
     assert refused(images=png(*size)).allowed in {
@@ -155,7 +155,7 @@ def test_a_picture_that_the_pipeline_would_refuse_is_refused_before_it_is_upload
 # Mask, reference picture, strength
 
 
-def test_a_mask_goes_to_a_model_that_paints_in_and_to_no_other() -> None:
+def test_a_mask_goes_only_to_a_model_that_inpaints() -> None:
     assert resolved(mask=png()).strength == 1.0
     error = refused(EDIT, mask=png())
     assert error.parameter == "mask"
@@ -164,7 +164,7 @@ def test_a_mask_goes_to_a_model_that_paints_in_and_to_no_other() -> None:
     assert refused(EDIT, reference_image=png()).parameter == "reference_image"
 
 
-def test_a_mask_of_another_shape_is_told() -> None:
+def test_a_mask_of_another_shape_is_reported() -> None:
     assert [note.parameter for note in resolved(mask=png(128, 64)).notes] == []
     assert [note.parameter for note in resolved(mask=png(128, 128)).notes] == ["mask"]
 
@@ -181,7 +181,7 @@ def test_a_mask_of_another_shape_is_told() -> None:
         (Z_IMAGE, {}, 0.6, 0),
     ],
 )
-def test_a_strength_is_sent_where_it_is_read_and_dropped_with_a_note_elsewhere(
+def test_a_strength_is_sent_if_the_model_reads_it_and_otherwise_dropped_with_a_note(
     model: str, asked: dict[str, Any], strength: float | None, notes: int
 ) -> None:
     edit = resolved(model, **asked)
@@ -191,12 +191,12 @@ def test_a_strength_is_sent_where_it_is_read_and_dropped_with_a_note_elsewhere(
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1, math.nan, math.inf, True, "0.5", 10**400])
-def test_a_strength_that_is_none_is_refused_by_every_model(strength: object) -> None:
+def test_an_invalid_strength_is_refused_by_every_model(strength: object) -> None:
     for model in (KLEIN, EDIT, Z_IMAGE):
         assert refused(model, strength=strength).parameter == "strength"
 
 
-def test_a_strength_that_leaves_no_step_is_refused_as_the_pipeline_would_fail() -> None:
+def test_a_strength_that_leaves_no_steps_is_refused_as_the_pipeline_would_fail() -> None:
     assert "leaves no steps" in refused(Z_IMAGE, strength=0.0).message
     assert resolved(Z_IMAGE, strength=0.001).strength == 0.001
 
@@ -204,7 +204,7 @@ def test_a_strength_that_leaves_no_step_is_refused_as_the_pipeline_would_fail() 
 # Layers
 
 
-def test_a_layered_model_gets_layers_and_a_resolution_in_place_of_a_size() -> None:
+def test_a_layered_model_gets_layers_and_a_resolution_instead_of_a_size() -> None:
     form = sent(resolved(LAYERED, layers=3, resolution=1024))
     assert (form["layers"], form["resolution"]) == ("3", "1024")
     assert "size" not in form
@@ -225,12 +225,12 @@ def test_a_layered_model_gets_layers_and_a_resolution_in_place_of_a_size() -> No
         ({"aspect_ratio": "1:1"}, "aspect_ratio"),
     ],
 )
-def test_what_a_layered_model_cannot_make_is_refused(asked: dict[str, Any], parameter: str) -> None:
+def test_what_a_layered_model_cannot_generate_is_refused(asked: dict[str, Any], parameter: str) -> None:
     assert refused(LAYERED, **asked).parameter == parameter
 
 
 @pytest.mark.parametrize("asked", [{"layers": 4}, {"resolution": 640}])
-def test_other_models_have_no_layers_and_say_who_has(asked: dict[str, Any]) -> None:
+def test_other_models_have_no_layers_and_name_those_that_have(asked: dict[str, Any]) -> None:
     error = refused(KLEIN, **asked)
     assert error.parameter in asked
     assert LAYERED in error.message
@@ -271,7 +271,7 @@ def test_a_mask_that_the_server_could_not_lay_over_its_image_is_refused(
 @pytest.mark.parametrize(
     ("width", "height", "size"), [(128, 96, "128x96"), (130, 97, "128x96"), (2048, 1024, "1440x720")]
 )
-def test_with_a_mask_the_result_has_the_size_that_the_server_reduces_the_image_to(
+def test_with_a_mask_the_result_has_the_size_to_which_the_server_reduces_the_image(
     width: int, height: int, size: str
 ) -> None:
     assert str(resolved(images=png(width, height), mask=png(width, height)).size) == size

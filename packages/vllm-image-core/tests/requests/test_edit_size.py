@@ -22,7 +22,7 @@ def chosen(first: tuple[int, int], profile: Profile = KLEIN, **asked: object) ->
     return str(size), [note.message for note in notes]
 
 
-def test_a_picture_keeps_its_size_where_the_model_makes_it() -> None:
+def test_an_image_keeps_its_size_if_the_model_can_generate_it() -> None:
     assert chosen((1024, 768)) == ("1024x768", [])
 
 
@@ -36,7 +36,9 @@ def test_a_picture_keeps_its_size_where_the_model_makes_it() -> None:
         ((5, 3), "16x16"),
     ],
 )
-def test_another_size_is_fitted_within_the_model_s_limits_and_told(first: tuple[int, int], size: str) -> None:
+def test_another_size_is_fitted_within_the_limits_of_the_model_and_reported(
+    first: tuple[int, int], size: str
+) -> None:
     found, notes = chosen(first)
     width, height = map(int, found.split("x"))
     assert width % 16 == height % 16 == 0
@@ -45,25 +47,25 @@ def test_another_size_is_fitted_within_the_model_s_limits_and_told(first: tuple[
     assert [str(Size(*first)) in note and size in note for note in notes] == [True]
 
 
-def test_one_side_alone_is_completed_in_the_shape_of_the_picture() -> None:
+def test_one_side_alone_is_completed_in_the_shape_of_the_image() -> None:
     assert chosen((1024, 512), width=512)[0] == "512x256"
     assert chosen((1024, 512), height=512)[0] == "1024x512"
     assert "to keep the shape of the input image (1024x512)" in chosen((1024, 512), height=512)[1][0]
 
 
 @pytest.mark.parametrize("asked", [{"width": 1000}, {"width": 0}, {"width": True}, {"height": 100_000}])
-def test_one_side_that_the_model_cannot_make_is_refused(asked: dict[str, Any]) -> None:
+def test_one_side_that_the_model_cannot_generate_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as caught:
         chosen((1024, 512), **asked)
     assert caught.value.parameter in asked
 
 
-def test_what_was_asked_for_wins_over_the_picture() -> None:
+def test_the_requested_size_overrides_that_of_the_image() -> None:
     assert chosen((1024, 768), width=256, height=512)[0] == "256x512"
     assert chosen((1024, 768), aspect_ratio="16:9")[0] == "1024x576"
 
 
-def test_a_model_of_few_sizes_takes_the_one_nearest_in_shape() -> None:
+def test_a_model_with_few_sizes_uses_the_one_nearest_in_shape() -> None:
     found, notes = chosen((400, 100), HUNYUAN)
     sizes = HUNYUAN.supported_aspect_ratios.values()
     assert found == str(max(sizes, key=lambda size: size.aspect if size.aspect <= 4 else 0))
@@ -74,7 +76,7 @@ def test_a_model_of_few_sizes_takes_the_one_nearest_in_shape() -> None:
     ("resolution", "first", "size"),
     [(640, (512, 512), "640x640"), (1024, (1600, 900), "1376x768"), (640, (10_000, 10), "20224x32")],
 )
-def test_a_layered_model_s_size_follows_from_resolution_and_shape(
+def test_the_size_of_a_layered_model_follows_from_resolution_and_shape(
     resolution: int, first: tuple[int, int], size: str
 ) -> None:
     assert str(size_of_resolution(resolution, Size(*first))) == size
@@ -89,7 +91,7 @@ def test_a_layered_model_s_size_follows_from_resolution_and_shape(
         ((500, 333), "496x320"),
     ],
 )
-def test_where_the_server_keeps_the_picture_s_size_that_is_what_is_made(
+def test_if_the_server_keeps_the_size_of_the_image_that_size_is_resolved(
     first: tuple[int, int], size: str
 ) -> None:
     found, notes = chosen(first, OMNIGEN)
@@ -98,7 +100,7 @@ def test_where_the_server_keeps_the_picture_s_size_that_is_what_is_made(
 
 
 @pytest.mark.parametrize("asked", [{"width": 1024}, {"height": 512}, {"aspect_ratio": "2:1"}])
-def test_the_size_that_is_made_anyway_may_be_asked_for(asked: dict[str, Any]) -> None:
+def test_the_size_that_results_anyway_may_be_requested(asked: dict[str, Any]) -> None:
     assert chosen((2000, 1000), OMNIGEN, **asked)[0] == "1024x512"
 
 
@@ -111,9 +113,7 @@ def test_the_size_that_is_made_anyway_may_be_asked_for(asked: dict[str, Any]) ->
         ({"width": 768, "height": 768}, "width and height"),
     ],
 )
-def test_another_size_is_refused_where_the_server_would_ignore_it(
-    asked: dict[str, Any], left_out: str
-) -> None:
+def test_another_size_is_refused_if_the_server_would_ignore_it(asked: dict[str, Any], left_out: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         chosen((2000, 1000), OMNIGEN, **asked)
     assert caught.value.parameter == next(iter(asked))

@@ -52,7 +52,7 @@ def test_a_count_gives_each_prompt_as_many_images_with_the_same_drawn_seeds() ->
     ]
 
 
-def test_a_count_goes_on_from_the_seed_that_is_given() -> None:
+def test_a_count_continues_from_the_given_seed() -> None:
     assert [each.seed for each in expand("fox", "owl", seeds=[5, -1], count=2)] == [5, 6, 77, 78]
 
 
@@ -164,12 +164,12 @@ def test_an_edit_is_varied_like_any_request() -> None:
     assert "cannot be swept here" in refused("fox", sweep={"strength": [0.2, 0.4]}).message
 
 
-def test_a_literal_brace_or_bar_stays_as_it_is_unless_wildcards_are_asked_for() -> None:
+def test_a_literal_brace_or_bar_stays_as_it_is_unless_wildcards_are_requested() -> None:
     text = "the code {red|blue} and __init__ on a screen"
     assert [each.prompt for each in expand(text)] == [text]
 
 
-def test_wildcards_give_each_combination_or_with_a_count_random_ones() -> None:
+def test_wildcards_give_each_combination_or_random_ones_with_a_count() -> None:
     prompts = [each.prompt for each in expand("a {red|blue} {fox|owl}", wildcards=True)]
     assert prompts == ["a red fox", "a red owl", "a blue fox", "a blue owl"]
     picked = expand("a {red|blue} {fox|owl}", wildcards=True, count=20)
@@ -178,7 +178,7 @@ def test_wildcards_give_each_combination_or_with_a_count_random_ones() -> None:
     assert picked == expand("a {red|blue} {fox|owl}", wildcards=True, count=20)
 
 
-def test_a_shared_filename_is_numbered_and_a_folder_gets_numbers_alone() -> None:
+def test_a_shared_filename_is_numbered_and_a_folder_gets_only_numbers() -> None:
     shared = ImageRequest(prompt="", filename="hero/left.webp")
     assert [each.filename for each in expand("fox", "owl", shared=shared)] == [
         *("hero/left_1.webp", "hero/left_2.webp"),
@@ -224,7 +224,7 @@ def test_a_batch_has_at_most_a_thousand_images() -> None:
         (True, "sweep: True is not an object."),
     ],
 )
-def test_what_is_no_sweep_is_refused_in_words(sweep: object, words: str) -> None:
+def test_anything_but_a_sweep_is_refused_with_an_explanation(sweep: object, words: str) -> None:
     error = refused("fox", sweep=sweep)
     assert words in error.message
     assert len(error.message) < 400
@@ -238,7 +238,7 @@ def test_what_is_no_sweep_is_refused_in_words(sweep: object, words: str) -> None
         ({"width": 64}, {"size": ["64x64"]}),
     ],
 )
-def test_a_parameter_is_given_or_swept(given: Mapping[str, object], sweep: object) -> None:
+def test_a_parameter_is_either_given_or_swept(given: Mapping[str, object], sweep: object) -> None:
     shared = ImageRequest(prompt="", **given)  # type: ignore[arg-type] -- one of the two
     assert "is given both as a value and in the sweep" in refused("fox", shared=shared, sweep=sweep).message
 
@@ -263,7 +263,7 @@ def test_seeds_are_given_once() -> None:
         ({"prompt": "fox", "zip": "yes"}, "zip: 'yes' is neither true nor false."),
     ],
 )
-def test_what_is_no_prompt_is_refused_in_words_and_with_its_place(prompt: object, words: str) -> None:
+def test_anything_but_a_prompt_is_refused_with_its_place(prompt: object, words: str) -> None:
     error = refused("owl", cast("Any", prompt))
     assert words in error.message
     assert error.__notes__ == ["This is prompt 1 of the list, counted from 0."]

@@ -37,7 +37,7 @@ def test_a_field_has_one_type_everywhere(name: str) -> None:
         assert (parameter.annotation, parameter.default) == (kind, None)
 
 
-def test_what_is_sent_and_what_is_indexed_exists() -> None:
+def test_everything_that_is_sent_or_indexed_exists() -> None:
     sent = {*ImageGenerationRequest.model_fields, *ImageEditRequest.model_fields}
     assert {each.wire for each in REQUEST_FIELDS if each.wire} <= sent
     assert {each.name for each in REQUEST_FIELDS if each.indexed} <= {field.name for field in fields(Record)}

@@ -37,26 +37,26 @@ def refused(**asked: object) -> InvalidRequest:
     return caught.value
 
 
-def test_guidance_of_qwen_image_goes_into_true_cfg_scale_beside_a_blank_negative_prompt() -> None:
+def test_guidance_of_qwen_image_goes_into_true_cfg_scale_with_a_blank_negative_prompt() -> None:
     wire = resolved(QWEN).to_wire()
     assert (wire.true_cfg_scale, wire.guidance_scale, wire.negative_prompt) == (5.0, None, " ")
 
 
-def test_z_image_turbo_is_told_that_guidance_is_zero() -> None:
+def test_z_image_turbo_gets_a_guidance_of_zero() -> None:
     wire = resolved(TURBO).to_wire()
     assert (wire.guidance_scale, wire.num_inference_steps, wire.negative_prompt) == (0.0, 9, None)
     assert b'"guidance_scale":0.0' in wire.to_json()
 
 
 @pytest.mark.parametrize(("asked", "sent"), [(0, 1.0), (0.5, 1.0), (1.0, 1.0)])
-def test_guidance_of_at_most_one_switches_it_off_on_qwen_image(asked: float, sent: float) -> None:
+def test_guidance_up_to_one_switches_it_off_on_qwen_image(asked: float, sent: float) -> None:
     result = resolved(QWEN, guidance_scale=asked)
     assert (result.guidance_scale, result.sent_guidance, result.guided) == (asked, sent, False)
     assert result.negative_prompt is None
     assert ("guidance_scale" in said(result)) == (asked != sent)
 
 
-def test_guidance_is_not_switched_on_for_a_distilled_model_and_that_is_told() -> None:
+def test_guidance_is_not_switched_on_for_a_distilled_model_and_that_is_reported() -> None:
     result = resolved(KLEIN, guidance_scale=3.5)
     assert (result.guidance_scale, result.sent_guidance, result.guided) == (1.0, 1.0, False)
     assert said(result) == {
@@ -70,14 +70,14 @@ def test_guidance_is_not_switched_on_for_a_distilled_model_and_that_is_told() ->
 
 
 @pytest.mark.parametrize(("profile", "asked"), [(KLEIN, 1.0), (KLEIN, 0.5), (KLEIN, 0), (TURBO, 0)])
-def test_guidance_that_costs_a_distilled_model_nothing_is_sent_as_asked(
+def test_guidance_that_costs_a_distilled_model_nothing_is_sent_as_requested(
     profile: Profile, asked: float
 ) -> None:
     result = resolved(profile, guidance_scale=asked)
     assert (result.sent_guidance, result.notes) == (asked, ())
 
 
-def test_a_model_that_takes_one_guidance_only_gets_that_one() -> None:
+def test_a_model_with_fixed_guidance_gets_that_one() -> None:
     boogu = REGISTRY.find("Boogu-Image-0.1-Turbo").profile
     assert [resolved(boogu, guidance_scale=asked).sent_guidance for asked in (None, 0, 0.5, 1, 4)] == [
         1.0
@@ -100,7 +100,7 @@ def test_guidance_goes_into_the_extra_parameter_that_the_model_reads(model: str,
 
 
 @pytest.mark.parametrize("profile", [KLEIN, TURBO])
-def test_a_negative_prompt_is_dropped_with_a_note_where_the_model_reads_none(profile: Profile) -> None:
+def test_a_negative_prompt_is_dropped_with_a_note_if_the_model_does_not_read_it(profile: Profile) -> None:
     result = resolved(profile, negative_prompt="blurry")
     assert result.negative_prompt is None
     assert result.notes == (
@@ -124,7 +124,9 @@ def test_z_image_gets_the_negative_prompt_as_it_is(given: str | None, sent: str 
 
 
 @pytest.mark.parametrize(("profile", "off"), [(QWEN, 1.0), (Z_IMAGE, 0.0)])
-def test_a_negative_prompt_without_guidance_is_told_to_have_no_effect(profile: Profile, off: float) -> None:
+def test_a_negative_prompt_without_guidance_is_reported_to_have_no_effect(
+    profile: Profile, off: float
+) -> None:
     result = resolved(profile, guidance_scale=off, negative_prompt="blurry")
     assert (result.negative_prompt, result.guided) == ("blurry", False)
     assert said(result)["negative_prompt"] == (
@@ -138,11 +140,11 @@ def test_a_blank_negative_prompt_needs_no_note() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "inf"])
-def test_i03_guidance_that_is_no_finite_number_is_refused_first(value: object) -> None:
+def test_i03_guidance_that_is_not_a_finite_number_is_refused_first(value: object) -> None:
     assert refused(guidance_scale=value, prompt="a fox").parameter == "guidance_scale"
 
 
-def test_a_model_that_only_its_name_says_to_be_distilled_gets_the_guidance_that_is_asked_for() -> None:
+def test_an_unknown_model_whose_name_says_distilled_gets_the_requested_guidance() -> None:
     guessed = REGISTRY.find("acme/painter-turbo").profile
     assert resolved(guessed).sent_guidance == 0.0
     assert resolved(guessed, guidance_scale=3.5).sent_guidance == 3.5

@@ -34,7 +34,7 @@ def refused(source: object, parameter: str = "images") -> InvalidRequest:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_the_same_picture_is_the_same_however_it_is_given(kind: str, tmp_path: Path) -> None:
+def test_an_image_in_any_form_is_the_same_image(kind: str, tmp_path: Path) -> None:
     data = encoded(kind)
     path = tmp_path / "fox.bin"
     path.write_bytes(data)
@@ -57,7 +57,7 @@ def test_a_pillow_image_of_any_mode_becomes_a_png(mode: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
-def test_a_picture_that_lies_on_its_side_is_turned_upright_as_the_server_would_not(kind: str) -> None:
+def test_a_rotated_image_is_turned_upright_because_the_server_would_not(kind: str) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     upright = read_input(encoded(kind, exif=exif), parameter="images").picture
@@ -68,7 +68,7 @@ def test_a_picture_that_lies_on_its_side_is_turned_upright_as_the_server_would_n
     assert upright.pil().tobytes() == turned.tobytes()
 
 
-def test_an_upright_jpeg_is_sent_as_it_is_also_with_exif_that_nobody_can_read() -> None:
+def test_an_upright_jpeg_is_sent_unchanged_even_if_its_exif_is_unreadable() -> None:
     for exif in (b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"):
         data = encoded("JPEG", exif=exif)
         assert read_input(data, parameter="images").picture.bytes == data
@@ -81,7 +81,7 @@ def test_an_upright_jpeg_is_sent_as_it_is_also_with_exif_that_nobody_can_read() 
         "ftp://x/a.png",
     ],
 )
-def test_an_address_is_refused_and_the_reason_told(address: str) -> None:
+def test_a_url_is_refused_with_the_reason(address: str) -> None:
     error = refused(address)
     assert "is a URL" in error.message
     assert "Download the image yourself" in error.next_step
@@ -105,7 +105,7 @@ def test_a_file_url_of_this_machine_is_its_path(start: str, tmp_path: Path) -> N
         ("file:///srv/%00.png", "null"),
     ],
 )
-def test_another_file_url_is_refused_and_the_reason_told(url: str, why: str) -> None:
+def test_another_file_url_is_refused_with_the_reason(url: str, why: str) -> None:
     error = refused(url)
     assert why in error.message
     assert url in error.message
@@ -124,13 +124,13 @@ def test_another_file_url_is_refused_and_the_reason_told(url: str, why: str) -> 
         encoded().replace(b"IDAT", b"IDAX", 1),
     ],
 )
-def test_what_is_no_whole_picture_is_refused_with_what_is_allowed(data: bytes) -> None:
+def test_anything_but_a_complete_image_is_refused_with_what_is_allowed(data: bytes) -> None:
     error = refused(data)
     assert "PNG, JPEG or WebP" in error.allowed
     assert error.next_step
 
 
-def test_the_words_of_a_file_that_is_no_picture_are_not_told(tmp_path: Path) -> None:
+def test_the_content_of_a_file_that_is_not_an_image_is_not_quoted(tmp_path: Path) -> None:
     path = tmp_path / "secret.png"
     for content in (b"password: hunter2", b'{"key": "hunter2"}', b"\x00\x01hunter2", b"<html>hunter2"):
         path.write_bytes(content)
@@ -139,14 +139,14 @@ def test_the_words_of_a_file_that_is_no_picture_are_not_told(tmp_path: Path) -> 
         assert b"hunter2".hex(" ") not in error.message
 
 
-def test_a_bomb_is_refused_by_its_header_before_anything_is_unpacked() -> None:
+def test_a_bomb_is_refused_by_its_header_before_anything_is_decompressed() -> None:
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
     assert "60000x60000" in refused(b"\x89PNG\r\n\x1a\n" + chunk + bytes(64)).message
     assert "7000x7000" in refused(Image.new("1", (7000, 7000))).message
 
 
-def test_no_more_of_a_file_is_read_than_a_picture_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_of_a_file_is_read_than_an_image_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
     class Endless(io.RawIOBase):
         taken = 0
 
@@ -162,7 +162,7 @@ def test_no_more_of_a_file_is_read_than_a_picture_may_have(monkeypatch: pytest.M
     assert endless.taken == 100_001
 
 
-def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
+def test_anything_but_a_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
     special: list[Path] = []
     if sys.platform != "win32":  # which has neither
         special = [tmp_path / "pipe.png", Path("/dev/zero")]
@@ -171,7 +171,7 @@ def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
         assert "cannot be read" in (message := refused(path).message) or "is not a regular file" in message
 
 
-def test_a_file_that_is_not_there_is_advised_by_its_path_and_not_by_its_format(tmp_path: Path) -> None:
+def test_the_advice_for_a_missing_file_is_about_its_path_not_its_format(tmp_path: Path) -> None:
     assert refused(tmp_path / "gone.png").next_step.startswith("Check the path")
     assert "save this one as PNG first" in refused(Path(__file__)).next_step
 
@@ -179,7 +179,7 @@ def test_a_file_that_is_not_there_is_advised_by_its_path_and_not_by_its_format(t
 @pytest.mark.parametrize(
     "source", [None, 7, True, object(), SimpleNamespace(size=(1, 1)), ["a.png"], {"path": "a.png"}]
 )
-def test_what_is_no_picture_at_all_is_refused(source: object) -> None:
+def test_objects_that_are_no_image_are_refused(source: object) -> None:
     assert "path, bytes" in refused(source, "mask").message
 
 

@@ -6,7 +6,7 @@ from vllm_image_core.requests.limits import check_tag
 
 
 @pytest.mark.parametrize("tag", [None, "winter", "Série 2 / 雪", "x" * 100])
-def test_a_tag_is_a_short_text_or_none(tag: str | None) -> None:
+def test_a_tag_is_short_text_or_none(tag: str | None) -> None:
     check_tag(tag)
 
 

@@ -32,7 +32,7 @@ def test_a_lora_is_read_as_people_write_it(text: str, choice: LoraChoice) -> Non
 @pytest.mark.parametrize(
     "value", ["", "  ", "a\nb", "=/loras/ink", "ink=", "\x07", "x" * 5_000, 7, {"scale": 1}]
 )
-def test_what_names_no_lora_is_refused(value: object) -> None:
+def test_text_that_names_no_lora_is_refused(value: object) -> None:
     with pytest.raises(InvalidRequest) as caught:
         limits.check("lora", value)
     assert caught.value.parameter == "lora"
@@ -52,7 +52,7 @@ def test_an_object_with_name_path_and_scale_means_the_same_as_its_text(value: ob
     assert limits.check("lora", value) == "ink=/loras/ink:0.5"
 
 
-def test_a_name_is_looked_up_in_the_model_s_profile() -> None:
+def test_a_name_is_looked_up_in_the_profile_of_the_model() -> None:
     request = ImageRequest(prompt="a fox", lora="ink:0.6")
     resolved = resolve(request, WITH_INK, draw_seed=lambda: 1)
     assert resolved.lora == "Ink=/loras/ink:0.6"
@@ -62,7 +62,7 @@ def test_a_name_is_looked_up_in_the_model_s_profile() -> None:
     assert (line.requested, line.sent, line.outcome) == ("ink:0.6", "Ink=/loras/ink:0.6", "as asked")
 
 
-def test_an_unknown_name_is_refused_with_the_names_that_are_known() -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InvalidRequest) as caught:
         resolve(ImageRequest(prompt="a fox", lora="wash"), WITH_INK, draw_seed=lambda: 1)
     assert caught.value.message == (
@@ -71,6 +71,6 @@ def test_an_unknown_name_is_refused_with_the_names_that_are_known() -> None:
     )
 
 
-def test_several_loras_are_refused_since_the_server_takes_one() -> None:
+def test_several_loras_are_refused_because_the_server_accepts_one() -> None:
     with pytest.raises(InvalidRequest, match="vLLM-Omni takes one per request"):
         limits.check("lora", ["/loras/ink", "/loras/wash:0.5"])

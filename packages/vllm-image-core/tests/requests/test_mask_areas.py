@@ -47,7 +47,7 @@ def test_a_polygon_is_read_in_every_form(value: object) -> None:
         ("mask_polygon", [[0, 0, 1], [1, 1, 1], [2, 2, 2]]),
     ],
 )
-def test_what_is_no_area_is_refused_with_what_is_allowed(name: str, value: object) -> None:
+def test_anything_but_an_area_is_refused_with_what_is_allowed(name: str, value: object) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read_areas(name, value)
     assert caught.value.parameter == name
@@ -63,6 +63,6 @@ def test_fractions_and_pixels_give_the_same_mask() -> None:
 
 
 @pytest.mark.parametrize("box", [(64, 0, 70, 9), (0, 40, 9, 50), (-9, 0, 0, 9)])
-def test_an_area_beside_the_image_is_refused(box: tuple[float, ...]) -> None:
+def test_an_area_outside_the_image_is_refused(box: tuple[float, ...]) -> None:
     with pytest.raises(InvalidRequest, match="is outside the image, which is 64x32"):
         MaskAreas(boxes=(box,)).check(Size(64, 32))

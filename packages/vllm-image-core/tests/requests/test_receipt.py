@@ -46,7 +46,7 @@ def test_a_receipt_is_a_table_of_every_parameter() -> None:
     ]
 
 
-def test_only_what_was_drawn_changed_or_dropped_or_differs_is_told() -> None:
+def test_only_values_that_were_drawn_changed_or_dropped_or_that_differ_are_listed() -> None:
     asked = ImageRequest(prompt="a red fox", negative_prompt="blur", aspect_ratio="16:9", width=1000)
     whole = written("FLUX.2-klein-4B", asked).confirm(size=Size(1024, 512), output_format="jpeg")
     assert [(each.parameter, each.outcome) for each in whole.notable_lines] == [
@@ -58,7 +58,7 @@ def test_only_what_was_drawn_changed_or_dropped_or_differs_is_told() -> None:
     ]
 
 
-def test_a_request_in_full_has_nothing_to_tell() -> None:
+def test_a_complete_request_has_nothing_to_list() -> None:
     asked = ImageRequest(
         prompt="a red fox", width=512, height=512, num_inference_steps=4, guidance_scale=1.0, seed=7
     )
@@ -67,7 +67,7 @@ def test_a_request_in_full_has_nothing_to_tell() -> None:
     assert {each.outcome for each in whole.lines} == {"as asked", "filled in"}
 
 
-def test_guidance_is_told_in_the_field_that_the_model_reads() -> None:
+def test_guidance_is_listed_under_the_field_that_the_model_reads() -> None:
     off = line(written("Qwen-Image", ImageRequest(prompt="a fox", guidance_scale=0)), "guidance_scale")
     assert (off.requested, off.sent, off.sent_as, off.outcome) == (0, 1.0, "true_cfg_scale", "changed")
     assert off.why == "guidance_scale 0 turns guidance off; it is sent as true_cfg_scale 1"
@@ -79,12 +79,12 @@ def test_a_blank_negative_prompt_that_guidance_needs_is_filled_in_with_the_reaso
     assert blank.why == "guidance needs one here, and a space is enough"
 
 
-def test_a_seed_that_was_drawn_before_is_told_as_drawn() -> None:
+def test_a_seed_that_was_drawn_before_is_reported_as_drawn() -> None:
     drawn = line(written("Qwen-Image", ImageRequest(prompt="a fox", seed=5, seed_drawn=True)), "seed")
     assert (drawn.requested, drawn.sent, drawn.outcome) == (None, 5, "drawn")
 
 
-def test_a_quality_tells_what_it_filled_in() -> None:
+def test_a_quality_says_what_it_filled_in() -> None:
     best = written("Qwen-Image", ImageRequest(prompt="a fox", quality="best", num_inference_steps=12))
     assert line(best, "quality") == Line(parameter="quality", requested="best")
     assert line(best, "num_inference_steps").outcome == "as asked"
@@ -106,7 +106,7 @@ def test_a_hostile_prompt_stays_on_one_short_line_of_the_table() -> None:
     assert len(table) < 2_000
 
 
-def test_a_files_receipt_has_each_parameter_once_and_no_text_twice() -> None:
+def test_the_receipt_in_a_file_has_each_parameter_once_and_no_text_twice() -> None:
     whole = written("FLUX.2-klein-4B", ImageRequest(prompt="a fox", negative_prompt="blurry", seed=7))
     facts = whole.compact()
     assert list(facts) == [each.parameter for each in whole.lines]
@@ -119,7 +119,7 @@ def test_a_files_receipt_has_each_parameter_once_and_no_text_twice() -> None:
     assert facts["seed"] == {"requested": 7, "sent": 7, "outcome": "as asked"}
 
 
-def test_the_whole_receipt_can_be_written_as_json() -> None:
+def test_the_complete_receipt_can_be_written_as_json() -> None:
     whole = written("Qwen-Image", ImageRequest(prompt="a fox", quality="best"))
     facts = json.loads(json.dumps(whole.facts()))
     assert [fact["parameter"] for fact in facts] == [each.parameter for each in whole.lines]

@@ -19,7 +19,7 @@ EDIT = REGISTRY.find("Qwen-Image-Edit-2511").profile
 FALLBACK = REGISTRY.fallback
 
 
-def test_a_bare_prompt_gets_the_model_s_own_settings_and_a_drawn_seed() -> None:
+def test_a_bare_prompt_gets_the_settings_of_the_model_and_a_drawn_seed() -> None:
     assert resolved() == ResolvedRequest(
         model="black-forest-labs/FLUX.2-klein-4B",
         prompt="a red fox",
@@ -36,7 +36,7 @@ def test_a_bare_prompt_gets_the_model_s_own_settings_and_a_drawn_seed() -> None:
     )
 
 
-def test_what_the_caller_gives_wins_over_the_profile() -> None:
+def test_values_of_the_caller_override_the_profile() -> None:
     result = resolved(QWEN, width=512, height=768, num_inference_steps=7, guidance_scale=3.5, seed=0)
     assert (str(result.size), result.num_inference_steps, result.guidance_scale, result.seed) == (
         "512x768",
@@ -57,7 +57,7 @@ def test_an_unknown_model_gets_the_fallback_of_the_plan() -> None:
     )
 
 
-def test_the_seed_is_drawn_once_and_only_when_there_is_none() -> None:
+def test_the_seed_is_drawn_once_and_only_if_there_is_none() -> None:
     seeds = itertools.count(100)
     assert resolve(request(), KLEIN, draw_seed=lambda: next(seeds)).seed == 100
     assert resolve(request(seed=5), KLEIN, draw_seed=lambda: next(seeds)).seed == 5
@@ -69,7 +69,7 @@ def test_the_prompt_is_sent_as_it_was_given() -> None:
     assert resolved(prompt=prompt).prompt == prompt
 
 
-def test_everything_that_shapes_the_picture_is_in_the_request_to_the_server() -> None:
+def test_everything_that_shapes_the_image_is_in_the_request_to_the_server() -> None:
     wire = resolved(KLEIN, seed=7).to_wire()
     assert wire.model_dump(exclude_none=True) == {
         "prompt": "a red fox",
@@ -83,7 +83,7 @@ def test_everything_that_shapes_the_picture_is_in_the_request_to_the_server() ->
     }
 
 
-def test_a_resolved_request_can_be_asked_for_again() -> None:
+def test_a_resolved_request_can_be_requested_again() -> None:
     first = resolved(QWEN, aspect_ratio="3:2", negative_prompt="blur")
     assert resolve(first.as_request(), QWEN, draw_seed=lambda: 0) == first
 
@@ -98,7 +98,7 @@ def test_a_resolved_request_can_be_asked_for_again() -> None:
         (" BEST ", (50, 4.0, "1328x1328")),
     ],
 )
-def test_a_quality_fills_in_what_the_caller_left_out(
+def test_a_quality_fills_in_what_the_caller_omitted(
     quality: str | None, expected: tuple[int, float, str]
 ) -> None:
     result = resolved(QWEN, quality=quality)
@@ -112,7 +112,7 @@ def test_a_quality_never_overrides_what_the_caller_gave() -> None:
     assert str(resolved(QWEN, quality="best", width=512).size) == "512x1024"
 
 
-def test_a_quality_that_the_model_does_not_have_is_told() -> None:
+def test_a_quality_that_the_model_does_not_have_is_reported() -> None:
     result = resolved(KLEIN, quality="draft")
     assert (result.num_inference_steps, result.quality) == (4, None)
     assert said(result) == {
@@ -125,12 +125,12 @@ def test_a_quality_that_the_model_does_not_have_is_told() -> None:
 
 
 @pytest.mark.parametrize("value", ["fast", "", 1, True, ["best"]])
-def test_a_quality_that_is_none_is_refused(value: object) -> None:
+def test_an_invalid_quality_is_refused(value: object) -> None:
     error = refused(QWEN, quality=value)
     assert (error.parameter, error.allowed) == ("quality", "one of draft, standard, best")
 
 
-def test_a_model_that_only_edits_makes_no_picture_from_a_text_alone() -> None:
+def test_a_model_that_only_edits_does_not_generate_from_text_alone() -> None:
     error = refused(EDIT)
     assert (error.parameter, error.allowed) == ("images", "1 to 4 input images")
     assert (
@@ -138,7 +138,7 @@ def test_a_model_that_only_edits_makes_no_picture_from_a_text_alone() -> None:
     )
 
 
-def test_a_model_takes_as_many_input_pictures_as_it_can() -> None:
+def test_a_model_accepts_as_many_input_images_as_it_can() -> None:
     assert resolve(request(), EDIT, draw_seed=lambda: 42, input_images=4).num_inference_steps == 40
     with pytest.raises(InvalidRequest, match="accepts at most 4 input images here, not 5"):
         resolve(request(), EDIT, draw_seed=lambda: 42, input_images=5)
@@ -149,27 +149,27 @@ def test_a_model_takes_as_many_input_pictures_as_it_can() -> None:
 @pytest.mark.parametrize(
     "value", [0, 201, -1, True, "4", 4.0, math.nan, 2**70, pytest.param(10**5000, id="huge"), object()]
 )
-def test_steps_that_no_server_takes_are_refused(value: object) -> None:
+def test_invalid_steps_are_refused(value: object) -> None:
     error = refused(num_inference_steps=value)
     assert (error.parameter, error.value) == ("num_inference_steps", value) or value != value  # noqa: PLR0124 -- NaN
     assert error.allowed == "an integer from 1 to 200"
 
 
 @pytest.mark.parametrize("value", [1, 200])
-def test_steps_at_the_bounds_are_taken(value: int) -> None:
+def test_steps_at_the_bounds_are_accepted(value: int) -> None:
     assert resolved(num_inference_steps=value).to_wire().num_inference_steps == value
 
 
 @pytest.mark.parametrize(
     "value", [-0.1, 20.1, math.nan, math.inf, -math.inf, True, "7", 10**400, Decimal("NaN"), [], 1j]
 )
-def test_guidance_that_no_server_takes_is_refused(value: object) -> None:
+def test_invalid_guidance_is_refused(value: object) -> None:
     error = refused(guidance_scale=value)
     assert (error.parameter, error.allowed) == ("guidance_scale", "a number from 0 to 20")
 
 
 @pytest.mark.parametrize("value", [0, 0.0, -0.0, 20, 20.0, Fraction(7, 2)])
-def test_guidance_at_the_bounds_is_taken_as_a_float(value: float) -> None:
+def test_guidance_at_the_bounds_is_accepted_as_a_float(value: float) -> None:
     taken = resolved(QWEN, guidance_scale=value).guidance_scale
     assert (type(taken), taken) == (float, value)
     assert math.copysign(1, taken) == 1
@@ -179,14 +179,14 @@ def test_guidance_at_the_bounds_is_taken_as_a_float(value: float) -> None:
     "value",
     [True, False, "7", 7.0, math.nan, 2**63, -(2**63) - 1, 2**70, pytest.param(10**5000, id="huge"), [7]],
 )
-def test_a_seed_that_is_no_64_bit_integer_is_refused(value: object) -> None:
+def test_a_seed_that_is_not_a_64_bit_integer_is_refused(value: object) -> None:
     error = refused(seed=value)
     assert error.parameter == "seed"
     assert error.message.endswith("Allowed: a signed 64-bit integer, preferably from 0 to 4294967295.")
 
 
 @pytest.mark.parametrize("value", [0, -1, 2**32, 2**63 - 1, -(2**63)])
-def test_a_seed_at_the_bounds_is_taken(value: int) -> None:
+def test_a_seed_at_the_bounds_is_accepted(value: int) -> None:
     assert resolved(seed=value).to_wire().seed == value
 
 
@@ -205,14 +205,14 @@ def test_a_prompt_that_is_too_long_is_refused_without_being_repeated(parameter: 
 
 @pytest.mark.parametrize("stray", ["\x00", "\x07", "\x1b", "\x7f", "\x85", "\ud83e"])
 @pytest.mark.parametrize("parameter", ["prompt", "negative_prompt"])
-def test_a_character_that_is_no_text_is_refused_with_its_place(parameter: str, stray: str) -> None:
+def test_a_character_that_is_not_text_is_refused_with_its_place(parameter: str, stray: str) -> None:
     error = refused(QWEN, **{parameter: f"a fox{stray}"})
     assert error.parameter == parameter
     assert error.message == f"The {parameter} has a character that is not allowed: U+{ord(stray):04X} at 5."
 
 
 @pytest.mark.parametrize("value", [None, 7, True, b"fox", ["fox"]])
-def test_a_prompt_that_is_no_text_is_refused(value: object) -> None:
+def test_a_prompt_that_is_not_text_is_refused(value: object) -> None:
     assert refused(prompt=value).parameter == "prompt"
 
 
@@ -243,7 +243,7 @@ def test_a_value_with_a_hostile_name_stays_out_of_the_message() -> None:
 @pytest.mark.parametrize(
     ("asked", "sent"), [(None, "png"), ("png", "png"), ("JPEG", "jpeg"), ("jpg", "jpeg"), (" webp ", "webp")]
 )
-def test_a_format_is_sent_as_the_server_calls_it(asked: str | None, sent: str) -> None:
+def test_a_format_is_sent_as_the_server_spells_it(asked: str | None, sent: str) -> None:
     result = resolved(output_format=asked)
     assert (result.output_format, result.to_wire().output_format) == (sent, sent)
     again = resolve(result.as_request(), KLEIN, draw_seed=lambda: 1)
@@ -251,25 +251,25 @@ def test_a_format_is_sent_as_the_server_calls_it(asked: str | None, sent: str) -
 
 
 @pytest.mark.parametrize("value", ["gif", "", 1, True, ["png"]])
-def test_a_format_that_no_server_makes_is_refused(value: object) -> None:
+def test_a_format_that_no_server_generates_is_refused(value: object) -> None:
     error = refused(output_format=value)
     assert (error.parameter, error.allowed) == ("output_format", "one of png, jpeg, webp")
 
 
 @pytest.mark.parametrize("prompt", ["", "   \n", "x" * 20_001, "x" * 1_000_000], ids=len)
-def test_i01_a_prompt_outside_of_the_limits_is_refused_with_the_limit(prompt: str) -> None:
+def test_i01_a_prompt_outside_the_limits_is_refused_with_the_limit(prompt: str) -> None:
     error = refused(prompt=prompt)
     assert error.allowed in {"text of 1 to 20000 characters", "text of at most 20000 characters"}
     assert "xxx" not in error.message
 
 
 @pytest.mark.parametrize("prompt", ["x", "x" * 10_000])
-def test_i01_a_prompt_within_the_limits_is_sent_whole(prompt: str) -> None:
+def test_i01_a_prompt_within_the_limits_is_sent_completely(prompt: str) -> None:
     assert resolved(prompt=prompt).to_wire().prompt == prompt
 
 
 @pytest.mark.parametrize("stray", ["\x00", "\x1b[31m", "\x9b", "\ud800"], ids=ascii)
-def test_i02_a_character_that_is_no_text_is_refused_and_not_repeated(stray: str) -> None:
+def test_i02_a_character_that_is_not_text_is_refused_and_not_repeated(stray: str) -> None:
     error = refused(prompt=f"a fox{stray}")
     assert error.message.isprintable()
     assert f"U+{ord(stray[0]):04X} at 5" in error.message
@@ -278,7 +278,7 @@ def test_i02_a_character_that_is_no_text_is_refused_and_not_repeated(stray: str)
 @pytest.mark.parametrize(
     "prompt", ["cafe\u0301", "a \u202efox\u202c", "\U0001f468\u200d\U0001f469\u200d\U0001f467"]
 )
-def test_i02_unusual_text_reaches_the_model_as_it_was_given_and_never_a_file_name(prompt: str) -> None:
+def test_i02_unusual_text_reaches_the_model_unchanged_and_never_a_file_name(prompt: str) -> None:
     assert json.loads(resolved(prompt=prompt).to_wire().to_json())["prompt"] == prompt
     assert re.fullmatch("[a-z0-9_]+", automatic_stem(prompt, datetime(2026, 2, 18, tzinfo=UTC)))
 
@@ -289,12 +289,12 @@ def test_i04_a_seed_that_only_looks_like_an_integer_is_refused(value: object) ->
 
 
 @pytest.mark.parametrize("value", [2**63, 2**70, -(2**63) - 1])
-def test_i05_a_seed_beyond_64_bits_is_refused_with_the_range_that_is_best(value: int) -> None:
+def test_i05_a_seed_beyond_64_bits_is_refused_with_the_best_range(value: int) -> None:
     assert "preferably from 0 to 4294967295" in refused(seed=value).allowed
 
 
 @pytest.mark.parametrize("value", [-(2**63), -1, 0, 2**32, 2**63 - 1])
-def test_i05_every_seed_of_64_bits_is_sent_as_it_is(value: int) -> None:
+def test_i05_every_64_bit_seed_is_sent_unchanged(value: int) -> None:
     assert resolved(seed=value).to_wire().seed == value
 
 
@@ -318,7 +318,7 @@ def test_i06_what_the_server_would_refuse_is_refused_here_with_the_bounds(
     )
 
 
-def test_a_transparent_background_is_refused_with_the_models_that_make_layers() -> None:
+def test_a_transparent_background_is_refused_with_the_models_that_generate_layers() -> None:
     with pytest.raises(InvalidRequest) as caught:
         resolve(request(background="Transparent"), KLEIN, draw_seed=lambda: 1, known=REGISTRY)
     assert caught.value.message == (

@@ -13,7 +13,7 @@ BAGEL = REGISTRY.find("BAGEL-7B-MoT").profile
     ("width", "height", "nearest"),
     [(1040, 512, "1024x512"), (1024, 1040, "1008x1024"), (2048, 1024, "1024x512"), (640, 1600, "416x1024")],
 )
-def test_a_side_above_the_model_s_longest_is_refused_with_the_same_shape(
+def test_a_side_that_is_too_long_for_the_model_is_refused_with_a_valid_size_of_the_same_shape(
     width: int, height: int, nearest: str
 ) -> None:
     error = refused(BAGEL, width=width, height=height)
@@ -22,7 +22,7 @@ def test_a_side_above_the_model_s_longest_is_refused_with_the_same_shape(
     assert resolved(BAGEL, width=int(w), height=int(h)).size.width == int(w)
 
 
-def test_a_shape_that_the_model_has_no_size_for_is_offered_within_its_longest_side() -> None:
+def test_a_shape_without_a_size_is_offered_one_within_the_longest_side() -> None:
     assert "width=1024 and height=432" in (refused(BAGEL, aspect_ratio="21:9").next_step or "")
     assert resolved(BAGEL, width=1024, height=432).size.height == 432
 
@@ -37,17 +37,17 @@ def test_a_shape_that_the_model_has_no_size_for_is_offered_within_its_longest_si
         ({"aspect_ratio": "3:2"}, "1216x832"),
     ],
 )
-def test_a_size_of_the_list_is_taken(asked: dict[str, object], size: str) -> None:
+def test_a_listed_size_is_accepted(asked: dict[str, object], size: str) -> None:
     assert str(resolved(HUNYUAN, **asked).size) == size
 
 
-def test_one_side_is_completed_to_a_size_of_the_list_with_a_note() -> None:
+def test_one_side_is_completed_to_a_listed_size_with_a_note() -> None:
     assert said(resolved(HUNYUAN, height=720)) == {
         "width": "width was set to 1280: the model generates 1280x720."
     }
 
 
-def test_a_size_that_is_not_in_the_list_is_refused_with_the_nearest() -> None:
+def test_an_unlisted_size_is_refused_with_the_nearest() -> None:
     error = refused(HUNYUAN, width=1264, height=720)
     assert (error.parameter, error.value, error.next_step) == (
         "width",
@@ -63,11 +63,11 @@ def test_a_size_that_is_not_in_the_list_is_refused_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     "asked", ["16:9", " 16:9 ", "16x9", "16X9", "16/9", "16 : 9", "16\N{MULTIPLICATION SIGN}9", "32:18"]
 )
-def test_an_aspect_ratio_means_the_model_s_own_size_however_it_is_spelled(asked: str) -> None:
+def test_an_aspect_ratio_means_the_size_of_the_model_however_it_is_spelled(asked: str) -> None:
     assert str(resolved(QWEN, aspect_ratio=asked).size) == "1664x928"
 
 
-def test_an_aspect_ratio_wins_over_width_and_height_with_a_note() -> None:
+def test_an_aspect_ratio_overrides_width_and_height_with_a_note() -> None:
     result = resolved(KLEIN, aspect_ratio="16:9", width=1000, height=576)
     assert str(result.size) == "1024x576"
     assert said(result) == {
@@ -93,7 +93,7 @@ def test_an_aspect_ratio_wins_over_width_and_height_with_a_note() -> None:
         "16:\N{FULLWIDTH DIGIT NINE}",
     ],
 )
-def test_an_unsupported_aspect_ratio_is_refused_with_those_that_are(asked: object) -> None:
+def test_an_unsupported_aspect_ratio_is_refused_with_the_supported_ones(asked: object) -> None:
     error = refused(KLEIN, aspect_ratio=asked)
     assert (error.parameter, error.value) == ("aspect_ratio", asked)
     assert (
@@ -116,20 +116,20 @@ def test_an_unsupported_aspect_ratio_is_refused_with_those_that_are(asked: objec
         (4999, 3904),
     ],
 )
-def test_a_width_that_is_no_multiple_is_refused_with_the_nearest(width: int, nearest: int) -> None:
+def test_a_width_that_is_not_a_multiple_is_refused_with_the_nearest(width: int, nearest: int) -> None:
     error = refused(width=width, height=1024)
     assert error.message == f"Width {width} is not a multiple of 16. Nearest valid width is {nearest}."
     assert (error.parameter, error.value, error.next_step) == ("width", width, f"Give width={nearest}.")
     assert str(resolved(width=nearest, height=1024).size) == f"{nearest}x1024"
 
 
-def test_a_height_that_is_no_multiple_is_refused_with_the_nearest() -> None:
+def test_a_height_that_is_not_a_multiple_is_refused_with_the_nearest() -> None:
     error = refused(width=1024, height=1000)
     assert error.message == "Height 1000 is not a multiple of 16. Nearest valid height is 1008."
     assert error.parameter == "height"
 
 
-def test_two_wrong_sides_are_told_at_once() -> None:
+def test_two_wrong_sides_are_reported_at_once() -> None:
     error = refused(width=1000, height=77)
     assert error.message == (
         "Width 1000 is not a multiple of 16. Nearest valid width is 1008. "
@@ -147,7 +147,7 @@ def test_two_wrong_sides_are_told_at_once() -> None:
         (16, 100_000, "height", "16x99984"),
     ],
 )
-def test_a_side_that_no_request_carries_is_refused_in_our_own_words(
+def test_a_side_that_no_request_can_carry_is_refused_in_our_own_words(
     width: int, height: int, parameter: str, nearest: str
 ) -> None:
     error = refused(width=width, height=height)
@@ -158,7 +158,7 @@ def test_a_side_that_no_request_carries_is_refused_in_our_own_words(
     assert resolved(width=nearest_width, height=nearest_height).to_wire().size == nearest
 
 
-def test_a_nearest_multiple_is_one_that_a_request_carries() -> None:
+def test_a_nearest_multiple_is_one_that_a_request_can_carry() -> None:
     assert "Nearest valid width is 99984." in refused(width=99_995, height=16).message
 
 
@@ -180,7 +180,7 @@ def test_one_correction_is_enough(width: int, height: int | None, next_step: str
     assert refused(width=width, height=height).next_step == next_step
 
 
-def test_of_two_sides_the_one_that_is_only_too_long_is_told_as_that() -> None:
+def test_of_two_sides_the_one_that_is_only_too_long_is_reported_as_too_long() -> None:
     assert refused(width=10**9, height=1).message == (
         "Width 1000000000 is too long. Nearest valid width is 99984. "
         "Height 1 is not a multiple of 16. Nearest valid height is 16."
@@ -219,7 +219,7 @@ def test_a_size_over_the_limit_is_refused_with_the_nearest_of_its_shape(
     assert str(resolved(**width_and_height).size) == nearest
 
 
-def test_exactly_the_limit_is_allowed() -> None:
+def test_a_size_exactly_at_the_limit_is_allowed() -> None:
     assert str(resolved(width=2000, height=2000).size) == "2000x2000"
 
 
@@ -234,7 +234,9 @@ def test_exactly_the_limit_is_allowed() -> None:
         ({"height": 7808}, "512x7808"),
     ],
 )
-def test_one_side_alone_is_completed_by_the_models_default_size(asked: dict[str, int], size: str) -> None:
+def test_one_side_alone_is_completed_with_the_default_size_of_the_model(
+    asked: dict[str, int], size: str
+) -> None:
     result = resolved(**asked)
     assert str(result.size) == size
     (note,) = result.notes
@@ -242,7 +244,7 @@ def test_one_side_alone_is_completed_by_the_models_default_size(asked: dict[str,
     assert f"{note.parameter} was set to {getattr(result, note.parameter)}" in note.message
 
 
-def test_one_side_alone_that_is_no_multiple_is_refused_by_the_plan_s_message() -> None:
+def test_one_side_alone_that_is_not_a_multiple_is_refused_with_the_message_of_the_plan() -> None:
     assert refused(width=1000).message == "Width 1000 is not a multiple of 16. Nearest valid width is 1008."
     assert refused(height=8).message == "Height 8 is not a multiple of 16. Nearest valid height is 16."
 
@@ -275,7 +277,7 @@ def test_one_side_alone_far_over_the_limit_is_refused_rather_than_stretched(side
         b"1",
     ],
 )
-def test_what_is_no_number_of_pixels_is_refused(side: str, value: object) -> None:
+def test_anything_but_a_number_of_pixels_is_refused(side: str, value: object) -> None:
     for other in ({}, {"height" if side == "width" else "width": 1024}):
         error = refused(**{side: value}, **other)
         assert error.parameter == side
@@ -283,7 +285,7 @@ def test_what_is_no_number_of_pixels_is_refused(side: str, value: object) -> Non
 
 
 @pytest.mark.parametrize("ratio", ["0x0", "1024X1024:1", "1e3x1", "1:0"])
-def test_i07_a_ratio_that_is_none_is_refused_with_those_that_are(ratio: str) -> None:
+def test_i07_an_invalid_ratio_is_refused_with_the_valid_ones(ratio: str) -> None:
     assert "16:9 (1024x576)" in refused(aspect_ratio=ratio).allowed
 
 
@@ -295,7 +297,7 @@ def test_i07_a_ratio_that_is_none_is_refused_with_those_that_are(ratio: str) -> 
         (10**9, 16, "Give width=99984 and height=16."),
     ],
 )
-def test_i07_a_size_that_no_model_makes_is_refused_with_the_nearest_legal_one(
+def test_i07_a_size_that_no_model_generates_is_refused_with_the_nearest_valid_one(
     width: int, height: int, next_step: str
 ) -> None:
     assert refused(width=width, height=height).next_step == next_step

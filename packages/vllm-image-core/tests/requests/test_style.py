@@ -20,7 +20,7 @@ def test_words_are_joined_as_one_sentence(prefix: str, suffix: str, styled: str)
     assert Style(name="ink", prefix=prefix, suffix=suffix).styled("a fox") == styled
 
 
-def test_the_longest_part_of_a_model_s_name_wins_and_overrides_what_all_models_get() -> None:
+def test_the_longest_part_of_a_model_name_wins_and_overrides_the_common_settings() -> None:
     style = Style(
         name="ink",
         suffix=", in ink",
@@ -39,7 +39,7 @@ def test_the_longest_part_of_a_model_s_name_wins_and_overrides_what_all_models_g
     ]
 
 
-def test_a_table_has_only_what_is_set() -> None:
+def test_a_table_contains_only_what_is_set() -> None:
     style = Style(name="ink", suffix=", in ink", models={"qwen": {}})
     assert style.as_table() == {"suffix": ", in ink"}
     assert Style(name="ink").as_table() == {}

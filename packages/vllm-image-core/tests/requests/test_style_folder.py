@@ -24,7 +24,7 @@ def test_more_than_a_dozen_styles_come_with_the_package_each_described_in_words(
     assert tuple(each.name for each in found) == Styles().names()
 
 
-def test_a_saved_style_is_found_again_whole(styles: Styles) -> None:
+def test_a_saved_style_is_found_again_completely(styles: Styles) -> None:
     style = Style(
         name="Soft Ink",
         description='with "quotes"',
@@ -40,7 +40,7 @@ def test_a_saved_style_is_found_again_whole(styles: Styles) -> None:
     assert "soft-ink" in styles.names()
 
 
-def test_nothing_is_overwritten_unless_that_is_asked_for(styles: Styles) -> None:
+def test_nothing_is_overwritten_unless_requested(styles: Styles) -> None:
     styles.save(Style(name="ink", suffix=", a"))
     with pytest.raises(InvalidRequest, match="There is a style ink already"):
         styles.save(Style(name="ink", suffix=", b"))
@@ -49,7 +49,7 @@ def test_nothing_is_overwritten_unless_that_is_asked_for(styles: Styles) -> None
     assert styles.find("ink").suffix == ", b"
 
 
-def test_an_own_style_replaces_one_of_the_package_until_it_is_removed(styles: Styles) -> None:
+def test_your_own_style_replaces_a_built_in_one_until_it_is_removed(styles: Styles) -> None:
     styles.save(Style(name="photo", suffix=", mine"))
     assert styles.is_own("photo")
     assert styles.find("photo").suffix == ", mine"
@@ -59,7 +59,7 @@ def test_an_own_style_replaces_one_of_the_package_until_it_is_removed(styles: St
         styles.remove("photo")
 
 
-def test_an_unknown_style_names_near_ones_and_how_to_list_all(styles: Styles) -> None:
+def test_an_unknown_style_suggests_similar_ones_and_how_to_list_all(styles: Styles) -> None:
     with pytest.raises(InvalidRequest) as caught:
         styles.find("watercolour")
     assert caught.value.message == "There is no style 'watercolour'. Did you mean watercolor?"
@@ -68,12 +68,12 @@ def test_an_unknown_style_names_near_ones_and_how_to_list_all(styles: Styles) ->
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "con", ".hidden", "é", "x" * 61])
-def test_a_name_that_no_file_can_have_everywhere_is_refused(styles: Styles, name: str) -> None:
+def test_a_name_that_some_system_cannot_use_is_refused(styles: Styles, name: str) -> None:
     with pytest.raises(InvalidRequest, match="cannot be the name of a style"):
         styles.save(Style(name=name, suffix=", a"))
 
 
-def test_a_file_that_cannot_be_used_hides_no_other(styles: Styles, tmp_path: Path) -> None:
+def test_an_unusable_file_does_not_hide_the_others(styles: Styles, tmp_path: Path) -> None:
     styles.save(Style(name="ink", suffix=", in ink"))
     (tmp_path / "styles" / "broken.toml").write_text("suffix = ")
     (tmp_path / "styles" / "wrong.toml").write_text("[settings]\nseed = 1")
@@ -97,7 +97,7 @@ def test_a_style_may_be_written_by_powershell(styles: Styles, tmp_path: Path, en
 
 
 @pytest.mark.parametrize("step", ["replace", "unlink"])
-def test_a_style_that_another_program_holds_is_not_called_forbidden(
+def test_a_style_that_another_program_holds_is_not_reported_as_forbidden(
     styles: Styles, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     def held(path: Path, *_: object, **__: object) -> None:

@@ -51,14 +51,14 @@ def test_a_style_adds_words_and_fills_in_settings() -> None:
     )
 
 
-def test_what_the_request_says_itself_wins() -> None:
+def test_values_of_the_request_win() -> None:
     own: dict[str, Any] = {"num_inference_steps": 10, "guidance_scale": 2.0, "width": 512, "height": 512}
     found = resolved(**own, negative_prompt="text", lora="/l/a")
     assert {name: getattr(found, name) for name in own} == own
     assert (found.negative_prompt, found.lora) == ("text, color", "a=/l/a:1")
 
 
-def test_a_quality_that_is_asked_for_wins_for_what_it_sets() -> None:
+def test_a_requested_quality_wins_for_the_values_it_sets() -> None:
     style = Style(name="slow", settings={"num_inference_steps": 90, "flow_shift": 2.0})
     model = "black-forest-labs/FLUX.1-dev"
     draft = resolved(model, style=style, quality="draft")
@@ -66,7 +66,7 @@ def test_a_quality_that_is_asked_for_wins_for_what_it_sets() -> None:
     assert draft.flow_shift == 2.0
 
 
-def test_a_negative_prompt_is_left_out_where_the_model_reads_none() -> None:
+def test_a_negative_prompt_is_omitted_if_the_model_does_not_read_it() -> None:
     found = resolved("black-forest-labs/FLUX.2-klein-4B")
     assert found.negative_prompt is None
     assert "left out its negative prompt, which black-forest-labs/FLUX.2-klein-4B does not support" in str(

@@ -27,7 +27,7 @@ def wildcards(tmp_path: Path) -> Wildcards:
         ("__animals/wild__", ["fox", "red bear", "blue bear", "owl"]),
     ],
 )
-def test_every_combination(wildcards: Wildcards, prompt: str, expected: list[str]) -> None:
+def test_all_combinations_are_generated(wildcards: Wildcards, prompt: str, expected: list[str]) -> None:
     assert sorted(wildcards.every(prompt, most=10)) == sorted(expected)
     assert {wildcards.pick(prompt, seed=seed) for seed in range(100)} == {*expected}
 
@@ -67,7 +67,7 @@ def test_a_name_cannot_lead_out_of_the_folder(wildcards: Wildcards, prompt: str)
     assert wildcards.every(prompt, most=10) == [prompt]
 
 
-def test_without_a_folder_there_are_no_files() -> None:
+def test_without_a_folder_there_are_no_wildcard_files() -> None:
     with pytest.raises(InvalidRequest, match="the file does not exist"):
         Wildcards().every("__colour__", most=10)
 

@@ -57,7 +57,7 @@ def enter_many(root: Path, process: int) -> None:
         entered(Database(root, INDEX), f"{process}-{number}.png")
 
 
-def test_the_file_is_made_where_it_is_missing_and_stays(tmp_path: Path) -> None:
+def test_the_file_is_created_if_it_is_missing_and_stays(tmp_path: Path) -> None:
     entered(Database(tmp_path, INDEX), "fox.png")
     assert names(Database(tmp_path, INDEX)) == ["fox.png"]
     assert [path.name for path in (tmp_path / ".vllm-image").iterdir() if path.stat().st_size] == [
@@ -66,25 +66,25 @@ def test_the_file_is_made_where_it_is_missing_and_stays(tmp_path: Path) -> None:
     assert version(tmp_path / ".vllm-image" / "index.sqlite3") == len(INDEX.migrations)
 
 
-def test_the_journal_is_one_that_works_on_a_network_share(tmp_path: Path) -> None:
+def test_the_journal_uses_a_mode_that_works_on_network_shares(tmp_path: Path) -> None:
     with Database(tmp_path, INDEX).open() as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("truncate",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
-def test_on_a_mac_what_is_committed_is_on_the_disk_itself(tmp_path: Path) -> None:
+def test_on_a_mac_a_commit_reaches_the_disk_itself(tmp_path: Path) -> None:
     with Database(tmp_path, INDEX).open() as connection:
         assert connection.execute("PRAGMA fullfsync").fetchone() == (1,)
 
 
-def test_an_older_schema_is_brought_up_to_date_with_what_it_holds(tmp_path: Path) -> None:
+def test_an_older_schema_is_migrated_with_its_content(tmp_path: Path) -> None:
     entered(Database(tmp_path, INDEX), "fox.png")
     with Database(tmp_path, LATER).open() as connection:
         assert connection.execute("SELECT name, stars FROM picture").fetchall() == [("fox.png", 3)]
     assert version(Database(tmp_path, INDEX).path) == len(LATER.migrations)
 
 
-def test_files_of_different_schemas_lie_beside_each_other(tmp_path: Path) -> None:
+def test_files_of_different_schemas_can_be_next_to_each_other(tmp_path: Path) -> None:
     other = replace(
         INDEX,
         file="other.sqlite3",
@@ -130,7 +130,7 @@ def test_many_threads_and_processes_open_and_write_it_at_the_same_time(tmp_path:
     assert len(names(Database(tmp_path, INDEX))) == 6 * 25
 
 
-def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     def enter_and_fail() -> None:
         with Database(tmp_path, INDEX).open() as connection, writing(connection):
             connection.execute("INSERT INTO state VALUES ('a', 1)")
@@ -142,7 +142,7 @@ def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM state").fetchone() == (0,)
 
 
-def test_a_reader_sees_what_was_before_while_another_writes(tmp_path: Path) -> None:
+def test_a_reader_sees_the_state_before_a_write_in_progress(tmp_path: Path) -> None:
     database = Database(tmp_path, INDEX)
     entered(database, "fox.png")
     with database.open() as writer, writing(writer):
@@ -152,7 +152,7 @@ def test_a_reader_sees_what_was_before_while_another_writes(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"x" * 5000, b"SQLite format 3\0" + b"\xff" * 5000])
-def test_bytes_that_are_no_database_are_damage(tmp_path: Path, content: bytes) -> None:
+def test_bytes_that_are_not_a_database_are_damage(tmp_path: Path, content: bytes) -> None:
     database = Database(tmp_path, INDEX)
     entered(database, "fox.png")
     database.path.write_bytes(content)
@@ -182,7 +182,7 @@ def test_a_database_without_our_tables_is_damage(tmp_path: Path) -> None:
         names(database)
 
 
-def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
     database = Database(tmp_path, INDEX)
     database.path.parent.mkdir()
     with closing(sqlite3.connect(database.path)) as connection:
@@ -209,7 +209,7 @@ def test_a_damaged_file_is_set_aside_with_its_journal_and_never_deleted(tmp_path
     assert names(database) == []
 
 
-def test_work_on_a_damaged_file_is_done_again_after_the_repair(tmp_path: Path) -> None:
+def test_work_on_a_damaged_file_is_repeated_after_the_repair(tmp_path: Path) -> None:
     database = Database(tmp_path, INDEX)
     entered(database, "fox.png")
     database.path.write_bytes(b"damaged " * 1000)
@@ -275,7 +275,7 @@ def test_a_damaged_file_that_is_open_elsewhere_keeps_its_journal(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_file_that_another_process_has_replaced_already_is_not_set_aside(tmp_path: Path) -> None:
+def test_a_file_that_another_process_has_already_replaced_is_not_set_aside(tmp_path: Path) -> None:
     database = Database(tmp_path, INDEX)
     entered(database, "fox.png")
     database.path.write_bytes(b"damaged " * 1000)
@@ -289,7 +289,7 @@ def test_a_file_that_another_process_has_replaced_already_is_not_set_aside(tmp_p
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's links")
 @pytest.mark.parametrize("link", [".vllm-image", ".vllm-image/index.sqlite3"])
-def test_a_link_to_another_place_is_not_followed(tmp_path: Path, link: str) -> None:
+def test_a_link_elsewhere_is_not_followed(tmp_path: Path, link: str) -> None:
     outside, root = tmp_path / "outside", tmp_path / "root"
     entered(Database(outside, INDEX), "theirs.png")
     before = Database(outside, INDEX).path.read_bytes()
@@ -300,14 +300,14 @@ def test_a_link_to_another_place_is_not_followed(tmp_path: Path, link: str) -> N
     assert Database(outside, INDEX).path.read_bytes() == before
 
 
-def test_a_file_in_the_way_of_the_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_way_of_the_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".vllm-image").write_text("mine")
     with pytest.raises(IndexUnavailable, match=r"cannot be used: .* \((EEXIST|ENOTDIR|ENOENT)\)"):
         names(Database(tmp_path, INDEX))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other systems have other errors")
-def test_a_disk_without_space_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_without_space_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -318,7 +318,7 @@ def test_a_disk_without_space_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("name", ["a b", "100%", "a?b#c", "ünïcode 雪", "a'b", "mode=memory&x"])
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
-def test_any_name_of_a_folder_is_right(tmp_path: Path, name: str) -> None:
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     root = tmp_path / name
     entered(Database(root, INDEX), "fox.png")
     assert (root / ".vllm-image" / "index.sqlite3").is_file()
@@ -343,7 +343,9 @@ def test_a_connection_stays_with_its_thread(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SQLite's bound on Unix")
 @pytest.mark.parametrize("too_many", [0, 1, 30])
-def test_a_path_that_is_too_long_for_sqlite_is_told_with_its_length(tmp_path: Path, too_many: int) -> None:
+def test_a_path_that_is_too_long_for_sqlite_is_reported_with_its_length(
+    tmp_path: Path, too_many: int
+) -> None:
     length = 504 + too_many
     rest = length - len(os.fsencode(Database(tmp_path.resolve(), INDEX).path))
     folder = tmp_path.resolve().joinpath(*("d" * 99 for _ in range(rest // 100 - 1)))
@@ -365,9 +367,7 @@ def test_a_path_that_is_too_long_for_sqlite_is_told_with_its_length(tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "reason"), [("n" * 300, "ENAMETOOLONG"), ("file/below", "ENOTDIR"), ("loop/below", "ELOOP")]
 )
-def test_whether_it_is_there_is_not_guessed_where_the_system_does_not_say(
-    tmp_path: Path, name: str, reason: str
-) -> None:
+def test_existence_is_not_guessed_if_the_system_does_not_say(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert not Database(tmp_path / "gone", INDEX).exists()
@@ -375,7 +375,7 @@ def test_whether_it_is_there_is_not_guessed_where_the_system_does_not_say(
         Database(tmp_path / name, INDEX).exists()
 
 
-def test_a_file_that_may_only_be_read_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_read_only_file_is_reported_with_what_to_do(tmp_path: Path) -> None:
     database = Database(tmp_path, INDEX)
     entered(database, "fox.png")
 

@@ -22,7 +22,7 @@ def set_free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(shutil, "disk_usage", usage)
 
 
-def test_a_picture_needs_two_bytes_a_pixel_and_a_fifth_more() -> None:
+def test_an_image_needs_two_bytes_a_pixel_and_a_fifth_more() -> None:
     assert required_bytes(1024 * 1024) == 2_516_582
 
 
@@ -31,7 +31,9 @@ def test_enough_space_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     check_space(tmp_path, pixels=1024 * 1024)
 
 
-def test_too_little_space_is_told_with_both_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_space_is_reported_with_both_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     set_free(monkeypatch, 2_516_581)
     with pytest.raises(NotEnoughSpace) as caught:
         check_space(tmp_path, pixels=1024 * 1024)
@@ -43,7 +45,7 @@ def test_too_little_space_is_told_with_both_numbers(tmp_path: Path, monkeypatch:
     assert "Free some space" in error.next_step
 
 
-def test_much_space_is_told_in_gigabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lot_of_space_is_reported_in_gigabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_free(monkeypatch, 20_000_000)
     with pytest.raises(NotEnoughSpace, match=r"20\.0 MB is free, about 2\.5 GB is needed"):
         check_space(tmp_path, pixels=1000 * 1024 * 1024)

@@ -29,7 +29,7 @@ def studio(server: Server, tmp_path: Path) -> Studio:
     return Studio(server, output_dir=tmp_path / "out", now=lambda: NOON, draw_seed=lambda: 42)
 
 
-async def test_an_edit_is_recalled_with_its_pictures_from_the_folder(studio: Studio, server: Server) -> None:
+async def test_an_edit_is_recalled_with_its_images_from_the_folder(studio: Studio, server: Server) -> None:
     fox = await studio.generate("a red fox", width=128, height=96, seed=1, filename="fox")
     edited = await studio.edit("make it night", fox, seed=2)
 
@@ -42,7 +42,7 @@ async def test_an_edit_is_recalled_with_its_pictures_from_the_folder(studio: Stu
     assert recipe_of(anew)["prompt"] == "make it day"
 
 
-async def test_a_picture_that_is_gone_or_changed_has_to_be_given_again(studio: Studio) -> None:
+async def test_an_image_that_is_gone_or_has_changed_has_to_be_given_again(studio: Studio) -> None:
     fox = await studio.generate("a red fox", width=128, height=96, seed=1, filename="fox")
     edited = await studio.edit("make it night", fox, seed=2)
     fox.path.unlink()
@@ -58,9 +58,7 @@ async def test_a_picture_that_is_gone_or_changed_has_to_be_given_again(studio: S
     assert again.path == edited.path
 
 
-async def test_an_edit_that_is_found_is_an_edit_with_its_pictures_or_no_request(
-    studio: Studio, server: Server
-) -> None:
+async def test_a_found_edit_is_an_edit_with_its_images_or_no_request(studio: Studio, server: Server) -> None:
     fox = await studio.generate("a red fox", width=128, height=96, seed=1, filename="fox")
     edited = await studio.edit("make it night", fox, mask=fox, strength=0.5, seed=2, tag="dark")
     [made] = (await studio.find(seed=1)).pictures
@@ -94,7 +92,7 @@ async def test_an_edit_from_elsewhere_is_found_with_the_copies_of_its_batch(
 @pytest.mark.parametrize(
     "name", ["../secret.png", "/etc/passwd", "link.png", "..", ".", "", "a\0b", "x" * 4000, "sub/fox.png", 7]
 )
-async def test_what_a_file_says_of_its_inputs_leads_nowhere(
+async def test_hostile_input_names_in_a_file_lead_nowhere(
     studio: Studio, tmp_path: Path, name: object
 ) -> None:
     edited = await studio.edit("x", png(), seed=2)
@@ -125,7 +123,7 @@ HOSTILE: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("facts", HOSTILE)
-async def test_hostile_facts_of_an_edit_are_left_out_and_told(
+async def test_hostile_facts_of_an_edit_are_dropped_and_reported(
     studio: Studio, facts: dict[str, object]
 ) -> None:
     edited = await studio.edit("x", png(), seed=2)
@@ -136,7 +134,7 @@ async def test_hostile_facts_of_an_edit_are_left_out_and_told(
     assert (recalled.request.strength, recalled.request.layers, recalled.request.resolution) == (None,) * 3
 
 
-def test_a_picture_that_was_not_edited_has_no_inputs() -> None:
+def test_an_image_that_was_not_edited_has_no_inputs() -> None:
     recalled = recall(
         write_text(Picture.check(png()), {"vllm-image": '{"prompt": "a fox", "inputs": [1]}'}).bytes
     )

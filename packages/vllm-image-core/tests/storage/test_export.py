@@ -43,7 +43,7 @@ async def test_a_file_in_the_way_is_an_error_before_anything_is_written(tmp_path
     assert sorted(path.name for path in (tmp_path / "site").iterdir()) == ["a.png", "b.png"]
 
 
-async def test_only_images_of_the_folder_are_exported_each_under_a_name_of_its_own(tmp_path: Path) -> None:
+async def test_only_images_of_the_folder_are_exported_each_under_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "secret.png").touch()
     async with Studio(Server(), output_dir=tmp_path / "out") as studio:
         images = [await studio.generate("a fox", filename=name) for name in ("a/fox", "b/fox")]
@@ -55,7 +55,7 @@ async def test_only_images_of_the_folder_are_exported_each_under_a_name_of_its_o
     assert not (tmp_path / "site").exists()
 
 
-async def test_names_that_are_one_name_where_case_is_ignored_are_refused_before_anything_is_written(
+async def test_names_that_differ_only_in_case_are_refused_before_anything_is_written(
     tmp_path: Path,
 ) -> None:
     async with Studio(Server(), output_dir=tmp_path / "out") as studio:
@@ -78,7 +78,7 @@ async def test_a_folder_that_windows_would_change_is_refused(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
-async def test_a_copy_that_another_program_holds_is_said_to_be_held(
+async def test_a_copy_that_another_program_holds_is_reported_as_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def held(*_: object, **__: object) -> None:

@@ -50,13 +50,13 @@ def write_note(database: Database, text: str) -> None:
         connection.execute("INSERT INTO note VALUES (?)", (text,))
 
 
-def test_a_folder_with_locks_is_known_by_a_file_that_is_removed_again(tmp_path: Path) -> None:
+def test_a_folder_that_supports_locks_is_recognised_with_a_probe_file_that_is_removed(tmp_path: Path) -> None:
     assert can_lock(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO])
-def test_a_folder_without_locks_is_known_by_whatever_the_system_calls_it(
+def test_a_folder_without_locks_is_recognised_whatever_error_the_system_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def refuse(*_: object) -> None:
@@ -67,12 +67,12 @@ def test_a_folder_without_locks_is_known_by_whatever_the_system_calls_it(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_known_of_a_folder_in_which_nothing_can_be_made(tmp_path: Path) -> None:
+def test_an_unwritable_folder_tells_nothing_about_locks(tmp_path: Path) -> None:
     assert can_lock(tmp_path / "gone")
 
 
 @pytest.mark.usefixtures("without_locks")
-def test_a_database_is_used_at_once_where_its_own_locks_are_refused(tmp_path: Path) -> None:
+def test_a_database_is_usable_at_once_if_its_own_locks_are_refused(tmp_path: Path) -> None:
     database = Database(tmp_path, NOTES)
     write_note(database, "first")
     with closing(sqlite3.connect(database.path, isolation_level=None)) as stuck:
@@ -84,7 +84,7 @@ def test_a_database_is_used_at_once_where_its_own_locks_are_refused(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("without_locks")
-def test_the_lock_of_a_dead_process_is_removed_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
+def test_the_lock_of_a_dead_process_is_removed_but_not_that_of_a_living_one(tmp_path: Path) -> None:
     database = Database(tmp_path, NOTES)
     write_note(database, "first")
     lock = Path(f"{database.path}.lock")
@@ -100,7 +100,7 @@ def test_the_lock_of_a_dead_process_is_removed_and_that_of_a_living_one_is_not(t
 
 
 @pytest.mark.usefixtures("without_locks")
-def test_a_folder_without_locks_is_told_once_with_the_first_picture(tmp_path: Path) -> None:
+def test_a_folder_without_locks_is_reported_once_with_the_first_image(tmp_path: Path) -> None:
     file = io.BytesIO()
     Image.radial_gradient("L").save(file, "PNG")
     picture, library = Picture.check(file.getvalue()), Library(tmp_path)

@@ -10,7 +10,7 @@ from vllm_image_core.storage.filename import automatic_stem, check_filename, fol
 NOON = datetime(2026, 2, 18, 14, 30, 22)  # noqa: DTZ001 - file names carry local time
 
 
-def test_an_automatic_name_is_date_time_and_the_start_of_the_prompts_sha256() -> None:
+def test_an_automatic_name_has_the_date_the_time_and_the_start_of_the_sha256_of_the_prompt() -> None:
     # printf 'a red fox in the snow' | sha256sum
     assert automatic_stem("a red fox in the snow", NOON) == "img_20260218_143022_b9c4c4"
 
@@ -43,15 +43,15 @@ def test_an_automatic_name_can_be_made_from_any_prompt() -> None:
         ("x" * 120, "x" * 120),
     ],
 )
-def test_a_plain_name_is_taken_without_its_picture_extension(filename: str, stem: str) -> None:
+def test_an_image_extension_is_removed_from_a_plain_name(filename: str, stem: str) -> None:
     assert check_filename(filename) == stem
 
 
-def test_no_name_is_no_name() -> None:
+def test_an_empty_name_is_refused() -> None:
     assert check_filename(None) is None
 
 
-def test_unicode_twins_are_one_name() -> None:
+def test_unicode_forms_of_a_name_are_one_name() -> None:
     name = "Füchse"
     assert check_filename(unicodedata.normalize("NFD", name)) == check_filename(name) == name
     assert check_filename("\uff46\uff4f\uff58") == "fox"
@@ -151,7 +151,7 @@ def test_a_name_of_300_characters_is_refused_with_its_length_and_the_limit() -> 
 
 
 @pytest.mark.parametrize("filename", [7, True, b"fox", ["fox"]])
-def test_a_name_that_is_no_text_is_refused(filename: object) -> None:
+def test_a_name_that_is_not_text_is_refused(filename: object) -> None:
     with pytest.raises(InvalidRequest, match="is not a string"):
         check_filename(filename)  # pyright: ignore[reportArgumentType] -- what an unchecked caller may pass
 
@@ -170,7 +170,7 @@ def test_a_name_like_an_automatic_one_is_put_in_lower_case(filename: str) -> Non
         ("\u03c3", "\u03c2"),
     ],
 )
-def test_twins_fold_to_the_same_name(name: str, twin: str) -> None:
+def test_names_that_differ_in_case_or_form_fold_to_the_same_name(name: str, twin: str) -> None:
     assert fold_name(name) == fold_name(twin)
     assert fold_name(name) != fold_name(name + "_2")
 
@@ -184,7 +184,7 @@ def test_f04_a_name_that_some_system_reserves_is_refused_on_all(filename: str) -
         check_filename(filename)
 
 
-def test_f05_wide_dots_and_slashes_are_plain_ones() -> None:
+def test_f05_wide_dots_and_slashes_are_treated_as_plain_ones() -> None:
     for name in ("\uff0e\uff0e\uff0fx", "a\uff0fb", "\uff0e\uff0e", "C\uff1ax"):
         with pytest.raises(InvalidRequest):
             check_filename(name)

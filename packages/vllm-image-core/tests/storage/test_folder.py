@@ -26,7 +26,7 @@ def contents(folder: Folder) -> list[str]:
     return sorted(entry.name for entry in folder.path.iterdir())
 
 
-def test_a_temporary_file_is_hidden_whole_and_gone_afterwards(folder: Folder) -> None:
+def test_a_temporary_file_is_hidden_and_complete_and_finally_removed(folder: Folder) -> None:
     content = os.urandom(3_000_000)
     with folder.temporary(content) as name:
         assert name.startswith(".img_")
@@ -78,7 +78,7 @@ def test_a_file_that_a_scanner_holds_for_a_moment_is_waited_for(
     assert contents(folder) == (["fox.png"] if step == "rename" else [])
 
 
-def test_a_taken_name_is_told_and_its_file_stays(folder: Folder) -> None:
+def test_a_taken_name_is_reported_and_its_file_stays(folder: Folder) -> None:
     (folder.path / "fox.png").write_bytes(b"mine")
     with folder.temporary(b"content") as name:
         assert folder.place(name, "fox.png") is False
@@ -86,7 +86,7 @@ def test_a_taken_name_is_told_and_its_file_stays(folder: Folder) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody move an open folder")
-def test_a_folder_swapped_for_a_link_after_it_was_opened_is_still_the_one_written_to(tmp_path: Path) -> None:
+def test_writes_go_to_the_opened_folder_even_if_it_is_swapped_for_a_link(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     with Folder.open(tmp_path / "pictures") as folder:
         (tmp_path / "pictures").rename(tmp_path / "moved")
@@ -97,13 +97,13 @@ def test_a_folder_swapped_for_a_link_after_it_was_opened_is_still_the_one_writte
     assert (tmp_path / "moved" / "fox.png").read_bytes() == b"content"
 
 
-def test_a_folder_that_is_not_there_is_not_made_to_be_looked_at(tmp_path: Path) -> None:
+def test_looking_at_a_missing_folder_does_not_create_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), Folder.existing(tmp_path / "gone"):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_read_and_what_is_none_is_not(folder: Folder) -> None:
+def test_only_regular_files_are_read(folder: Folder) -> None:
     (folder.path / "fox.png").write_bytes(b"content")
     (folder.path / "folder.png").mkdir()
     with folder.reading("fox.png") as file:
@@ -172,7 +172,7 @@ def test_on_a_mac_a_file_is_written_to_the_disk_itself(
     os.close(descriptor)
 
 
-def test_a_junction_of_windows_is_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_windows_junction_is_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder").mkdir()
     assert not is_link(tmp_path / "folder")
     assert not is_link(tmp_path / "missing")
@@ -187,7 +187,7 @@ def test_a_junction_of_windows_is_a_link(tmp_path: Path, monkeypatch: pytest.Mon
     assert not is_link(tmp_path / "folder")
 
 
-def test_where_folders_cannot_be_walked_a_link_on_the_way_is_refused(
+def test_without_relative_opens_a_link_in_the_path_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere").mkdir()

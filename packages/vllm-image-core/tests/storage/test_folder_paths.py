@@ -56,7 +56,7 @@ def test_a_name_that_windows_would_change_or_refuse_is_refused(folder: str, why:
         ("\\\\?\\UNC\\nas\\x\\pics", "The network folder //?/UNC/nas/x"),
     ],
 )
-def test_a_missing_drive_has_a_sentence_of_its_own(missing: str, name: str) -> None:
+def test_a_missing_drive_has_an_error_of_its_own(missing: str, name: str) -> None:
     with pytest.raises(CannotSave, match="is not there") as caught:
         check_folder_path(Path(missing))
     assert name in caught.value.message.replace("\\", "/")
@@ -66,14 +66,14 @@ def test_a_missing_drive_has_a_sentence_of_its_own(missing: str, name: str) -> N
 
 
 @pytest.mark.parametrize("folder", ["/Volumes/Foxes/pics", "/volumes/Foxes", "/Volumes/x/../Foxes/a/b"])
-def test_on_a_mac_a_missing_drive_has_that_sentence_too(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_mac_a_missing_drive_has_that_error_too(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")  # emulated
     with pytest.raises(CannotSave, match=r"The drive /[Vv]olumes/Foxes is not there") as caught:
         Store(Path(folder)).check_writable()
     assert caught.value.next_step == "Connect it, or choose another output folder."
 
 
-def test_on_a_mac_any_other_folder_is_on_a_drive_that_is_there(
+def test_on_a_mac_any_other_folder_is_on_an_existing_drive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")  # emulated
@@ -82,7 +82,7 @@ def test_on_a_mac_any_other_folder_is_on_a_drive_that_is_there(
 
 
 @pytest.mark.usefixtures("windows")
-def test_a_path_that_leaves_no_room_for_the_names_of_files_is_refused_before_anything_is_made(
+def test_a_path_that_leaves_no_room_for_file_names_is_refused_before_anything_is_created(
     tmp_path: Path,
 ) -> None:
     fits = tmp_path / ("a" * (166 - len(str(tmp_path))))  # 167 characters with the separator
@@ -95,7 +95,7 @@ def test_a_path_that_leaves_no_room_for_the_names_of_files_is_refused_before_any
 
 
 @pytest.mark.usefixtures("windows")
-def test_a_filename_that_makes_a_path_too_long_is_refused_with_the_most_it_may_have(tmp_path: Path) -> None:
+def test_a_filename_that_makes_a_path_too_long_is_refused_with_the_limit(tmp_path: Path) -> None:
     room = 242 - len(f"{tmp_path}/hero/")
     store = Store(tmp_path)
     store.check_subfolder("hero/" + "a" * min(room, 100))
@@ -108,7 +108,7 @@ def test_a_filename_that_makes_a_path_too_long_is_refused_with_the_most_it_may_h
 
 
 @pytest.mark.usefixtures("windows")
-def test_windows_counts_a_character_beyond_the_first_plane_as_two(tmp_path: Path) -> None:
+def test_windows_counts_characters_outside_the_basic_plane_as_two(tmp_path: Path) -> None:
     foxes = "🦊" * ((168 - len(str(tmp_path))) // 2)
     with pytest.raises(CannotSave, match=r"has 16[89] characters"):
         check_folder_path(tmp_path / foxes)
@@ -139,14 +139,14 @@ def test_any_other_path_is_a_folder(folder: str) -> None:
     check_folder_path(Path(folder))
 
 
-def test_a_windows_with_long_paths_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_with_long_paths_accepts_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr("vllm_image_core.storage.folder_paths._long_paths_are_enabled", lambda: True)
     check_folder_path(Path("a" * 300))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other systems have other names")
-def test_other_systems_take_such_names(tmp_path: Path) -> None:
+def test_other_systems_accept_such_names(tmp_path: Path) -> None:
     Store(tmp_path / "con" / "what? ").check_writable()
 
 

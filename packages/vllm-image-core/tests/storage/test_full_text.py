@@ -33,7 +33,7 @@ def found(connection: sqlite3.Connection, expression: str) -> list[int]:
     return sorted(number for (number,) in rows)
 
 
-def test_words_are_entered_once_and_later_ones_when_they_come(connection: sqlite3.Connection) -> None:
+def test_words_are_entered_once_and_new_ones_with_the_next_call(connection: sqlite3.Connection) -> None:
     put(connection, "1.png", "a red fox")
     assert full_text.is_behind(connection)
     full_text.enter(connection)
@@ -44,14 +44,14 @@ def test_words_are_entered_once_and_later_ones_when_they_come(connection: sqlite
     assert found(connection, '"fox"') == [1, 2]
 
 
-def test_what_is_no_picture_has_no_words(connection: sqlite3.Connection) -> None:
+def test_anything_but_an_image_has_no_words(connection: sqlite3.Connection) -> None:
     put(connection, "1.png", "a red fox", width=None)
     full_text.enter(connection)
     full_text.forget(connection, ["1.png"])
     assert found(connection, '"fox"') == []
 
 
-def test_forgotten_words_are_found_no_more(connection: sqlite3.Connection) -> None:
+def test_forgotten_words_are_no_longer_found(connection: sqlite3.Connection) -> None:
     for name in ("1.png", "2.png"):
         put(connection, name, "a red fox 雪 🦊")
     full_text.enter(connection)
@@ -60,7 +60,7 @@ def test_forgotten_words_are_found_no_more(connection: sqlite3.Connection) -> No
     assert [found(connection, f'"{word}"') for word in ("fox", "雪", "🦊")] == [[2]] * 3
 
 
-def test_many_pictures_with_a_word_make_it_common(connection: sqlite3.Connection) -> None:
+def test_many_images_with_a_word_make_it_common(connection: sqlite3.Connection) -> None:
     for number in range(5_000):
         put(connection, f"{number}.png", "a photograph" if number else "a photograph of a zebra")
     full_text.enter(connection)
@@ -68,7 +68,7 @@ def test_many_pictures_with_a_word_make_it_common(connection: sqlite3.Connection
     assert [full_text.are_common(connection, word) for word in words] == [True, False, False]
 
 
-def test_an_sqlite_without_fts5_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sqlite_without_fts5_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(full_text, "_TABLE", "CREATE VIRTUAL TABLE picture_text USING fts99(words)")
     with closing(sqlite3.connect(":memory:")) as connection:
         assert not full_text.prepare(connection)
@@ -91,7 +91,7 @@ def test_another_error_is_not_taken_for_a_missing_fts5(monkeypatch: pytest.Monke
         ("Füchse", "Füchse"),
     ],
 )
-def test_signs_of_scripts_without_spaces_and_emoji_are_words_of_their_own(text: str, expected: str) -> None:
+def test_words_in_scripts_without_spaces_and_emoji_are_found(text: str, expected: str) -> None:
     assert add_spaces(text) == expected
 
 
@@ -113,14 +113,14 @@ def test_signs_of_scripts_without_spaces_and_emoji_are_words_of_their_own(text: 
         ("", ""),
     ],
 )
-def test_nothing_in_a_text_is_an_operator_but_a_star_after_two_letters(text: str, expected: str) -> None:
+def test_the_only_operator_in_text_is_a_star_after_two_letters(text: str, expected: str) -> None:
     assert match_expression(text) == expected
 
 
-def test_a_long_text_is_cut() -> None:
+def test_long_text_is_cut() -> None:
     assert len(match_expression("ab " * 1_000_000)) == 32 * 5 - 1
     assert plain_words("x" * 1_000_000) == ("x" * 1000,)
 
 
-def test_the_plain_words_have_no_sign_that_like_knows() -> None:
+def test_plain_words_contain_no_like_wildcards() -> None:
     assert plain_words("50% of_foxes! 雪の") == ("50", "of", "foxes", "雪", "の")

@@ -41,7 +41,7 @@ def test_without_an_interval_each_is_written_at_once() -> None:
     assert written == [["a"], ["b"]]
 
 
-def test_after_the_interval_an_item_is_written_at_once_with_those_that_wait() -> None:
+def test_after_the_interval_an_item_is_written_at_once_with_the_waiting_ones() -> None:
     written: list[Sequence[str]] = []
     clock = Clock()
     writes = GroupedWrites(written.append, seconds=60.0, clock=clock)
@@ -52,7 +52,7 @@ def test_after_the_interval_an_item_is_written_at_once_with_those_that_wait() ->
     assert written == [["a"], ["b", "c"]]
 
 
-def test_an_item_that_must_not_wait_takes_the_waiting_ones_along() -> None:
+def test_an_item_that_must_not_wait_is_written_with_the_waiting_ones() -> None:
     written: list[Sequence[str]] = []
     writes = GroupedWrites(written.append, seconds=60.0)
     for item in "ab":

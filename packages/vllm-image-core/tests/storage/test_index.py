@@ -149,13 +149,13 @@ def later() -> int:
     return int((datetime.now(UTC) + timedelta(hours=1)).timestamp() * 1e9)
 
 
-def test_a_folder_that_is_not_there_has_no_pictures_and_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_images_and_is_not_created(tmp_path: Path) -> None:
     assert Index(tmp_path / "pictures").find(Query()) == Page(pictures=())
     assert Index(tmp_path / "pictures").with_key(ContentKey("ab")) == ()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_index_is_made_from_the_files_that_are_there(root: Path, put: Put) -> None:
+def test_the_index_is_built_from_the_existing_files(root: Path, put: Put) -> None:
     old = put(root / "b.png", prompt="a red fox", created="2026-01-01T00:00:00Z")
     new = put(root / "a.png", prompt="a blue bird", created="2026-01-02T00:00:00Z")
     (root / "notes.txt").write_text("no picture")
@@ -194,7 +194,7 @@ def test_the_index_is_made_from_the_files_that_are_there(root: Path, put: Put) -
     ],
 )
 @pytest.mark.parametrize("saved_here", [True, False])
-def test_pictures_are_found_by_what_they_are(
+def test_images_are_found_by_their_properties(
     root: Path, put: Put, query: dict[str, object], expected: list[str], *, saved_here: bool
 ) -> None:
     foxes = "Füchse 雪の中の狐 🦊"
@@ -220,7 +220,7 @@ def test_pages_follow_each_other_to_the_end(root: Path, put: Put) -> None:
     assert [page.next_offset for page in pages] == [2, 4, None]
 
 
-def test_of_pictures_of_the_same_second_the_one_written_last_is_the_newest(root: Path, put: Put) -> None:
+def test_of_images_of_the_same_second_the_one_written_last_is_the_newest(root: Path, put: Put) -> None:
     for seconds, name in ((3, "a.png"), (1, "b.png"), (2, "c.png")):
         os.utime(put(root / name, created="2026-01-01"), (seconds, seconds))
     assert found(root) == ["a.png", "c.png", "b.png"]
@@ -253,7 +253,7 @@ def test_of_pictures_of_the_same_second_the_one_written_last_is_the_newest(root:
     ],
 )
 @pytest.mark.parametrize("fts", [True, False])
-def test_no_text_is_an_error(
+def test_no_search_text_is_an_error(
     root: Path, put: Put, monkeypatch: pytest.MonkeyPatch, text: str, *, fts: bool
 ) -> None:
     if not fts:
@@ -263,7 +263,7 @@ def test_no_text_is_an_error(
     assert found(root, text=text) == []
 
 
-def test_hostile_texts_of_random_signs_never_raise(root: Path, put: Put) -> None:
+def test_hostile_text_of_random_characters_never_raises(root: Path, put: Put) -> None:
     put(root / "1.png", prompt="a red fox")
     chance, indexed = random.Random(0), Index(root)
     signs = "\"'*^:(){}+-,.;%_\\ \t\n\0\ud800🦊雪aA0" + "".join(map(chr, range(32)))
@@ -271,9 +271,7 @@ def test_hostile_texts_of_random_signs_never_raise(root: Path, put: Put) -> None
         indexed.find(Query(text="".join(chance.choices(signs, k=chance.randrange(40)))))
 
 
-def test_without_fts5_words_are_found_all_the_same(
-    root: Path, put: Put, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_fts5_words_are_still_found(root: Path, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     put(root / "1.png", prompt="a red fox")
     put(root / "2.png", tag="red")
     put(root / "3.png", prompt="a blue bird")
@@ -295,7 +293,7 @@ def test_what_a_host_without_fts5_has_entered_is_found_by_one_with_it(
     assert found(root, text="fox") == ["2.png"]
 
 
-def test_files_that_come_go_and_change_are_followed(root: Path, put: Put) -> None:
+def test_added_removed_and_changed_files_are_noticed(root: Path, put: Put) -> None:
     put(root / "1.png", prompt="a red fox")
     put(root / "2.png", prompt="a blue bird")
     indexed = Index(root)
@@ -347,7 +345,7 @@ def test_a_folder_that_has_not_changed_is_not_even_listed(
         indexed.find(Query())
 
 
-def test_a_change_just_after_another_within_the_clocks_tick_is_noticed(root: Path, put: Put) -> None:
+def test_a_change_within_one_clock_tick_of_another_is_noticed(root: Path, put: Put) -> None:
     put(root / "1.png")
     indexed = Index(root, clock_ns=lambda: root.stat().st_mtime_ns)
     indexed.find(Query())
@@ -357,7 +355,7 @@ def test_a_change_just_after_another_within_the_clocks_tick_is_noticed(root: Pat
     assert sorted(names(indexed.find(Query()))) == ["1.png", "2.png"]
 
 
-def test_the_times_of_folders_on_fat_are_not_trusted(
+def test_the_times_of_fat_folders_are_not_trusted(
     root: Path, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     still = 1_700_000_000_010_000_000
@@ -404,9 +402,7 @@ def test_a_file_that_is_still_being_copied_is_read_again(root: Path, put: Put) -
     assert names(indexed.find(Query(text="fox"))) == ["1.png"]
 
 
-def test_a_file_that_is_no_picture_is_not_read_again_and_again(
-    root: Path, put: Put, reads: list[str]
-) -> None:
+def test_a_file_that_is_not_an_image_is_read_only_once(root: Path, put: Put, reads: list[str]) -> None:
     (root / "1.png").write_text("no picture")
     os.utime(root / "1.png", (1, 1))
     put(root / "2.png")
@@ -415,13 +411,13 @@ def test_a_file_that_is_no_picture_is_not_read_again_and_again(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
-def test_a_name_that_is_no_text_is_left_out(root: Path, put: Put) -> None:
+def test_a_name_that_is_not_text_is_skipped(root: Path, put: Put) -> None:
     put(root / "1.png")
     shutil.copy(os.fsencode(root / "1.png"), os.fsencode(root) + b"/\xff.png")
     assert found(root) == ["1.png"]
 
 
-def test_an_index_that_was_removed_is_made_anew(root: Path, put: Put) -> None:
+def test_a_removed_index_is_rebuilt(root: Path, put: Put) -> None:
     put(root / "1.png", prompt="a red fox")
     indexed = Index(root)
     before = indexed.find(Query(text="fox"))
@@ -429,7 +425,7 @@ def test_an_index_that_was_removed_is_made_anew(root: Path, put: Put) -> None:
     assert indexed.find(Query(text="fox")) == before
 
 
-def test_an_index_cut_or_broken_anywhere_gives_the_same_answers(root: Path, put: Put) -> None:
+def test_a_truncated_or_corrupted_index_gives_the_same_answers(root: Path, put: Put) -> None:
     for number in range(40):
         put(root / f"{number}.png", prompt=f"a red fox number {number}", created="2026-01-01")
     expected = sorted(found(root, text="fox"))
@@ -457,7 +453,7 @@ def test_a_newer_index_is_refused_and_left_alone(root: Path, put: Put) -> None:
     assert (root / ".vllm-image" / "index.sqlite3").read_bytes() == before
 
 
-def test_pictures_are_found_by_their_key_newest_first(root: Path, put: Put) -> None:
+def test_images_are_found_by_their_key_newest_first(root: Path, put: Put) -> None:
     put(root / "1.png", key="aa", created="2026-01-01")
     put(root / "2.png", key="bb")
     put(root / "3.png", key="aa", created="2026-01-03")
@@ -466,7 +462,7 @@ def test_pictures_are_found_by_their_key_newest_first(root: Path, put: Put) -> N
     assert indexed.with_key(ContentKey("cc")) == ()
 
 
-def test_a_picture_that_was_entered_twice_is_there_once(root: Path, put: Put) -> None:
+def test_an_image_that_was_entered_twice_is_listed_once(root: Path, put: Put) -> None:
     path = put(root / "1.png", prompt="a red fox")
     with Folder.existing(root) as folder:
         record = read_record(folder, path.name)
@@ -510,13 +506,13 @@ def test_a_folder_that_vanishes_during_a_search_is_an_error_of_ours(
         Index(root).find(Query())
 
 
-def test_what_is_found_can_be_made_again(root: Path, put: Put) -> None:
+def test_a_found_image_can_be_generated_again(root: Path, put: Put) -> None:
     put(root / "1.png", prompt="a red fox", seed=7)
     [record] = Index(root).find(Query()).pictures
     assert record.as_request() == ImageRequest(prompt="a red fox", width=16, height=12, seed=7)
 
 
-def test_an_index_of_before_learns_which_pictures_are_edits(root: Path, put: Put) -> None:
+def test_an_older_index_learns_which_images_are_edits(root: Path, put: Put) -> None:
     put(root / "1.png", prompt="make it night", operation="edit")
     assert names(Index(root).find(Query())) == ["1.png"]
     with sqlite3.connect(root / ".vllm-image" / "index.sqlite3") as connection:
@@ -527,7 +523,7 @@ def test_an_index_of_before_learns_which_pictures_are_edits(root: Path, put: Put
     assert (record.operation, record.as_request()) == ("edit", None)
 
 
-def test_the_first_question_of_a_large_folder_is_answered_before_its_files_are_looked_at(
+def test_a_large_folder_answers_the_first_query_before_its_files_are_checked(
     large: Path, put: Put, gate: Gate
 ) -> None:
     put(large / "0.png", prompt="a blue bird, changed in its place")
@@ -540,7 +536,7 @@ def test_the_first_question_of_a_large_folder_is_answered_before_its_files_are_l
     assert names(indexed.find(Query(text="bird"))) == ["0.png"]
 
 
-def test_files_that_come_to_a_large_folder_or_go_are_in_its_first_answer(
+def test_files_added_to_or_removed_from_a_large_folder_are_in_its_first_answer(
     large: Path, put: Put, gate: Gate
 ) -> None:
     put(large / "9.png", prompt="a red fox", key="aa", created="2026-02-01")
@@ -553,7 +549,7 @@ def test_files_that_come_to_a_large_folder_or_go_are_in_its_first_answer(
     wait_for_threads()
 
 
-def test_of_a_large_folder_nothing_is_told_that_is_not_so(large: Path, put: Put, gate: Gate) -> None:
+def test_a_large_folder_never_gives_a_wrong_answer(large: Path, put: Put, gate: Gate) -> None:
     put(large / "3.png", prompt="a blue bird, changed in its place")
     put(large / "2.png", prompt="a blue bird, changed in its place")
     indexed = Index(large, clock_ns=later)
@@ -563,7 +559,7 @@ def test_of_a_large_folder_nothing_is_told_that_is_not_so(large: Path, put: Put,
     wait_for_threads()
 
 
-def test_a_file_that_changes_at_each_look_is_told_of_in_the_end(
+def test_a_file_that_keeps_changing_is_reported_in_the_end(
     large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index, "_is_there", no_picture)
@@ -571,7 +567,7 @@ def test_a_file_that_changes_at_each_look_is_told_of_in_the_end(
     wait_for_threads()
 
 
-def test_a_damage_that_shows_in_no_answer_is_found_and_mended_beside_them(large: Path) -> None:
+def test_damage_outside_the_answers_is_found_and_repaired_in_the_background(large: Path) -> None:
     path = large / ".vllm-image" / "index.sqlite3"
     break_pages_of(path, "picture_seed")
     indexed = Index(large)
@@ -583,7 +579,7 @@ def test_a_damage_that_shows_in_no_answer_is_found_and_mended_beside_them(large:
     assert indexed.find(Query(seed=7)) == Page(pictures=())
 
 
-def test_a_row_that_was_lost_is_found_missing_beside_the_answers(large: Path) -> None:
+def test_a_missing_row_is_detected_in_the_background(large: Path) -> None:
     with closing(sqlite3.connect(large / ".vllm-image" / "index.sqlite3")) as connection, connection:
         connection.execute("DELETE FROM picture WHERE name = '2.png'")
     indexed = Index(large, clock_ns=later)
@@ -592,7 +588,7 @@ def test_a_row_that_was_lost_is_found_missing_beside_the_answers(large: Path) ->
     assert names(indexed.find(Query())) == ["3.png", "2.png", "1.png", "0.png"]
 
 
-def test_a_question_waits_while_the_index_is_made_anew_by_another_thread(
+def test_a_query_waits_while_another_thread_rebuilds_the_index(
     large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_pages_of(large / ".vllm-image" / "index.sqlite3", "picture_seed")
@@ -614,7 +610,7 @@ def test_a_question_waits_while_the_index_is_made_anew_by_another_thread(
     wait_for_threads()
 
 
-def test_a_question_does_not_believe_an_index_that_another_process_is_making(
+def test_a_query_does_not_trust_an_index_that_another_process_is_building(
     large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (large / ".vllm-image" / "index.sqlite3").unlink()
@@ -630,7 +626,7 @@ def test_a_question_does_not_believe_an_index_that_another_process_is_making(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows renames no open file")
-def test_an_index_that_is_put_aside_between_a_look_at_it_and_the_answer_changes_nothing(
+def test_an_index_set_aside_during_a_query_does_not_change_the_answer(
     large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, is_current = large / ".vllm-image" / "index.sqlite3", IndexSync.is_current
@@ -650,7 +646,9 @@ def test_an_index_that_is_put_aside_between_a_look_at_it_and_the_answer_changes_
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no open file")
-def test_a_large_folder_that_was_removed_after_the_answer_is_not_made_again(large: Path, gate: Gate) -> None:
+def test_a_large_folder_that_was_removed_after_the_answer_is_not_created_again(
+    large: Path, gate: Gate
+) -> None:
     indexed = Index(large)
     assert len(indexed.find(Query()).pictures) == 4
     assert gate.reached.wait(DEADLINE_SECONDS)
@@ -661,7 +659,7 @@ def test_a_large_folder_that_was_removed_after_the_answer_is_not_made_again(larg
     assert not large.exists()
 
 
-def test_an_index_that_cannot_be_read_any_more_is_no_error_of_the_thread(
+def test_an_index_that_becomes_unreadable_is_no_error_of_the_thread(
     large: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     indexed = Index(large)
@@ -679,7 +677,7 @@ def test_an_index_that_cannot_be_read_any_more_is_no_error_of_the_thread(
     wait_for_threads()
 
 
-def test_a_file_that_grows_while_it_is_looked_at_again_is_read_when_it_is_whole(large: Path) -> None:
+def test_a_file_that_grows_during_the_check_is_read_when_it_is_complete(large: Path) -> None:
     indexed = Index(large, clock_ns=later)
     indexed.follow()
     whole = (large / "3.png").read_bytes()
@@ -715,7 +713,7 @@ def test_a_folder_of_which_many_files_were_read_is_not_listed_again(
 
 @pytest.mark.parametrize("b_tree", ["picture_key", "picture_created"])
 @pytest.mark.parametrize("most", [0, 100])
-def test_an_index_whose_own_b_trees_disagree_is_made_again(
+def test_an_index_whose_b_trees_disagree_is_rebuilt(
     root: Path, put: Put, monkeypatch: pytest.MonkeyPatch, b_tree: str, most: int
 ) -> None:
     monkeypatch.setattr(index, "_LARGE", most)
@@ -743,9 +741,7 @@ def test_an_index_whose_own_b_trees_disagree_is_made_again(
 @pytest.mark.parametrize(
     "damage", ["created = 'today'", "seed = 'seven'", "prompt = CAST(x'ff41' AS TEXT)", "name = '../x.png'"]
 )
-def test_a_row_with_values_that_were_never_written_makes_the_index_again(
-    root: Path, put: Put, damage: str
-) -> None:
+def test_a_row_with_impossible_values_rebuilds_the_index(root: Path, put: Put, damage: str) -> None:
     put(root / "0.png")
     assert found(root) == ["0.png"]
     with closing(sqlite3.connect(root / ".vllm-image" / "index.sqlite3")) as connection, connection:
@@ -785,7 +781,7 @@ def test_images_that_wait_to_be_entered_together_are_found_by_everyone(root: Pat
     assert sorted(found(root)) == ["a.png", "b.png", "c.png"]
 
 
-def test_a_name_that_is_used_again_at_once_has_its_latest_image(
+def test_a_reused_name_has_its_latest_image_at_once(
     root: Path, put: Put, caplog: pytest.LogCaptureFixture
 ) -> None:
     index = Index(root, group_seconds=60.0)
@@ -802,7 +798,7 @@ def test_a_name_that_is_used_again_at_once_has_its_latest_image(
     assert not caplog.messages
 
 
-def test_a_folder_with_many_new_files_tells_how_many_it_has_read(root: Path, put: Put) -> None:
+def test_a_folder_with_many_new_files_says_how_many_it_has_read(root: Path, put: Put) -> None:
     put(root / "0.png")
     for number in range(1, 1_200):
         os.link(root / "0.png", root / f"{number}.png")

@@ -27,7 +27,7 @@ def named(*pictures: bytes) -> dict[str, bytes]:
     return {hashlib.sha256(picture).hexdigest(): picture for picture in pictures}
 
 
-async def test_a_picture_is_copied_once_whole_and_under_its_hash(
+async def test_an_image_is_copied_once_completely_and_under_its_hash(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     edits = [edit("a"), edit("b"), edit("c", images=[OWL], mask=MASK)]
@@ -42,7 +42,7 @@ async def test_a_picture_is_copied_once_whole_and_under_its_hash(
     assert name.startswith("batch_")
 
 
-async def test_a_copy_that_is_not_what_its_name_says_is_written_anew(
+async def test_a_copy_that_does_not_match_its_name_is_written_again(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     [name] = named(FOX)
@@ -54,7 +54,7 @@ async def test_a_copy_that_is_not_what_its_name_says_is_written_anew(
     assert batch_server.edits[0][1]["image"] == (FOX,)
 
 
-async def test_requests_hold_no_pictures_in_memory_and_work_again_as_they_are(
+async def test_requests_hold_no_images_in_memory_and_can_be_sent_again(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
@@ -70,7 +70,7 @@ async def test_requests_hold_no_pictures_in_memory_and_work_again_as_they_are(
 
 
 @pytest.mark.parametrize("harm", ["removed", "changed", "cut", "a link"])
-async def test_an_edit_whose_copy_is_not_there_as_it_was_fails_alone_and_is_not_sent(
+async def test_an_edit_whose_copy_is_missing_or_changed_fails_alone_and_is_not_sent(
     batch_server: "BatchServer", tmp_path: Path, harm: str
 ) -> None:
     name = await interrupted(batch_server, tmp_path, edit("night"), edit("day", images=OWL))
@@ -99,7 +99,7 @@ async def test_an_edit_whose_copy_is_not_there_as_it_was_fails_alone_and_is_not_
     assert batch_server.sent == ["day"]
 
 
-async def test_a_folder_that_takes_no_copies_is_refused_or_waited_for(
+async def test_a_folder_that_accepts_no_copies_is_refused_or_waited_for(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy, full = input_store._copy, True
@@ -124,7 +124,7 @@ async def test_a_folder_that_takes_no_copies_is_refused_or_waited_for(
     assert batch_server.edits[0][1]["image"] == (FOX,)
 
 
-async def test_more_copies_than_are_kept_are_refused_before_anything_is_sent(
+async def test_copies_beyond_the_limit_are_refused_before_anything_is_sent(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(input_store, "MOST_KEPT_BYTES", len(FOX) + 1)

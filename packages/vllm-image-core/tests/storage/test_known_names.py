@@ -26,18 +26,18 @@ def enter(connection: sqlite3.Connection, *names: str) -> None:
 
 
 @given(before=NAMES, after=NAMES)
-def test_what_was_removed_and_added_is_found_whatever_the_order(before: list[str], after: list[str]) -> None:
+def test_added_and_removed_names_are_found_in_any_order(before: list[str], after: list[str]) -> None:
     removed, added = changed_names(listing_of(before), listing_of(after))
     assert (removed, added) == (set(before) - set(after), set(after) - set(before))
 
 
 @given(names=NAMES, place=st.integers(0, 12))
-def test_one_name_is_added_at_any_place(names: list[str], place: int) -> None:
+def test_one_name_can_be_added_anywhere(names: list[str], place: int) -> None:
     after = [*names[:place], "new", *names[place:]]
     assert changed_names(listing_of(names), listing_of(after)) == (set(), {"new"})
 
 
-def test_new_and_missing_names_are_told_from_those_that_stay(connection: sqlite3.Connection) -> None:
+def test_new_and_missing_names_are_distinguished_from_those_that_stay(connection: sqlite3.Connection) -> None:
     known = KnownNames()
     enter(connection, "a", "b")
     assert known.compare(connection, ["a", "b", "c"]) == (["c"], [])

@@ -104,7 +104,7 @@ def contents(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-def test_a_saved_picture_is_found_as_its_file_tells(library: Library, picture: Picture) -> None:
+def test_a_saved_image_is_found_by_the_facts_in_its_file(library: Library, picture: Picture) -> None:
     saved = save(library, picture)
     assert saved == Saved(path=library.root / "fox.png")
     [entered] = library.search.find(Query(text="fox")).pictures
@@ -112,7 +112,7 @@ def test_a_saved_picture_is_found_as_its_file_tells(library: Library, picture: P
     assert Library(library.root).search.find(Query(text="fox")).pictures == (entered,)
 
 
-def test_a_picture_that_is_there_and_whole_is_given_back(library: Library, picture: Picture) -> None:
+def test_an_image_that_exists_completely_is_reused(library: Library, picture: Picture) -> None:
     save(library, picture)
     [record] = library.search.find(Query()).pictures
     assert library.existing(KEY) == Existing(picture=picture, record=record)
@@ -120,7 +120,7 @@ def test_a_picture_that_is_there_and_whole_is_given_back(library: Library, pictu
 
 
 @pytest.mark.parametrize("damage", ["removed", "cut", "flipped", "another", "link", "emptied"])
-def test_a_picture_that_is_not_there_whole_is_not_given_back(
+def test_an_incomplete_image_is_not_reused(
     library: Library, picture: Picture, small_picture: Picture, tmp_path: Path, damage: str
 ) -> None:
     path = save(library, picture).path
@@ -141,7 +141,7 @@ def test_a_picture_that_is_not_there_whole_is_not_given_back(
     assert library.existing(KEY) is None
 
 
-def test_of_several_the_newest_whole_one_is_given_back(library: Library, picture: Picture) -> None:
+def test_of_several_images_the_newest_complete_one_is_reused(library: Library, picture: Picture) -> None:
     paths = [save(library, picture, created=f"2026-02-1{day}").path for day in range(3)]
     paths[2].write_bytes(b"damaged")
     existing = library.existing(KEY)
@@ -149,7 +149,7 @@ def test_of_several_the_newest_whole_one_is_given_back(library: Library, picture
     assert existing.record.path == paths[1]
 
 
-def test_a_picture_whose_file_tells_nothing_is_given_back_while_it_is_the_same_file(
+def test_an_image_without_facts_is_reused_while_its_file_is_unchanged(
     library: Library, small_picture: Picture
 ) -> None:
     path = save(library, small_picture).path
@@ -158,7 +158,7 @@ def test_a_picture_whose_file_tells_nothing_is_given_back_while_it_is_the_same_f
     assert library.existing(KEY) is None
 
 
-def test_a_picture_that_cannot_be_written_goes_to_the_spill_folder_and_is_told(
+def test_an_image_that_cannot_be_written_goes_to_the_spill_folder_and_is_reported(
     library: Library, picture: Picture, tmp_path: Path
 ) -> None:
     block(library.root)
@@ -171,7 +171,7 @@ def test_a_picture_that_cannot_be_written_goes_to_the_spill_folder_and_is_told(
 
 
 @pytest.mark.parametrize("beside", [True, False])
-def test_the_usual_spill_folder_is_new_and_this_users_alone_and_beside_the_output_folder_if_possible(
+def test_the_default_spill_folder_is_new_and_private_and_next_to_the_output_folder_if_possible(
     picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, beside: bool
 ) -> None:
     (tmp_path / "temporary").mkdir()
@@ -191,7 +191,7 @@ def test_the_usual_spill_folder_is_new_and_this_users_alone_and_beside_the_outpu
         assert stat.S_IMODE(paths[0].parent.stat().st_mode) == 0o700
 
 
-def test_when_the_spill_folder_fails_too_the_error_has_the_picture(
+def test_if_the_spill_folder_fails_too_the_error_has_the_image(
     library: Library, picture: Picture, tmp_path: Path
 ) -> None:
     block(library.root)
@@ -204,7 +204,7 @@ def test_when_the_spill_folder_fails_too_the_error_has_the_picture(
     assert "in the `picture` attribute" in caught.value.next_step
 
 
-def test_when_there_is_no_temporary_folder_the_error_has_the_picture(
+def test_without_a_temporary_folder_the_error_has_the_image(
     picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
@@ -215,7 +215,7 @@ def test_when_there_is_no_temporary_folder_the_error_has_the_picture(
     assert caught.value.picture == picture
 
 
-def test_an_index_that_cannot_be_written_is_told_and_the_picture_is_saved(
+def test_an_index_that_cannot_be_written_is_reported_and_the_image_is_saved(
     library: Library, picture: Picture
 ) -> None:
     save(library, picture)
@@ -228,7 +228,7 @@ def test_an_index_that_cannot_be_written_is_told_and_the_picture_is_saved(
     assert library.existing(KEY) is None
 
 
-def test_pictures_saved_while_the_index_was_lost_are_found_by_the_next_search(
+def test_images_saved_while_the_index_was_lost_are_found_by_the_next_search(
     library: Library, picture: Picture
 ) -> None:
     Store(library.root).save(picture, prompt="a red fox", now=NOON, filename="before")
@@ -238,7 +238,7 @@ def test_pictures_saved_while_the_index_was_lost_are_found_by_the_next_search(
     assert sorted(found(library)) == ["before.png", "fox.png", "fox_2.png"]
 
 
-def test_too_little_space_is_found_before_anything_is_sent_unless_it_is_not_to_be_looked_at(
+def test_too_little_space_is_detected_before_anything_is_sent_unless_the_check_is_off(
     tmp_path: Path,
 ) -> None:
     petapixels = 10**15
@@ -325,12 +325,12 @@ def test_f07_a_folder_of_the_index_that_is_a_link_is_not_followed(
 
 
 @linux
-def test_f08_a_folder_that_cannot_be_written_is_found_before_anything_is_sent() -> None:
+def test_f08_an_unwritable_folder_is_detected_before_anything_is_sent() -> None:
     with pytest.raises(CannotSave, match="Cannot save images in /proc/pictures"):
         Library(Path("/proc/pictures")).check_writable(pixels=1)
 
 
-def test_f08_a_read_only_disk_is_found_before_anything_is_sent(small_disk: Path) -> None:
+def test_f08_a_read_only_disk_is_detected_before_anything_is_sent(small_disk: Path) -> None:
     remount = ["mount", "-o", "remount,ro", str(small_disk)]
     subprocess.run(remount, check=True, timeout=DEADLINE_SECONDS)
     with pytest.raises(CannotSave, match="EROFS") as caught:
@@ -338,9 +338,7 @@ def test_f08_a_read_only_disk_is_found_before_anything_is_sent(small_disk: Path)
     assert "read-only" in caught.value.next_step
 
 
-def test_f09_a_folder_that_was_removed_is_made_again_with_its_index(
-    small_picture: Picture, tmp_path: Path
-) -> None:
+def test_f09_a_removed_folder_is_created_again_with_its_index(small_picture: Picture, tmp_path: Path) -> None:
     library = Library(tmp_path / "pictures")
     library.save(small_picture, {}, prompt=PROMPT, now=NOON)
     shutil.rmtree(tmp_path / "pictures")
@@ -348,7 +346,7 @@ def test_f09_a_folder_that_was_removed_is_made_again_with_its_index(
     assert [record.path for record in library.search.find(Query()).pictures] == [saved.path]
 
 
-def test_f09_a_disk_that_was_unplugged_costs_no_picture(small_picture: Picture, tmp_path: Path) -> None:
+def test_f09_an_unplugged_disk_costs_no_image(small_picture: Picture, tmp_path: Path) -> None:
     library = Library(tmp_path / "disk" / "pictures", spill_dir=tmp_path / "spill")
     library.save(small_picture, {}, prompt=PROMPT, now=NOON)
     shutil.rmtree(tmp_path / "disk")
@@ -357,7 +355,7 @@ def test_f09_a_disk_that_was_unplugged_costs_no_picture(small_picture: Picture, 
     assert (saved.spilled, saved.path.read_bytes()) == (True, small_picture.bytes)
 
 
-def test_f10_a_disk_that_fills_up_has_whole_files_only_and_no_picture_is_lost(
+def test_f10_a_disk_that_fills_up_holds_only_complete_files_and_no_image_is_lost(
     small_disk: Path, tmp_path: Path
 ) -> None:
     library = Library(small_disk, spill_dir=tmp_path / "spill")
@@ -372,9 +370,7 @@ def test_f10_a_disk_that_fills_up_has_whole_files_only_and_no_picture_is_lost(
         library.check_writable(pixels=1_000_000)
 
 
-def test_f10_when_space_is_free_again_pictures_go_to_the_folder_again(
-    small_disk: Path, tmp_path: Path
-) -> None:
+def test_f10_if_space_is_free_again_images_go_to_the_folder_again(small_disk: Path, tmp_path: Path) -> None:
     library = Library(small_disk, spill_dir=tmp_path / "spill")
     (small_disk / "ballast").write_bytes(b"x" * 1_000_000)
     picture = noise(160)
@@ -385,7 +381,7 @@ def test_f10_when_space_is_free_again_pictures_go_to_the_folder_again(
     assert [record.path for record in library.search.find(Query()).pictures] == [saved.path]
 
 
-def test_f10_a_disk_with_room_for_the_picture_but_not_for_the_index_keeps_the_picture(
+def test_f10_a_disk_with_space_for_the_image_but_not_for_the_index_keeps_the_image(
     small_disk: Path,
 ) -> None:
     library, picture = Library(small_disk), noise(100)
@@ -399,7 +395,7 @@ def test_f10_a_disk_with_room_for_the_picture_but_not_for_the_index_keeps_the_pi
 
 
 @posix
-def test_f12_killed_at_any_moment_there_is_no_half_file_and_the_index_agrees(tmp_path: Path) -> None:
+def test_f12_killed_at_any_moment_no_partial_file_remains_and_the_index_agrees(tmp_path: Path) -> None:
     root, sample = tmp_path / "killed", tmp_path / "sample.png"
     sample.write_bytes(noise(128).bytes)
     chance = random.Random(12)
@@ -422,7 +418,7 @@ def test_f12_killed_at_any_moment_there_is_no_half_file_and_the_index_agrees(tmp
         } == visible
 
 
-def test_f13_an_entry_whose_file_was_lost_with_the_power_is_not_believed(
+def test_f13_an_entry_whose_file_was_lost_in_a_power_cut_is_not_trusted(
     small_picture: Picture, tmp_path: Path
 ) -> None:
     library = Library(tmp_path)
@@ -434,7 +430,7 @@ def test_f13_an_entry_whose_file_was_lost_with_the_power_is_not_believed(
     assert Library(tmp_path).search.find(Query(text="fox")).pictures == ()
 
 
-def test_f14_an_index_that_is_missing_or_out_of_step_is_made_from_the_files(
+def test_f14_a_missing_or_outdated_index_is_built_from_the_files(
     small_picture: Picture, tmp_path: Path
 ) -> None:
     for number in range(5):
@@ -455,7 +451,7 @@ def test_f14_an_index_that_is_missing_or_out_of_step_is_made_from_the_files(
     assert found == {name for name in contents(tmp_path) if not name.startswith(".")}
 
 
-async def test_f15_a_run_that_the_disk_has_no_room_for_is_refused_unless_overridden(
+async def test_f15_a_run_that_does_not_fit_on_the_disk_is_refused_unless_overridden(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def usage(_: Path) -> SimpleNamespace:

@@ -11,14 +11,14 @@ from vllm_image_core.storage.store import Store
 from vllm_omni_client.imaging import FileHeld
 
 
-def test_a_loop_of_links_is_called_that(tmp_path: Path) -> None:
+def test_a_link_loop_is_reported_as_one(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(CannotSave) as caught:
         Store(tmp_path / "loop" / "images").check_writable()
     assert "A symbolic link in the path leads back to itself" in caught.value.next_step
 
 
-def test_a_loop_of_links_is_called_that_by_the_number_of_windows_too() -> None:
+def test_a_link_loop_is_reported_as_one_by_its_windows_error_too() -> None:
     error = OSError(errno.EINVAL, "The name of the file cannot be resolved by the system")
     error.winerror = 1921  # type: ignore[attr-defined]  # emulated: only Windows has it
     assert "leads back to itself" in next_step_after(error, otherwise="otherwise")
@@ -26,7 +26,7 @@ def test_a_loop_of_links_is_called_that_by_the_number_of_windows_too() -> None:
     assert next_step_after(error, otherwise="otherwise") == "otherwise"
 
 
-def test_a_file_that_another_program_holds_is_not_called_a_missing_permission() -> None:
+def test_a_held_file_is_not_reported_as_a_missing_permission() -> None:
     error = FileHeld(errno.EACCES, "another program has the file open", "fox.png")
     assert reason_of(error) == "another program has the file open (EACCES)"
     assert next_step_after(error, otherwise="").startswith("Close the program that has it open")

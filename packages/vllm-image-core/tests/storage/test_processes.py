@@ -62,13 +62,13 @@ def test_another_process_with_the_same_id_is_not_the_owner() -> None:
 
 
 @pytest.mark.usefixtures("system")
-def test_a_process_of_another_machine_is_never_called_dead() -> None:
+def test_a_process_on_another_machine_is_never_considered_dead() -> None:
     me = this_process("token")
     assert not is_dead(replace(me, pid_namespace="another", pid=2**22 + 1))
     assert not is_dead(replace(me, pid_namespace="", pid=2**22 + 1))
 
 
-def test_start_times_of_one_process_may_differ_by_a_correction_of_the_clock(
+def test_start_times_of_one_process_may_differ_by_a_clock_correction(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
@@ -79,7 +79,7 @@ def test_start_times_of_one_process_may_differ_by_a_correction_of_the_clock(
     assert not is_same_start("100", "101")
 
 
-def test_two_machines_that_were_copied_with_their_id_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_copied_machines_with_the_same_id_are_distinguished(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "workstation")
     monkeypatch.setattr("vllm_image_core.storage.processes._installation_of_windows", lambda: "5f9c-guid")
     monkeypatch.setattr(sys, "platform", "win32")  # emulated
@@ -104,7 +104,7 @@ class Mac:
         return 0
 
 
-def test_two_macs_of_one_name_do_not_take_each_others_processes_for_dead(
+def test_two_macs_of_one_name_do_not_consider_each_other_dead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert psutil.Process().pid == os.getpid()  # it is not imported while the system is emulated
@@ -127,9 +127,7 @@ def cannot_read(path: Path, **_: object) -> str:
 
 
 @pytest.mark.parametrize("name", ["win32", "darwin", "linux"])
-def test_a_machine_that_the_system_does_not_identify_is_not_known_by_its_name(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_machine_without_an_id_is_not_known_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     if name == sys.platform != "linux":
         pytest.skip("the system does identify itself")
     monkeypatch.setattr(sys, "platform", name)
@@ -139,5 +137,5 @@ def test_a_machine_that_the_system_does_not_identify_is_not_known_by_its_name(
 
 
 @pytest.mark.skipif(sys.platform != "darwin", reason="a Mac's own ID of the boot session")
-def test_a_mac_is_known_by_its_boot_session() -> None:
+def test_a_mac_is_identified_by_its_boot_session() -> None:
     assert len(uuid.UUID(process_table()).hex) == 32

@@ -7,7 +7,7 @@ from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.storage.query import Query
 
 
-def test_a_question_for_nothing_is_for_every_picture() -> None:
+def test_an_empty_query_matches_every_image() -> None:
     assert Query().conditions(fts=True) == ("width IS NOT NULL", ())
 
 
@@ -33,7 +33,7 @@ def test_every_value_is_a_condition() -> None:
     assert query.conditions(fts=True) == (condition, values)
 
 
-def test_without_fts5_each_word_is_looked_for_by_itself() -> None:
+def test_without_fts5_each_word_is_searched_separately() -> None:
     one = "(prompt LIKE ? OR tag LIKE ? OR name LIKE ?)"
     assert Query(text="red 50%").conditions(fts=False) == (
         f"width IS NOT NULL AND {one} AND {one}",
@@ -42,12 +42,12 @@ def test_without_fts5_each_word_is_looked_for_by_itself() -> None:
 
 
 @pytest.mark.parametrize("fts", [True, False])
-def test_a_text_without_a_word_finds_nothing_and_a_blank_one_asks_for_nothing(*, fts: bool) -> None:
+def test_text_without_a_word_matches_nothing_and_a_blank_one_everything(*, fts: bool) -> None:
     assert Query(text='"*" -').conditions(fts=fts) == ("width IS NOT NULL AND 0", ())
     assert Query(text=" \t").conditions(fts=fts) == ("width IS NOT NULL", ())
 
 
-def test_times_that_no_clock_has_shown_are_before_or_after_everything() -> None:
+def test_impossible_times_are_before_or_after_everything() -> None:
     east, west = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
     query = Query(since=datetime.min.replace(tzinfo=east), until=datetime.max.replace(tzinfo=west))
     assert query.conditions(fts=True)[1] == (-(10**15), 10**15)

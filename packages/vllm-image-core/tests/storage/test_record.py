@@ -41,7 +41,7 @@ def read(path: Path) -> Record | None:
         return read_record(folder, path.name)
 
 
-def test_a_file_tells_how_it_was_made_and_its_header_tells_its_size(
+def test_a_file_records_how_its_image_was_made_and_its_header_its_size(
     put: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = put(tmp_path / "fox.png", **FACTS)
@@ -65,14 +65,14 @@ def test_a_file_tells_how_it_was_made_and_its_header_tells_its_size(
     )
 
 
-def test_the_record_of_what_is_saved_is_the_one_that_is_read(
-    put: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_the_saved_record_is_the_one_that_is_read(put: Callable[..., Path], tmp_path: Path) -> None:
     path = put(tmp_path / "fox.png", **FACTS)
     assert record(path, path.stat(), Size(16, 12), FACTS) == read(path)
 
 
-def test_a_record_is_a_request_that_makes_the_picture_again(put: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_record_becomes_a_request_that_makes_the_image_again(
+    put: Callable[..., Path], tmp_path: Path
+) -> None:
     found = read(put(tmp_path / "fox.png", **FACTS))
     assert found is not None
     assert found.as_request() == ImageRequest(
@@ -88,7 +88,7 @@ def test_a_record_is_a_request_that_makes_the_picture_again(put: Callable[..., P
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_picture_that_tells_nothing_has_its_files_time_and_no_request(tmp_path: Path, kind: str) -> None:
+def test_an_image_without_facts_has_the_time_of_its_file_and_no_request(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"fox.{kind.lower()}"
     Image.new("RGB", (20, 10)).save(path, kind)
     os.utime(path, ns=(0, 1_700_000_000_999_999_999))
@@ -99,12 +99,12 @@ def test_a_picture_that_tells_nothing_has_its_files_time_and_no_request(tmp_path
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"<html>", b"\xff\xd8\xff"])
-def test_what_is_no_picture_has_no_record(tmp_path: Path, content: bytes) -> None:
+def test_anything_but_an_image_has_no_record(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "fox.png").write_bytes(content)
     assert read(tmp_path / "fox.png") is None
 
 
-def test_a_link_a_folder_and_a_pipe_have_no_record_and_nobody_waits(
+def test_a_link_a_folder_and_a_pipe_have_no_record_and_nothing_blocks(
     put: Callable[..., Path], tmp_path: Path
 ) -> None:
     if sys.platform == "win32":
@@ -138,7 +138,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_metadata_leave_a_record_without_them(
+def test_hostile_metadata_gives_a_record_without_it(
     tmp_path: Path, small_picture: Picture, text: str
 ) -> None:
     path = tmp_path / "fox.png"
@@ -152,7 +152,7 @@ def test_texts_are_cut_and_made_storable(tmp_path: Path, put: Callable[..., Path
     assert (found.prompt, found.tag) == ("x" * 100_000, "a\ufffdb")
 
 
-def test_the_text_is_found_behind_much_else(tmp_path: Path) -> None:
+def test_our_text_is_found_behind_a_lot_of_other_data(tmp_path: Path) -> None:
     texts = PngImagePlugin.PngInfo()
     texts.add_text("workflow", "x" * 500_000)
     texts.add_text("vllm-image", json.dumps(FACTS))
@@ -162,7 +162,7 @@ def test_the_text_is_found_behind_much_else(tmp_path: Path) -> None:
     assert found.prompt == "a red fox"
 
 
-def test_the_pixels_of_a_large_picture_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pixels_of_a_large_image_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.BytesIO()
     Image.frombytes("RGB", (512, 512), os.urandom(3 * 512 * 512)).save(file, "PNG")
     large = write_text(Picture.check(file.getvalue()), {"vllm-image": json.dumps(FACTS)})
@@ -194,7 +194,7 @@ def lengths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
-def test_of_another_programs_picture_only_the_start_is_read(
+def test_only_the_start_of_an_image_of_another_program_is_read(
     suffix: str, tmp_path: Path, lengths: list[int]
 ) -> None:
     path = tmp_path / f"photograph.{suffix}"
@@ -206,7 +206,7 @@ def test_of_another_programs_picture_only_the_start_is_read(
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 @pytest.mark.parametrize("words", [3, 2_000, 10_000])
-def test_a_prompt_of_any_length_is_read_from_a_large_picture(suffix: str, words: int, tmp_path: Path) -> None:
+def test_a_prompt_of_any_length_is_read_from_a_large_image(suffix: str, words: int, tmp_path: Path) -> None:
     path, prompt = tmp_path / f"fox.{suffix}", "fox " * words
     Image.effect_noise((400, 400), 90).convert("RGB").save(path, quality=95)
     picture = Picture.check(path.read_bytes())

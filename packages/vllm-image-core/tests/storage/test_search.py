@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from conftest import BatchServer
 
 
-async def test_images_of_a_batch_are_kept_by_number_found_and_not_made_again(
+async def test_images_of_a_batch_are_found_by_position_and_not_generated_again(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with batch_server.studio(tmp_path) as studio:
@@ -86,7 +86,7 @@ async def test_rejected_images_are_found_in_the_bin_with_their_ratings(
         assert (await studio.find(rejected=True)).pictures == ()
 
 
-async def test_more_like_the_kept_ones_are_their_settings_with_new_seeds(
+async def test_more_like_this_gives_the_settings_of_kept_images_with_new_seeds(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with batch_server.studio(tmp_path) as studio:
@@ -104,7 +104,7 @@ async def test_more_like_the_kept_ones_are_their_settings_with_new_seeds(
         assert [each.prompt for each in await studio.more_like([owl.path])] == ["an owl"]
 
 
-async def test_more_like_these_reads_as_many_images_as_there_are(
+async def test_more_like_this_reads_as_many_images_as_there_are(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "MAX_LIMIT", 2)
@@ -115,7 +115,7 @@ async def test_more_like_these_reads_as_many_images_as_there_are(
         assert len(await studio.more_like()) == 5
 
 
-async def test_without_a_kept_image_there_is_nothing_to_be_like(
+async def test_without_kept_images_more_like_this_has_nothing_to_start_from(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with batch_server.studio(tmp_path) as studio:

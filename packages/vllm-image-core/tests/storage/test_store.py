@@ -234,7 +234,7 @@ def hostile_names(count: int) -> list[str]:
     return list(names)[:count]
 
 
-def test_a_picture_is_saved_under_the_time_and_the_hash_of_its_prompt(
+def test_an_image_is_saved_under_the_time_and_the_hash_of_its_prompt(
     store: Store, picture: Picture, tmp_path: Path
 ) -> None:
     path = store.save(picture, prompt=PROMPT, now=NOON)
@@ -244,7 +244,7 @@ def test_a_picture_is_saved_under_the_time_and_the_hash_of_its_prompt(
 
 
 @pytest.mark.parametrize(("kind", "extension"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp")])
-def test_the_extension_is_that_of_the_true_format(store: Store, kind: str, extension: str) -> None:
+def test_the_extension_matches_the_actual_format(store: Store, kind: str, extension: str) -> None:
     picture = Picture.check(encoded(kind))
     assert store.save(picture, prompt=PROMPT, now=NOON).name == f"{NAME}.{extension}"
     assert store.save(picture, prompt=PROMPT, now=NOON, filename="fox.png").name == f"fox.{extension}"
@@ -266,14 +266,14 @@ def test_a_relative_folder_stays_where_it_was(
     assert path.is_file()
 
 
-def test_the_users_umask_decides_who_may_read_a_picture(store: Store, picture: Picture) -> None:
+def test_the_umask_of_the_user_decides_who_may_read_an_image(store: Store, picture: Picture) -> None:
     path = store.save(picture, prompt=PROMPT, now=NOON)
     beside = store.root / "beside"
     beside.write_bytes(b"")
     assert path.stat().st_mode == beside.stat().st_mode
 
 
-def test_four_hundred_saves_in_one_second_from_threads_are_four_hundred_files(
+def test_four_hundred_saves_in_one_second_from_threads_give_four_hundred_files(
     store: Store, picture: Picture
 ) -> None:
     def save(_: int) -> Path:
@@ -287,7 +287,7 @@ def test_four_hundred_saves_in_one_second_from_threads_are_four_hundred_files(
     assert all(path.read_bytes() == picture.bytes for path in paths)
 
 
-def test_two_processes_share_one_folder_without_a_loss(
+def test_two_processes_share_one_folder_without_losing_anything(
     tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
 ) -> None:
     children = [started(tmp_path / "shared", 100) for _ in range(2)]
@@ -302,7 +302,7 @@ def test_two_processes_share_one_folder_without_a_loss(
 
 
 @posix
-def test_a_process_killed_while_saving_leaves_no_half_file(
+def test_a_process_killed_while_saving_leaves_no_partial_file(
     tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
 ) -> None:
     root = tmp_path / "killed"
@@ -321,7 +321,7 @@ def test_a_process_killed_while_saving_leaves_no_half_file(
     assert {Picture.check(path.read_bytes()).size.pixels for path in visible} == {256 * 256}
 
 
-def test_a_name_taken_by_anything_is_never_replaced(store: Store, picture: Picture) -> None:
+def test_a_taken_name_is_never_replaced(store: Store, picture: Picture) -> None:
     store.root.mkdir()
     (store.root / "fox.png").write_text("mine")
     (store.root / "fox_2.png").mkdir()
@@ -332,7 +332,7 @@ def test_a_name_taken_by_anything_is_never_replaced(store: Store, picture: Pictu
 
 
 @posix
-def test_a_link_to_the_outside_under_the_pictures_name_is_not_followed(
+def test_a_link_to_the_outside_under_the_name_of_the_image_is_not_followed(
     store: Store, picture: Picture, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
@@ -397,7 +397,7 @@ def test_a_name_that_leads_elsewhere_is_refused_and_nothing_is_written(
     assert contents(tmp_path) == []
 
 
-def test_a_name_is_found_in_few_looks_however_many_are_taken(
+def test_a_free_name_is_found_in_few_steps_however_many_are_taken(
     store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[str] = []
@@ -411,7 +411,7 @@ def test_a_name_is_found_in_few_looks_however_many_are_taken(
     assert len(looks) < 40
 
 
-def test_a_folder_that_was_removed_meanwhile_is_made_again(
+def test_a_folder_removed_in_the_meantime_is_created_again(
     store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Folder.place
@@ -431,7 +431,7 @@ def test_a_folder_that_was_removed_meanwhile_is_made_again(
 
 
 @pytest.mark.parametrize("renames", [True, pytest.param(False, marks=posix)])
-def test_where_there_are_no_hard_links_files_are_whole_and_never_replaced_all_the_same(
+def test_without_hard_links_files_are_complete_and_never_replaced(
     store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch, *, renames: bool
 ) -> None:
     def link(*_: object, **__: object) -> None:
@@ -454,7 +454,7 @@ def test_where_there_are_no_hard_links_files_are_whole_and_never_replaced_all_th
 
 
 @posix
-def test_where_there_are_no_hard_links_a_failure_leaves_nothing_either(
+def test_without_hard_links_a_failure_leaves_nothing_either(
     store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def link(*_: object, **__: object) -> None:
@@ -484,7 +484,7 @@ def test_where_there_are_no_hard_links_a_failure_leaves_nothing_either(
         ("open", errno.EACCES, "can write"),
     ],
 )
-def test_whatever_step_fails_the_picture_is_in_the_error_and_nothing_is_left(  # noqa: PLR0917 - fixtures
+def test_whatever_step_fails_the_error_has_the_image_and_nothing_is_left(  # noqa: PLR0917 - fixtures
     store: Store,
     picture: Picture,
     monkeypatch: pytest.MonkeyPatch,
@@ -513,7 +513,7 @@ def test_whatever_step_fails_the_picture_is_in_the_error_and_nothing_is_left(  #
     assert store.save(error.picture, prompt=PROMPT, now=NOON).is_file()
 
 
-def test_an_error_keeps_its_picture_in_a_pickle(picture: Picture) -> None:
+def test_an_error_keeps_its_image_in_a_pickle(picture: Picture) -> None:
     error = PictureNotSaved("no", picture=picture, next_step="wait")
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert (type(copy), copy.message, copy.next_step, copy.picture) == (
@@ -525,7 +525,7 @@ def test_an_error_keeps_its_picture_in_a_pickle(picture: Picture) -> None:
 
 
 @linux_root
-def test_a_full_disk_leaves_no_part_of_a_picture_and_loses_none(small_disk: Path) -> None:
+def test_a_full_disk_leaves_no_partial_image_and_loses_none(small_disk: Path) -> None:
     store = Store(small_disk)
     picture = Picture.check(encoded(side=128))
     saved = [store.save(picture, prompt=PROMPT, now=NOON) for _ in range(4)]
@@ -541,7 +541,7 @@ def test_a_full_disk_leaves_no_part_of_a_picture_and_loses_none(small_disk: Path
 
 
 @linux_root
-def test_a_read_only_disk_is_found_before_anything_is_generated(small_disk: Path) -> None:
+def test_a_read_only_disk_is_detected_before_anything_is_generated(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True, timeout=DEADLINE_SECONDS)  # noqa: S607 - the system's own
     with pytest.raises(CannotSave, match="EROFS") as caught:
         Store(small_disk / "pictures").check_writable()
@@ -549,7 +549,7 @@ def test_a_read_only_disk_is_found_before_anything_is_generated(small_disk: Path
 
 
 @posix
-def test_a_limit_on_file_sizes_is_an_error_that_keeps_the_picture(
+def test_a_limit_on_file_sizes_is_an_error_that_keeps_the_image(
     tmp_path: Path, started: Callable[..., subprocess.Popen[str]]
 ) -> None:
     before = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
@@ -560,14 +560,14 @@ def test_a_limit_on_file_sizes_is_an_error_that_keeps_the_picture(
     assert contents(tmp_path / "limited") == []
 
 
-def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path: Path) -> None:
+def test_a_folder_is_created_with_its_parents_and_stays_empty(tmp_path: Path) -> None:
     Store(tmp_path / "a" / "b").check_writable()
     assert contents(tmp_path / "a" / "b") == []
 
 
 @posix
 @pytest.mark.parametrize("target", ["link", "missing", "file"])
-def test_a_link_that_leads_to_no_folder_is_called_one(tmp_path: Path, target: str) -> None:
+def test_a_link_that_leads_to_no_folder_is_reported_as_one(tmp_path: Path, target: str) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / target)
     with pytest.raises(CannotSave) as caught:
@@ -577,7 +577,7 @@ def test_a_link_that_leads_to_no_folder_is_called_one(tmp_path: Path, target: st
 
 @posix
 @pytest.mark.parametrize("inside", ["", "pictures"])
-def test_a_file_in_the_way_is_found_before_anything_is_generated(tmp_path: Path, inside: str) -> None:
+def test_a_file_in_the_way_is_detected_before_anything_is_generated(tmp_path: Path, inside: str) -> None:
     (tmp_path / "file").write_text("mine")
     store = Store(tmp_path / "file" / inside)
     with pytest.raises(CannotSave) as caught:
@@ -589,7 +589,7 @@ def test_a_file_in_the_way_is_found_before_anything_is_generated(tmp_path: Path,
 
 @posix
 @pytest.mark.skipif(sys.platform != "win32" and os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_found_before_anything_is_generated(tmp_path: Path) -> None:
+def test_a_folder_without_permission_is_detected_before_anything_is_generated(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(CannotSave, match="EACCES") as caught:
         Store(tmp_path / "pictures").check_writable()
@@ -597,12 +597,12 @@ def test_a_folder_without_permission_is_found_before_anything_is_generated(tmp_p
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
-def test_a_folder_that_nobody_can_make_is_found_before_anything_is_generated() -> None:
+def test_an_impossible_folder_is_detected_before_anything_is_generated() -> None:
     with pytest.raises(CannotSave, match=r"Cannot save images in /proc/pictures: "):
         Store(Path("/proc/pictures")).check_writable()
 
 
-def test_a_path_with_a_zero_byte_is_no_folder() -> None:
+def test_a_path_with_a_zero_byte_is_not_a_folder() -> None:
     with pytest.raises(CannotSave, match="null byte"):
         Store(Path("a\0b"))
 
@@ -613,7 +613,7 @@ def test_a_path_of_5000_characters_is_an_error_with_a_short_message(tmp_path: Pa
     assert len(caught.value.message) < 500
 
 
-def test_temporary_files_of_a_day_ago_are_removed_and_nothing_else(store: Store) -> None:
+def test_day_old_temporary_files_are_removed_and_nothing_else(store: Store) -> None:
     store.root.mkdir()
     yesterday = time.time() - 25 * 3600
     for name in (".img_dead.tmp", "img_old.tmp", ".img_old.png", "picture.png", ".other.tmp"):
@@ -647,7 +647,7 @@ def test_temporary_files_of_a_killed_process_are_removed_at_the_next_start(store
 
 @linux
 @pytest.mark.parametrize("moment", ["reserved", "not reserved"])
-def test_a_picture_whose_process_was_killed_as_it_got_its_name_is_whole_or_gone_at_the_next_start(
+def test_an_image_whose_process_was_killed_while_naming_it_is_complete_or_gone_after_a_restart(
     store: Store, picture: Picture, tmp_path: Path, moment: str
 ) -> None:
     store.root.mkdir()
@@ -662,9 +662,7 @@ def test_a_picture_whose_process_was_killed_as_it_got_its_name_is_whole_or_gone_
 
 
 @linux
-def test_a_temporary_file_names_nothing_that_is_not_empty_nor_anything_elsewhere(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_temporary_file_names_only_empty_files_of_its_folder(store: Store, tmp_path: Path) -> None:
     store.root.mkdir()
     (store.root / "full.png").write_bytes(b"mine")
     (tmp_path / "outside.png").touch()
@@ -678,14 +676,14 @@ def test_a_temporary_file_names_nothing_that_is_not_empty_nor_anything_elsewhere
     assert (store.root / ".hidden").read_bytes() == b""
 
 
-def test_saving_a_picture_twice_gives_two_equal_files(store: Store, picture: Picture) -> None:
+def test_saving_an_image_twice_gives_two_equal_files(store: Store, picture: Picture) -> None:
     paths = [store.save(picture, prompt=PROMPT, now=NOON) for _ in range(2)]
     assert len({hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}) == 1
     assert len(set(paths)) == 2
 
 
 @posix
-def test_a_relative_folder_whose_working_folder_was_removed_is_told(
+def test_a_relative_folder_whose_working_folder_was_removed_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "work").mkdir()
@@ -697,13 +695,13 @@ def test_a_relative_folder_whose_working_folder_was_removed_is_told(
 
 
 @posix
-def test_a_path_with_characters_that_no_file_name_has_is_told(tmp_path: Path) -> None:
+def test_a_path_with_impossible_characters_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CannotSave, match="has characters that filenames on this system cannot have"):
         Store(tmp_path / "\ud83d fox")
 
 
 @posix
-def test_a_name_that_this_system_cannot_write_is_refused_before_anything_is_made(
+def test_a_name_that_this_system_cannot_write_is_refused_before_anything_is_created(
     store: Store, picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def latin(name: str | os.PathLike[str]) -> bytes:
@@ -715,7 +713,7 @@ def test_a_name_that_this_system_cannot_write_is_refused_before_anything_is_made
     assert not store.root.exists()
 
 
-def test_f01_the_same_prompt_in_the_same_second_400_times_is_400_files(
+def test_f01_the_same_prompt_400_times_in_a_second_gives_400_files(
     store: Store, small_picture: Picture
 ) -> None:
     def save(_: int) -> str:
@@ -738,7 +736,7 @@ def test_f03_a_name_that_leads_elsewhere_is_refused(
     assert contents(tmp_path) == []
 
 
-def test_f03_of_500_hostile_names_none_leads_out_of_the_folder(
+def test_f03_none_of_500_hostile_names_leads_out_of_the_folder(
     small_picture: Picture, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
@@ -771,7 +769,7 @@ def test_f03_of_500_hostile_names_none_leads_out_of_the_folder(
         ("fox_2", "FOX_2", "FOX_2_2.png"),
     ],
 )
-def test_f05_twins_get_a_number_on_every_file_system(
+def test_f05_equal_names_get_a_number_on_every_file_system(
     store: Store, small_picture: Picture, first: str, second: str, expected: str
 ) -> None:
     store.save(small_picture, prompt=PROMPT, now=NOON, filename=first)
@@ -779,23 +777,23 @@ def test_f05_twins_get_a_number_on_every_file_system(
     assert len({fold_name(name) for name in contents(store.root)}) == 2
 
 
-def test_f05_a_twin_that_another_program_wrote_decomposed_is_seen(
-    store: Store, small_picture: Picture
-) -> None:
+def test_f05_an_equal_name_in_decomposed_form_is_noticed(store: Store, small_picture: Picture) -> None:
     store.root.mkdir()
     (store.root / unicodedata.normalize("NFD", "F\u00fcchse.PNG")).write_text("theirs")
     name = store.save(small_picture, prompt=PROMPT, now=NOON, filename="f\u00fcchse").name
     assert name == "f\u00fcchse_2.png"
 
 
-def test_f05_no_automatic_name_has_a_twin(store: Store, small_picture: Picture) -> None:
+def test_f05_no_automatic_name_equals_another(store: Store, small_picture: Picture) -> None:
     automatic = store.save(small_picture, prompt=PROMPT, now=NOON)
     given = store.save(small_picture, prompt=PROMPT, now=NOON, filename=automatic.stem.upper())
     assert given.name == f"{automatic.stem}_2.png"
     assert store.save(small_picture, prompt=PROMPT, now=NOON).name == f"{automatic.stem}_3.png"
 
 
-def test_f05_twins_written_at_the_same_moment_are_told_apart(small_picture: Picture, tmp_path: Path) -> None:
+def test_f05_equal_names_written_at_the_same_moment_are_distinguished(
+    small_picture: Picture, tmp_path: Path
+) -> None:
     stores = [Store(tmp_path / "pictures") for _ in range(4)]  # as four processes have them
 
     def save(number: int) -> str:
@@ -822,7 +820,7 @@ def write_twins(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 @pytest.mark.parametrize("system", ["linux", "win32"])
-def test_twins_in_a_row_move_the_image_on_and_lose_nothing(
+def test_several_equal_names_move_the_image_on_and_lose_nothing(
     store: Store, small_picture: Picture, monkeypatch: pytest.MonkeyPatch, system: str
 ) -> None:
     # Emulated: on Windows, a temporary file is renamed, so that it is gone once it was placed.
@@ -834,7 +832,7 @@ def test_twins_in_a_row_move_the_image_on_and_lose_nothing(
     assert (store.root / "fox_4.png").read_bytes() == small_picture.bytes
 
 
-def test_another_writer_without_end_does_not_keep_the_image_from_being_saved(
+def test_another_writer_that_never_stops_does_not_keep_the_image_from_being_saved(
     store: Store, small_picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_twins(monkeypatch, "FOX.png", *(f"FOX_{number}.png" for number in range(2, 1_000)))
@@ -844,7 +842,7 @@ def test_another_writer_without_end_does_not_keep_the_image_from_being_saved(
 
 
 @pytest.mark.parametrize("form", ["NFD", "NFC"])
-def test_a_volume_that_lists_names_in_another_form_has_no_twin_of_our_own_file(
+def test_a_volume_that_lists_names_in_another_form_does_not_make_our_file_its_own_rival(
     store: Store, small_picture: Picture, monkeypatch: pytest.MonkeyPatch, form: Literal["NFD", "NFC"]
 ) -> None:
     names, place = Folder.names, Folder.place
@@ -870,7 +868,7 @@ def test_a_volume_that_lists_names_in_another_form_has_no_twin_of_our_own_file(
 @posix
 @pytest.mark.parametrize("code", [errno.EIO, errno.EDQUOT, errno.EMFILE, errno.ENAMETOOLONG, errno.EROFS])
 @pytest.mark.parametrize("step", ["open", "write", "fsync", "link"])
-def test_f11_every_error_of_the_system_is_told_and_leaks_nothing(
+def test_f11_every_error_of_the_system_is_reported_and_leaks_nothing(
     store: Store, small_picture: Picture, monkeypatch: pytest.MonkeyPatch, step: str, code: int
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -896,7 +894,7 @@ def test_f12_temporary_files_of_dead_writers_are_swept_at_the_start(store: Store
 
 
 @posix
-def test_f13_a_picture_is_on_the_disk_before_it_has_its_name_and_its_name_before_it_is_told(
+def test_f13_an_image_is_on_the_disk_before_it_is_named_and_named_before_it_is_reported(
     small_picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -912,7 +910,7 @@ def test_f13_a_picture_is_on_the_disk_before_it_has_its_name_and_its_name_before
     assert steps == ["write", "fsync", "link", "fsync"]
 
 
-def test_a_picture_is_saved_in_a_folder_that_is_made_for_it(store: Store, picture: Picture) -> None:
+def test_an_image_is_saved_in_a_folder_created_for_it(store: Store, picture: Picture) -> None:
     paths = [
         store.save(picture, prompt=PROMPT, now=NOON, filename=name)
         for name in ("hero/left.webp", "hero\\left", "hero/Left", "hero/a/b")

@@ -29,7 +29,7 @@ def found(root: Path, text: str | None = None) -> list[str]:
     return sorted(name_in(root, record.path) for record in page.pictures)
 
 
-def test_a_picture_in_a_subfolder_is_found_at_once_and_by_its_folder(
+def test_an_image_in_a_subfolder_is_found_at_once_and_by_its_folder(
     library: Library, small_picture: Picture
 ) -> None:
     path = save(library, small_picture, "hero/left")
@@ -40,7 +40,7 @@ def test_a_picture_in_a_subfolder_is_found_at_once_and_by_its_folder(
     assert library.in_batch("b1", [0])
 
 
-def test_files_that_come_and_go_in_a_subfolder_are_noticed(library: Library, small_picture: Picture) -> None:
+def test_added_and_removed_files_in_a_subfolder_are_noticed(library: Library, small_picture: Picture) -> None:
     path = save(library, small_picture, "hero/left")
     assert found(library.root) == ["hero/left.png"]
     (path.parent / "copy.png").write_bytes(path.read_bytes())
@@ -50,7 +50,7 @@ def test_files_that_come_and_go_in_a_subfolder_are_noticed(library: Library, sma
     assert found(library.root) == ["hero/copy.png"]
 
 
-def test_one_index_notices_what_another_program_does_in_a_settled_subfolder(
+def test_one_index_notices_changes_by_other_programs_in_a_settled_subfolder(
     library: Library, small_picture: Picture
 ) -> None:
     path = save(library, small_picture, "hero/left")
@@ -89,7 +89,7 @@ def test_other_folders_and_links_are_never_looked_into(
     assert Subfolders(library.root).names() == ("holidays",)
 
 
-def test_a_picture_that_exists_is_given_back_under_its_name_in_a_subfolder(
+def test_an_existing_image_is_reused_under_its_name_in_a_subfolder(
     library: Library, small_picture: Picture
 ) -> None:
     path = save(library, small_picture, "hero/left")

@@ -29,7 +29,7 @@ def test_a_rejected_image_goes_into_the_bin_and_comes_back(tmp_path: Path, put: 
     assert verdicts.opinions() == {"fox.png": Opinion()}
 
 
-def test_opinions_are_stored_apart_and_seen_by_another_process(tmp_path: Path, put: Put) -> None:
+def test_opinions_are_stored_separately_and_seen_by_another_process(tmp_path: Path, put: Put) -> None:
     for name in ("fox.png", "owl.png", "elk.png"):
         put(tmp_path / name)
     Verdicts(tmp_path).decide(["fox.png", "owl.png"], verdict="keep")
@@ -43,7 +43,7 @@ def test_opinions_are_stored_apart_and_seen_by_another_process(tmp_path: Path, p
     }
 
 
-def test_a_verdict_that_is_taken_back_leaves_stars_and_tag(tmp_path: Path, put: Put) -> None:
+def test_clearing_a_verdict_keeps_stars_and_tag(tmp_path: Path, put: Put) -> None:
     put(tmp_path / "fox.png")
     verdicts = Verdicts(tmp_path)
     verdicts.decide(["fox.png"], verdict="keep", stars=3, tag="hero")
@@ -65,7 +65,7 @@ def test_an_image_in_a_subfolder_keeps_its_place_in_the_bin(tmp_path: Path, put:
 @pytest.mark.parametrize(
     "name", ["", "none.png", "../fox.png", "/etc/passwd", ".vllm-image", "sub/fox.png", "rejected/fox.png"]
 )
-def test_what_is_not_in_the_folder_is_refused_and_nothing_is_done(
+def test_an_image_outside_the_folder_is_refused_and_nothing_is_done(
     tmp_path: Path, put: Put, name: str
 ) -> None:
     put(tmp_path / "fox.png")

@@ -20,7 +20,7 @@ def test_five_minutes_pass_at_once_and_in_order() -> None:
     assert seen == [("early", 0.5), ("between", 10.0), ("late", 300.0)]
 
 
-def test_a_thread_is_waited_for_while_the_clock_stands_still() -> None:
+def test_a_working_thread_is_waited_for_while_the_clock_stands_still() -> None:
     async def main() -> tuple[bool, float]:
         other = await asyncio.to_thread(lambda: threading.current_thread() is not threading.main_thread())
         return other, asyncio.get_running_loop().time()
@@ -28,7 +28,7 @@ def test_a_thread_is_waited_for_while_the_clock_stands_still() -> None:
     assert run(main()) == (True, 0.0)
 
 
-def test_a_thread_of_its_own_is_waited_for_where_that_is_asked_for() -> None:
+def test_a_thread_of_its_own_is_waited_for_on_request() -> None:
     async def main() -> float:
         loop = asyncio.get_running_loop()
         began, answered = threading.Event(), asyncio.Event()
@@ -46,7 +46,7 @@ def test_a_thread_of_its_own_is_waited_for_where_that_is_asked_for() -> None:
     assert run(main(), thread_seconds=10.0) == 0.0
 
 
-def test_tasks_that_wait_for_each_other_are_told_of_and_not_waited_for() -> None:
+def test_a_deadlock_of_tasks_is_reported_and_not_waited_for() -> None:
     async def main() -> None:
         await asyncio.Event().wait()
 

@@ -44,7 +44,7 @@ def objects(result: Result) -> list[dict[str, object]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_a_batch_makes_an_image_for_each_line(run: Run, omni: "OmniServer", tmp_path: Path) -> None:
+def test_a_batch_generates_an_image_for_each_line(run: Run, omni: "OmniServer", tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_bytes(
         "\ufeffa red fox\r\n\r\n  an owl  \r\nein Fuchs im Schnee ❄️\r\n".encode()
     )
@@ -60,7 +60,7 @@ def test_a_batch_makes_an_image_for_each_line(run: Run, omni: "OmniServer", tmp_
     assert "3 generated, 0 failed" in result.stderr
 
 
-def test_a_line_that_fails_is_named_by_its_number_in_the_file_and_stops_nothing(
+def test_a_failed_line_is_named_by_its_number_and_stops_nothing(
     run: Run, omni: "OmniServer", tmp_path: Path
 ) -> None:
     omni.failures["an owl"] = (400, "no owls here")
@@ -82,7 +82,7 @@ def test_a_batch_may_come_from_standard_input_and_be_longer_than_that_of_a_tool(
     assert len(omni.requests) == 21
 
 
-def test_the_notes_of_a_batch_are_told_once(run: Run, omni: "OmniServer", tmp_path: Path) -> None:
+def test_the_notes_of_a_batch_are_printed_once(run: Run, omni: "OmniServer", tmp_path: Path) -> None:
     omni.runs("acme/painter")
     (tmp_path / "prompts.txt").write_text("a red fox\nan owl\n")
     result = run("batch", "--vllm-url", omni.url, "prompts.txt", *SMALL)
@@ -120,7 +120,7 @@ def test_a_csv_file_has_parameters_for_each_row(tmp_path: Path, omni: "OmniServe
     assert told["an owl"]["line"] == 4
 
 
-def test_json_escapes_what_would_steer_the_terminal(
+def test_json_escapes_what_could_control_the_terminal(
     tmp_path: Path, omni: "OmniServer", run_in: RunIn
 ) -> None:
     prompt = "a fox\u202e\u200b\u2066 雪"
@@ -143,7 +143,7 @@ def test_json_lines_have_parameters_for_each_row(tmp_path: Path, omni: "OmniServ
     assert sorted(each["prompt"] for each in omni.requests) == ["a fox", "an owl"]
 
 
-def test_the_time_left_is_told_with_what_it_rests_on(
+def test_the_time_left_is_printed_with_its_basis(
     tmp_path: Path, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch, run_in: RunIn
 ) -> None:
     monkeypatch.setattr(batch_progress, "_PROGRESS_SECONDS", 0.0)
@@ -188,7 +188,7 @@ def _small() -> dict[str, int]:
         ),
     ],
 )
-def test_i10_bad_rows_are_named_by_their_line_and_the_others_are_made(
+def test_i10_bad_rows_are_listed_by_line_and_the_others_are_generated(
     tmp_path: Path, name: str, content: bytes, refusals: dict[int, str], run_in: RunIn
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -202,7 +202,9 @@ def test_i10_bad_rows_are_named_by_their_line_and_the_others_are_made(
     assert len(list((tmp_path / "made").glob("*.png"))) == 2
 
 
-def test_i10_a_line_of_a_hundred_megabytes_is_refused_and_never_held(tmp_path: Path, run_in: RunIn) -> None:
+def test_i10_a_line_of_a_hundred_megabytes_is_refused_and_never_held_in_memory(
+    tmp_path: Path, run_in: RunIn
+) -> None:
     path = tmp_path / "rows.jsonl"
     with path.open("wb") as file:
         file.write(b'{"prompt": "a fox"}\n')
@@ -228,7 +230,7 @@ def test_a_csv_file_without_a_usable_header_is_a_usage_error(
     assert words in result.stderr
 
 
-def test_a_seed_is_counted_up_from_row_to_row_but_for_rows_with_their_own(
+def test_a_seed_counts_up_from_row_to_row_except_for_rows_with_their_own(
     tmp_path: Path, omni: "OmniServer", run_in: RunIn
 ) -> None:
     (tmp_path / "rows.csv").write_text("prompt,seed\na,\nb,5\nc,\n", encoding="utf-8")
@@ -237,7 +239,7 @@ def test_a_seed_is_counted_up_from_row_to_row_but_for_rows_with_their_own(
     assert {each["prompt"]: each["seed"] for each in omni.requests} == {"a": 100, "b": 5, "c": 102}
 
 
-def test_a_row_with_the_seed_minus_one_gets_a_random_one(
+def test_a_row_with_the_seed_minus_one_gets_a_random_seed(
     tmp_path: Path, omni: "OmniServer", run_in: RunIn
 ) -> None:
     (tmp_path / "rows.csv").write_text("prompt,seed\na,-1\nb,-1\nc,-2\nd,\n", encoding="utf-8")
@@ -249,7 +251,7 @@ def test_a_row_with_the_seed_minus_one_gets_a_random_one(
     assert len(set(seeds.values())) == 3
 
 
-def test_an_image_that_was_there_already_comes_with_the_option_for_another(
+def test_a_reused_image_is_printed_with_the_option_to_generate_it_again(
     run: Run, omni: "OmniServer", tmp_path: Path
 ) -> None:
     (tmp_path / "prompts.txt").write_text("a red fox", encoding="utf-8")
@@ -259,7 +261,7 @@ def test_an_image_that_was_there_already_comes_with_the_option_for_another(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
 @pytest.mark.parametrize("stop", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["P01-once", "P02"])
-def test_a_signal_lets_what_is_in_progress_end_and_tells_how_to_go_on(
+def test_a_signal_lets_images_in_progress_finish_and_says_how_to_continue(
     shell: subprocess.Popen[str],
     omni: "OmniServer",
     tmp_path: Path,
@@ -311,7 +313,7 @@ def test_p01_a_second_ctrl_c_closes_at_once(
     assert len(list((tmp_path / "made").glob("*.png"))) == 8
 
 
-def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
+def test_an_image_removed_while_its_batch_ran_does_not_count_as_generated(
     tmp_path: Path, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch, run_in: RunIn
 ) -> None:
     (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
@@ -333,7 +335,7 @@ def test_an_image_that_was_removed_while_its_batch_ran_is_not_counted_as_made(
     assert (again.exit_code, len(omni.requests)) == (0, 3)
 
 
-def test_rows_have_variations_of_their_own_and_those_of_the_options(
+def test_rows_have_their_own_variations_and_those_of_the_options(
     run_in: RunIn, omni: "OmniServer", tmp_path: Path
 ) -> None:
     rows = [
@@ -366,7 +368,7 @@ def test_a_dry_run_of_a_file_checks_it_and_sends_nothing(
     assert omni.requests == []
 
 
-def test_a_reader_that_has_gone_loses_no_image_that_is_in_progress(tmp_path: Path) -> None:
+def test_a_reader_that_is_gone_costs_no_image_in_progress(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a 🦊\n" * 8, encoding="utf-8")
     size = ("--width", "64", "--height", "64")
     command = ("batch", "prompts.txt", "--json", "--demo", "--output-dir", "made", *size)

@@ -18,7 +18,7 @@ def made(folder: Path) -> int:
     return len(list((folder / "made").glob("*.png")))
 
 
-def test_i10_bad_lines_are_listed_with_their_numbers_and_the_others_are_made(tmp_path: Path) -> None:
+def test_i10_bad_lines_are_listed_with_their_numbers_and_the_others_are_generated(tmp_path: Path) -> None:
     content = b"\xef\xbb\xbfa fox\r\n\r\na \x00 hare\r\n" + b"x" * 30_000 + b"\r\na bear\r\n"
     result = batch(tmp_path, content, "--width", "64", "--height", "64")
     assert result.exit_code == 1
@@ -35,7 +35,7 @@ def test_i10_a_line_of_many_megabytes_is_refused_without_being_repeated(tmp_path
     assert made(tmp_path) == 1
 
 
-def test_i10_an_option_that_fits_no_line_is_told_once(tmp_path: Path) -> None:
+def test_i10_an_option_that_fits_no_line_is_reported_once(tmp_path: Path) -> None:
     result = batch(tmp_path, b"a fox\n" * 12, "--width", "1000")
     assert result.exit_code == 1
     [told] = result.stderr.splitlines()
@@ -53,7 +53,7 @@ def test_a_table_may_have_commas_semicolons_or_tabs_between_its_cells(tmp_path: 
     assert made(tmp_path) == 2
 
 
-def test_a_decimal_comma_is_a_number_where_semicolons_part_the_cells() -> None:
+def test_a_decimal_comma_is_accepted_if_semicolons_separate_the_cells() -> None:
     content = b"prompt;guidance_scale\na fox;1,5\n"
     assert [row.values["guidance_scale"] for row in rows(io.BytesIO(content), "csv")] == [1.5]
 
@@ -104,13 +104,13 @@ IN_DOUBT = "It may be part of th"
         ('prompt, seed\n1 fox, 1\n "a fox, red", 2\n', {2: "1 fox", 3: "a fox, red"}),
     ],
 )
-def test_a_row_of_csv_whose_quotes_do_not_match_is_refused_and_takes_no_other_with_it(
+def test_a_csv_row_with_mismatched_quotes_is_refused_without_taking_others_with_it(
     table: str, found: dict[int, str]
 ) -> None:
     assert read(table) == found
 
 
-def test_a_line_that_is_not_utf8_within_a_quoted_cell_refuses_the_row_and_none_of_it_is_made() -> None:
+def test_a_line_that_is_not_utf8_within_a_quoted_cell_refuses_the_complete_row() -> None:
     content = b'prompt,seed\n"a fox\nin a for\xeat\nat night",1\nan owl,2\n'
     assert read(content) == {2: "It is not UTF-8 text", 5: "an owl"}
 
@@ -127,7 +127,7 @@ def test_a_line_that_is_not_utf8_within_a_quoted_cell_refuses_the_row_and_none_o
         ("prompt,seed,\na fox,1,\n", [{"prompt": "a fox", "seed": 1}]),
     ],
 )
-def test_what_pandas_and_excel_add_to_a_table_is_understood(
+def test_additions_of_pandas_and_excel_to_a_table_are_understood(
     table: str, values: list[dict[str, object]]
 ) -> None:
     assert [row.values for row in rows(io.BytesIO(table.encode()), "csv")] == values
@@ -148,7 +148,7 @@ def test_a_file_is_read_in_the_encoding_of_its_byte_order_mark(
     assert list(read(content.encode(encoding), kind).values()) == ["ein Füchslein"]
 
 
-def test_a_byte_order_mark_within_a_file_that_was_put_together_is_no_part_of_a_prompt() -> None:
+def test_a_byte_order_mark_inside_a_concatenated_file_is_not_part_of_a_prompt() -> None:
     line = '\ufeff{"prompt": "a fox"}\n'
     assert read(line * 2, "jsonl") == {1: "a fox", 2: "a fox"}
     assert read("\ufeffa fox\n\ufeffan owl\n", "text") == {1: "a fox", 2: "an owl"}
@@ -187,7 +187,7 @@ def test_a_byte_order_mark_within_a_file_that_was_put_together_is_no_part_of_a_p
         (b'[\n{"prompt": "a fox"}\n]\n', "prompts.txt", "read it as jsonl"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_refused_with_what_to_do_and_nothing_of_it_is_made(
+def test_an_unreadable_file_is_refused_with_what_to_do_and_none_of_it_is_generated(
     tmp_path: Path, content: bytes, name: str, why: str
 ) -> None:
     result = batch(tmp_path, content, name=name)
@@ -226,14 +226,14 @@ def test_an_object_that_gives_a_value_twice_is_refused(line: str) -> None:
     assert "twice" in (row.refusal or "")
 
 
-def test_json_is_never_a_prompt_and_words_in_braces_are() -> None:
+def test_json_is_never_a_prompt_but_words_in_braces_are() -> None:
     assert read('{"prompt": "a fox"}\n{red|blue} car\n', "text") == {
         1: "It is JSON, not a pr",
         2: "{red|blue} car",
     }
 
 
-def test_a_file_that_comes_through_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+def test_a_file_from_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
     words = ["batch", "-", "--demo", "--output-dir", str(tmp_path / "made"), "--format", "csv"]
     table = "prompt,width,height\n" + "a fox,64,64\n" * 2 + f"{'long ' * 2_000},64,64\n"
     result = CliRunner().invoke(main, words, input=table)
@@ -241,7 +241,7 @@ def test_a_file_that_comes_through_a_pipe_is_read_to_its_end(tmp_path: Path) -> 
     assert "3 generated, 0 failed" in result.stderr
 
 
-def test_a_parquet_file_has_rows_and_those_that_are_refused_are_listed(tmp_path: Path) -> None:
+def test_a_parquet_file_has_rows_and_refused_ones_are_listed(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     content = io.BytesIO()
     pandas.DataFrame({"prompt": ["a fox", "", "an owl"], "steps": [4, 4, 4]}).to_parquet(content)
@@ -251,7 +251,7 @@ def test_a_parquet_file_has_rows_and_those_that_are_refused_are_listed(tmp_path:
     assert made(tmp_path) == 2
 
 
-def test_a_column_that_is_almost_right_is_told_with_the_right_name(tmp_path: Path) -> None:
+def test_a_misspelt_column_is_reported_with_the_right_name(tmp_path: Path) -> None:
     result = batch(tmp_path, b"promptt,seed\na fox,3\n", name="prompts.csv")
     assert result.exit_code == 2
     assert "'promptt' is not a parameter of an image; did you mean prompt?" in result.stderr

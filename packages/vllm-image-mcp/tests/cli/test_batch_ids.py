@@ -36,7 +36,7 @@ def test_every_command_takes_the_start_of_an_id(
     assert len(run_in("find", "--batch", start, "-q", url=omni.url).stdout.splitlines()) == 2
 
 
-def test_a_start_that_several_batches_have_is_refused_with_their_ids(
+def test_a_prefix_that_several_batches_share_is_refused_with_their_ids(
     monkeypatch: pytest.MonkeyPatch, run_in: RunIn
 ) -> None:
     monkeypatch.setattr(Journal, "ids_starting_with", _starting("batch_3b1", "batch_3b2"))
@@ -45,12 +45,14 @@ def test_a_start_that_several_batches_have_is_refused_with_their_ids(
     assert "Several batches start with batch_3b: batch_3b1, batch_3b2." in result.stderr
 
 
-def test_an_id_is_that_batch_even_if_longer_ids_start_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_id_is_that_batch_even_if_longer_ids_start_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Journal, "ids_starting_with", _starting("batch_3b1", "batch_3b"))
     assert full_batch_id(Path("made"), "batch_3b") == "batch_3b"
 
 
-def test_an_id_of_no_batch_stays_as_it_was_typed(tmp_path: Path, run_in: RunIn, finished_batch: str) -> None:
+def test_an_unknown_id_stays_as_it_was_typed(tmp_path: Path, run_in: RunIn, finished_batch: str) -> None:
     assert full_batch_id(tmp_path / "made", "batch_none") == "batch_none"
     assert full_batch_id(tmp_path / "made", finished_batch[3:]) == finished_batch[3:]
     result = run_in("resume", "batch_none")

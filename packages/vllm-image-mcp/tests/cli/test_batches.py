@@ -27,7 +27,7 @@ def test_a_line_fits_on_its_terminal(
     assert line.endswith("a fox")
 
 
-def test_a_folder_without_batches_says_so_and_is_not_made(tmp_path: Path, run_in: RunIn) -> None:
+def test_a_folder_without_batches_says_so_and_is_not_created(tmp_path: Path, run_in: RunIn) -> None:
     result = run_in("batches")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("There are no batches in ")

@@ -66,7 +66,7 @@ def test_every_shell_gets_a_script_that_asks_this_program(run: Run, shell: str) 
     assert "vllm-image-mcp" in result.stdout
 
 
-def test_an_unknown_shell_is_refused_with_those_that_are_known(run: Run) -> None:
+def test_an_unknown_shell_is_refused_with_the_known_ones(run: Run) -> None:
     result = run("completion", "tcsh")
     assert result.exit_code == 2
     assert "'bash', 'zsh', 'fish', 'powershell'" in result.stderr
@@ -128,7 +128,7 @@ def test_a_shell_completes_what_is_typed(
     assert completed in screen
 
 
-def test_bash_gets_the_commands_that_begin_alike(run: Run) -> None:
+def test_bash_gets_the_commands_with_the_same_beginning(run: Run) -> None:
     asked = {
         "_VLLM_IMAGE_MCP_COMPLETE": "bash_complete",
         "COMP_WORDS": "vllm-image-mcp ba",

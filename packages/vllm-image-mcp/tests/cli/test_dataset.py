@@ -36,7 +36,7 @@ def test_each_row_has_an_image_and_the_same_command_again_generates_none(
     assert "2 rows" in first.stderr
 
 
-def test_a_row_that_failed_is_the_exit_status(run_in: Run, tmp_path: Path, omni: "OmniServer") -> None:
+def test_a_failed_row_sets_the_exit_status(run_in: Run, tmp_path: Path, omni: "OmniServer") -> None:
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "a fox", "width": 7}\n')
 
     result = run_in("dataset", str(tmp_path / "prompts.jsonl"), url=omni.url)
@@ -52,14 +52,14 @@ def test_the_demo_has_a_server_of_its_own(run_in: Run, prompts: str, tmp_path: P
     assert len(list((tmp_path / "out").rglob("*.png"))) == 2
 
 
-def test_a_source_that_cannot_be_read_is_an_error_in_words(run_in: Run, tmp_path: Path) -> None:
+def test_an_unreadable_source_is_an_error_in_plain_words(run_in: Run, tmp_path: Path) -> None:
     result = run_in("dataset", str(tmp_path / "nothing.parquet"))
 
     assert result.exit_code == 1
     assert "is neither such a file nor a folder" in result.stderr
 
 
-def test_an_option_of_the_store_has_a_name(run_in: Run, prompts: str) -> None:
+def test_a_store_option_needs_a_name(run_in: Run, prompts: str) -> None:
     result = run_in("dataset", prompts, "--store-option", "aws_region")
 
     assert result.exit_code == 2

@@ -108,7 +108,7 @@ def test_the_report_for_people_has_each_fix_below_its_finding(run: Run, nobody: 
     assert lines[-1] == "1 of these must be fixed."
 
 
-def test_each_setting_is_shown_with_its_source_and_the_key_is_not(
+def test_each_setting_is_shown_with_its_source_except_the_key(
     doctor: Doctor, in_order: tuple[str, ...], tmp_path: Path
 ) -> None:
     file = tmp_path / "settings.toml"
@@ -125,7 +125,7 @@ def test_each_setting_is_shown_with_its_source_and_the_key_is_not(
 
 
 class TestSettings:
-    def test_a_placeholder_that_the_host_has_not_filled_in(self, doctor: Doctor) -> None:
+    def test_a_placeholder_that_the_host_did_not_replace(self, doctor: Doctor) -> None:
         found = doctor.fault("settings", env={"VLLM_IMAGE_URL": "${input:server}"})
         assert "'${input:server}'" in found["detail"]
         assert "Correct it in VLLM_IMAGE_URL" in found["fix"]
@@ -135,7 +135,7 @@ class TestSettings:
         assert "is a placeholder. Write the key itself" in found["detail"]
         assert "VLLM_IMAGE_API_KEY" in found["fix"]
 
-    def test_a_number_that_is_none(self, doctor: Doctor, tmp_path: Path) -> None:
+    def test_an_invalid_number(self, doctor: Doctor, tmp_path: Path) -> None:
         file = tmp_path / "settings.toml"
         file.write_text('timeout = "soon"', "utf-8")
         found = doctor.fault("settings", "--config", str(file))
@@ -268,7 +268,7 @@ class TestConnection:
         found = doctor.fault("connection", "--vllm-url", scripted({"/health": answer, "/v1/models": answer}))
         assert "Correct the port in --vllm-url" in found["fix"]
 
-    def test_a_proxy_before_a_server_that_is_down(self, doctor: Doctor, scripted: Serve) -> None:
+    def test_a_proxy_in_front_of_a_server_that_is_down(self, doctor: Doctor, scripted: Serve) -> None:
         found = doctor.fault("connection", "--vllm-url", scripted({"/health": (502, HTML)}))
         assert "check whether that server is running" in found["fix"]
 

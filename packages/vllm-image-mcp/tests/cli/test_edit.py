@@ -34,7 +34,7 @@ def run(omni: "OmniServer", folder: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["edit", *arguments, "--vllm-url", omni.url, "--output-dir", str(folder)])
 
 
-def test_an_image_is_edited_and_its_file_named(omni: "OmniServer", tmp_path: Path, photo: Path) -> None:
+def test_an_image_is_edited_and_its_file_printed(omni: "OmniServer", tmp_path: Path, photo: Path) -> None:
     result = run(omni, tmp_path / "out", "make it night", str(photo), "--seed", "7", "--filename", "night")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[0] == str(tmp_path / "out" / "night.png")
@@ -59,7 +59,7 @@ def test_every_option_of_an_edit_reaches_the_server(omni: "OmniServer", tmp_path
     assert "size   64x64" in resized.stdout
 
 
-def test_boxes_polygons_and_a_ratio_are_written_at_the_shell(
+def test_boxes_polygons_and_a_ratio_can_be_given_at_the_shell(
     omni: "OmniServer", tmp_path: Path, photo: Path
 ) -> None:
     areas = ("--mask-box", "0,0,0.25,1; 96,0,128,96", "--mask-polygon", "40,0 60,0 50,20")
@@ -84,7 +84,7 @@ def test_boxes_polygons_and_a_ratio_are_written_at_the_shell(
         (("make it night", *["PHOTO"] * 5), "edits at most 4 images"),
     ],
 )
-def test_what_cannot_be_edited_is_a_sentence_and_exit_status_1(
+def test_an_impossible_edit_is_one_sentence_and_exit_status_1(
     omni: "OmniServer", tmp_path: Path, photo: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     given = [str(photo) if each == "PHOTO" else each for each in arguments]
@@ -103,7 +103,7 @@ def test_an_image_before_the_prompt_is_refused_with_the_right_order(
     assert omni.requests == []
 
 
-def test_a_prompt_that_is_no_path_is_refused_for_its_own_fault(omni: "OmniServer", tmp_path: Path) -> None:
+def test_a_prompt_that_is_not_a_path_is_refused_for_its_own_fault(omni: "OmniServer", tmp_path: Path) -> None:
     result = run(omni, tmp_path, "x" * 5_000, "gone.png")
     assert result.exit_code == 1
     assert "'gone.png' cannot be read" in result.stderr
@@ -140,7 +140,7 @@ def ending(shell: subprocess.Popen[str], number: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
-def test_an_edit_that_was_killed_is_made_by_the_command_resume_of_the_same_image(
+def test_resume_finishes_an_edit_that_was_killed(
     shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path, photo: Path
 ) -> None:
     shell.kill()
@@ -157,7 +157,7 @@ def test_an_edit_that_was_killed_is_made_by_the_command_resume_of_the_same_image
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
-def test_ctrl_c_lets_an_edit_end_that_is_in_progress(
+def test_ctrl_c_lets_an_edit_in_progress_finish(
     shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path
 ) -> None:
     ending(shell, signal.SIGINT)
@@ -168,7 +168,7 @@ def test_ctrl_c_lets_an_edit_end_that_is_in_progress(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
-def test_ctrl_c_twice_closes_at_once_and_tells_how_to_go_on(
+def test_ctrl_c_twice_closes_at_once_and_says_how_to_continue(
     shell: subprocess.Popen[str], omni: "OmniServer", tmp_path: Path
 ) -> None:
     ending(shell, signal.SIGINT)
@@ -179,7 +179,7 @@ def test_ctrl_c_twice_closes_at_once_and_tells_how_to_go_on(
     assert list((tmp_path / "out").glob("*.png")) == []
 
 
-def test_an_edit_of_a_server_that_is_away_or_refuses_is_told_at_once_and_not_made_later(
+def test_an_edit_that_the_server_refuses_is_reported_at_once_and_not_run_later(
     omni: "OmniServer", nobody: str, tmp_path: Path, photo: Path
 ) -> None:
     arguments = ["edit", "make it night", str(photo), "--output-dir", str(tmp_path / "out")]

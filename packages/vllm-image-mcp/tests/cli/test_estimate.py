@@ -28,7 +28,7 @@ def test_json_has_the_keys_of_the_tool(run_in: RunIn) -> None:
     assert one["resolution"] == "1024x1024"
 
 
-def test_a_size_that_the_model_cannot_do_is_refused_in_the_shells_words(run_in: RunIn) -> None:
+def test_an_impossible_size_is_refused_in_the_words_of_the_shell(run_in: RunIn) -> None:
     result = run_in("estimate", "--steps", "0")
     assert result.exit_code == 1
     assert "Error: --steps: 0 is out of range." in result.stderr

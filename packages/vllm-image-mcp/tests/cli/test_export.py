@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from vllm_image_mcp.cli import main
 
 
-def test_an_image_is_exported_in_the_format_asked_for(tmp_path: Path) -> None:
+def test_an_image_is_exported_in_the_requested_format(tmp_path: Path) -> None:
     where = ("--demo", "--output-dir", str(tmp_path / "out"))
     small = ("--width", "64", "--height", "64", "--steps", "2")
     made = CliRunner().invoke(

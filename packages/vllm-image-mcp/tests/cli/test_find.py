@@ -27,7 +27,7 @@ def test_a_batch_and_a_day_narrow_the_search(run_in: RunIn, finished_batch: str)
     assert run_in("find", "--until", "2020-01-01").stdout == ""
 
 
-def test_json_prints_what_is_known_of_each_image(run_in: RunIn, finished_batch: str) -> None:
+def test_json_prints_everything_known_about_each_image(run_in: RunIn, finished_batch: str) -> None:
     [line] = run_in("find", "owl", "--json").stdout.splitlines()
     found = json.loads(line)
     assert (found["prompt"], found["width"], found["height"], found["batch"]) == (
@@ -49,14 +49,14 @@ def test_the_next_page_is_named_if_there_is_one(run_in: RunIn, finished_batch: s
     assert finished_batch
 
 
-def test_a_folder_without_images_says_so_and_is_not_made(tmp_path: Path, run_in: RunIn) -> None:
+def test_a_folder_without_images_says_so_and_is_not_created(tmp_path: Path, run_in: RunIn) -> None:
     result = run_in("find", "fox")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("No image in ")
     assert not any(tmp_path.iterdir())
 
 
-def test_a_date_that_is_none_is_refused_with_an_example(run_in: RunIn) -> None:
+def test_an_invalid_date_is_refused_with_an_example(run_in: RunIn) -> None:
     result = run_in("find", "--since", "soon")
     assert result.exit_code == 1
     assert "'soon' is not a date" in result.stderr

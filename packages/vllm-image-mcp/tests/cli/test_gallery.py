@@ -34,7 +34,7 @@ def test_open_shows_the_page_in_the_browser(
     assert shown == [str(tmp_path / "gallery.html")]
 
 
-def test_a_page_that_cannot_be_written_is_an_error_in_words(run: Run, tmp_path: Path) -> None:
+def test_an_unwritable_page_is_an_error_in_plain_words(run: Run, tmp_path: Path) -> None:
     (tmp_path / "gallery.html").mkdir()
     (tmp_path / "gallery.html" / "file").touch()
     result = run("gallery", str(tmp_path))

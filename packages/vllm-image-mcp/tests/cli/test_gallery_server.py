@@ -56,7 +56,7 @@ async def test_the_page_and_its_images_are_served_and_nothing_else(
         assert (await browser.get(path)).status_code == 404, path
 
 
-async def test_a_decision_is_about_the_image_however_its_name_is_written(
+async def test_a_decision_applies_to_the_image_however_its_name_is_written(
     browser: httpx.AsyncClient, folder: Path
 ) -> None:
     name = first_name(folder)
@@ -65,7 +65,7 @@ async def test_a_decision_is_about_the_image_however_its_name_is_written(
     assert Verdicts(folder).opinions() == {name: Opinion(kept=True, stars=4)}
 
 
-async def test_decisions_are_stored_and_the_answer_is_what_is_true_now(
+async def test_decisions_are_stored_and_answered_with_the_new_state(
     browser: httpx.AsyncClient, folder: Path
 ) -> None:
     name = first_name(folder)
@@ -95,7 +95,7 @@ async def test_decisions_are_stored_and_the_answer_is_what_is_true_now(
         ({"name": "x" * 20_000}, 400, "Send the name"),
     ],
 )
-async def test_what_cannot_be_stored_is_refused_in_words(
+async def test_an_invalid_decision_is_refused_with_an_explanation(
     browser: httpx.AsyncClient, body: object, status: int, says: str
 ) -> None:
     answer = await browser.post("opinion", json=body)
@@ -127,20 +127,20 @@ async def test_another_host_or_origin_sees_nothing(
     assert Verdicts(folder).opinions() == {}
 
 
-async def test_without_the_token_there_is_nothing(browser: httpx.AsyncClient, folder: Path) -> None:
+async def test_without_the_token_nothing_is_served(browser: httpx.AsyncClient, folder: Path) -> None:
     name = first_name(folder)
     for path in ("/", "/wrong/", f"/{name}", f"/wrong/{name}", f"/wr%C3%B6ng/{name}"):
         assert (await browser.get(httpx.URL(browser.base_url).copy_with(path=path))).status_code == 404
 
 
-async def test_the_page_s_own_origin_may_decide(browser: httpx.AsyncClient, folder: Path) -> None:
+async def test_the_page_may_decide_from_its_own_origin(browser: httpx.AsyncClient, folder: Path) -> None:
     origin = f"http://127.0.0.1:{browser.base_url.port}"
     change = {"name": first_name(folder), "verdict": "keep"}
     answer = await browser.post("opinion", json=change, headers={"origin": origin})
     assert answer.json()["choice"] == "kept"
 
 
-def test_it_listens_on_this_machine_alone(tmp_path: Path) -> None:
+def test_it_listens_on_this_machine_only(tmp_path: Path) -> None:
     server = GalleryServer(tmp_path)
     assert server.url.startswith("http://127.0.0.1:")
     server.close()

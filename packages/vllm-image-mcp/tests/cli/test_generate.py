@@ -51,7 +51,7 @@ def test_the_first_command_of_the_readme_prints_path_size_seed_model_and_time(
         ("none", set[bytes]()),
     ],
 )
-def test_what_a_file_tells_of_its_making_is_an_option(
+def test_the_metadata_to_write_is_an_option(
     run: Run, omni: "OmniServer", what: str, told: set[bytes]
 ) -> None:
     result = run("generate", "--vllm-url", omni.url, "a birthday present", *SMALL, "--metadata", what)
@@ -91,7 +91,7 @@ def test_an_aspect_ratio_is_an_option(run: Run, omni: "OmniServer") -> None:
     assert omni.requests[0]["size"] == "1024x576"
 
 
-def test_the_seed_minus_one_is_a_random_one(run: Run, omni: "OmniServer") -> None:
+def test_the_seed_minus_one_is_random(run: Run, omni: "OmniServer") -> None:
     for seed in ("-1", "-1", "-2"):
         assert run("generate", "--vllm-url", omni.url, "a red fox", "--seed", seed).exit_code == 0
     one, other, given = (request["seed"] for request in omni.requests)
@@ -104,7 +104,9 @@ def test_the_usual_extension_of_a_jpeg_names_its_format(run: Run, omni: "OmniSer
     assert result.stdout.splitlines()[0].endswith(".jpg"), result.output
 
 
-def test_an_image_with_a_seed_is_made_once_and_fresh_makes_it_anew(run: Run, omni: "OmniServer") -> None:
+def test_an_image_with_a_seed_is_generated_once_and_fresh_generates_it_again(
+    run: Run, omni: "OmniServer"
+) -> None:
     command = ("generate", "--vllm-url", omni.url, "a red fox", "--seed", "42", "--width", "64")
     paths = [run(*command, *more).stdout.splitlines()[0] for more in ((), (), ("--fresh",))]
     assert paths[0] == paths[1] != paths[2]
@@ -112,7 +114,7 @@ def test_an_image_with_a_seed_is_made_once_and_fresh_makes_it_anew(run: Run, omn
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
-def test_an_image_of_a_command_that_was_killed_is_made_by_the_command_resume(
+def test_resume_finishes_the_image_of_a_command_that_was_killed(
     run: Run, omni: "OmniServer", tmp_path: Path
 ) -> None:
     omni.hold_after(0)
@@ -129,7 +131,7 @@ def test_an_image_of_a_command_that_was_killed_is_made_by_the_command_resume(
     assert len(list((tmp_path / "generated_images").glob("*.png"))) == 1
 
 
-def test_an_image_that_cannot_be_is_an_expected_failure(run: Run) -> None:
+def test_an_impossible_image_is_an_expected_failure(run: Run) -> None:
     result = run("generate", "--demo", "a red fox", "--width", "1000")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "Error: Width 1000 is not a multiple of 16. Nearest valid width is 1008." in result.stderr
@@ -155,7 +157,7 @@ def test_json_is_one_line_with_the_keys_of_the_tool(run: Run) -> None:
     assert (told["status"], told["parameters_used"]["seed"]) == ("success", 7)
 
 
-def test_open_shows_the_image_in_the_systems_viewer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_shows_the_image_in_the_viewer_of_the_system(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     monkeypatch.setattr("click.launch", shown.append)
     result = run("generate", "--demo", "a red fox", *SMALL, "-q", "--open")

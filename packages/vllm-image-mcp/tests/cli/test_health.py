@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Run = Callable[..., Result]
 
 
-def test_a_healthy_server_is_told(run: Run, omni: "OmniServer") -> None:
+def test_a_healthy_server_is_reported(run: Run, omni: "OmniServer") -> None:
     result = run("health", "--vllm-url", omni.url)
     assert (result.exit_code, result.stderr) == (0, "")
     told = dict(line.split(None, 1) for line in result.stdout.splitlines())
@@ -25,7 +25,7 @@ def test_a_healthy_server_is_told(run: Run, omni: "OmniServer") -> None:
     }
 
 
-def test_each_of_several_servers_is_told_and_one_that_is_down_is_no_failure(
+def test_each_of_several_servers_is_reported_and_one_that_is_down_does_not_fail_the_command(
     run: Run, omni: "OmniServer", nobody: str
 ) -> None:
     result = run("health", "--vllm-url", nobody, "--vllm-url", omni.url)
@@ -37,7 +37,7 @@ def test_each_of_several_servers_is_told_and_one_that_is_down_is_no_failure(
     assert f"{nobody} cannot be reached" in result.stderr
 
 
-def test_a_server_that_is_down_is_told_and_the_status_is_one(run: Run, nobody: str) -> None:
+def test_a_server_that_is_down_is_reported_and_the_status_is_one(run: Run, nobody: str) -> None:
     result = run("health", "--vllm-url", nobody)
     assert result.exit_code == 1
     assert "status   unreachable" in result.stdout

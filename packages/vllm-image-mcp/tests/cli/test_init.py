@@ -126,7 +126,7 @@ def test_toml_keeps_its_comments_and_its_other_servers(run: Run) -> None:
 
 
 @pytest.mark.parametrize("host", ["codex", "cursor"])
-def test_the_same_again_changes_nothing(run: Run, host: str) -> None:
+def test_the_same_command_again_changes_nothing(run: Run, host: str) -> None:
     run("init", host, "--vllm-url", URL, "--yes")
     before = file_of(host).read_bytes()
     result = run("init", host, "--vllm-url", URL, "--yes")
@@ -136,7 +136,7 @@ def test_the_same_again_changes_nothing(run: Run, host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["codex", "cursor"])
-def test_new_settings_replace_older_ones_of_that_name_only(run: Run, host: str) -> None:
+def test_new_settings_replace_only_older_ones_of_the_same_name(run: Run, host: str) -> None:
     run("init", host, "--vllm-url", URL, "--yes")
     run("init", host, "--name", "second", "--vllm-url", "http://b:1", "--yes")
     run("init", host, "--vllm-url", "http://a:1", "--yes")
@@ -173,7 +173,7 @@ def test_settings_of_the_environment_are_passed_on_and_the_key_is_not_shown(run:
     assert "canary" not in run("init", "cursor", "--print", env=env).output
 
 
-def test_what_is_in_the_settings_file_stays_there(run: Run, tmp_path: Path) -> None:
+def test_the_content_of_the_settings_file_stays_there(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(f'vllm_url = "{URL}"', "utf-8")
     run("init", "cursor", "--config", "settings.toml", "--yes")
@@ -234,7 +234,7 @@ def calls_in(log: Path) -> list[list[str]]:
     ("host", "program"),
     [("claude-code", "claude"), ("codex", "codex"), ("gemini-cli", "gemini"), ("vscode", "code")],
 )
-def test_the_hosts_own_command_is_used_if_it_is_there(
+def test_the_command_of_the_host_is_used_if_there_is_one(
     run: Run, host_program: Callable[..., Path], host: str, program: str
 ) -> None:
     log = host_program(program, "print('Added.')")
@@ -272,7 +272,7 @@ def test_an_older_entry_is_removed_if_the_host_does_not_replace_it(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a script with a shebang")
-def test_what_a_hosts_command_says_is_reported_if_it_fails(
+def test_what_the_command_of_a_host_says_is_reported_if_it_fails(
     run: Run, host_program: Callable[..., Path]
 ) -> None:
     host_program("codex", "sys.exit('no such option')")

@@ -18,7 +18,7 @@ Run = Callable[..., Result]
 SMALL = ("--width", "64", "--height", "64")
 
 
-def test_options_may_stand_before_and_after_the_command_and_the_later_wins(
+def test_options_may_come_before_and_after_the_command_and_the_later_wins(
     run: Run, omni: "OmniServer", nobody: str, tmp_path: Path
 ) -> None:
     result = run(
@@ -29,7 +29,7 @@ def test_options_may_stand_before_and_after_the_command_and_the_later_wins(
     assert Path(result.stdout.splitlines()[0]).parent == tmp_path / "before"
 
 
-def test_the_demo_may_be_asked_for_before_the_command(run: Run) -> None:
+def test_the_demo_may_be_given_before_the_command(run: Run) -> None:
     assert run("--demo", "generate", "a red fox", *SMALL).exit_code == 0
 
 
@@ -44,7 +44,7 @@ def test_the_demo_may_be_asked_for_before_the_command(run: Run) -> None:
         ("batch",),
     ],
 )
-def test_a_command_line_that_makes_no_sense_is_a_usage_error(run: Run, arguments: tuple[str, ...]) -> None:
+def test_a_senseless_command_line_is_a_usage_error(run: Run, arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Usage: vllm-image-mcp" in result.stderr
@@ -60,7 +60,7 @@ def test_the_key_is_never_printed(run: Run, omni: "OmniServer") -> None:
     assert "canary" not in refused.output
 
 
-def test_the_version_is_told(run: Run) -> None:
+def test_the_version_is_reported(run: Run) -> None:
     result = run("--version")
     assert result.exit_code == 0
     assert "0.1.0" in result.stdout
@@ -75,7 +75,7 @@ def test_the_help_names_every_command_and_option(run: Run, flag: str) -> None:
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_the_log_level_counts_before_and_after_the_command(tmp_path: Path, *, before: bool) -> None:
+def test_the_log_level_works_before_and_after_the_command(tmp_path: Path, *, before: bool) -> None:
     level, command = (
         ["--log-level", "DEBUG"],
         ["generate", "a fox", "--demo", "--width", "64", "--height", "64"],
@@ -99,7 +99,7 @@ def test_colours_are_for_terminals_and_no_color_removes_them(run: Run) -> None:
 
 
 @pytest.mark.parametrize("words", [("find",), ("batches",), ("rate", "--help")])
-def test_commands_that_only_read_import_neither_models_nor_what_expands_prompts(
+def test_commands_that_only_read_import_neither_models_nor_prompt_expansion(
     words: tuple[str, ...], tmp_path: Path
 ) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "vllm_image_mcp", *words]

@@ -55,7 +55,7 @@ def test_a_full_card_shows_presets_cost_and_names() -> None:
     assert "text_to_image yes" in card
 
 
-def test_a_full_card_keeps_to_a_hundred_columns_where_words_allow_it() -> None:
+def test_a_full_card_keeps_to_a_hundred_columns_if_its_words_allow_it() -> None:
     assert max(map(len, full(named("Qwen-Image")).splitlines())) <= 100
     assert max(map(len, full(named("Qwen-Image"), 200).splitlines())) <= 100
     assert max(map(len, full(named("Anima"), 76).splitlines())) <= 76

@@ -39,45 +39,47 @@ def test_a_model_is_shown_with_the_sources_of_its_numbers() -> None:
     assert "Our own choice, which is quicker; the publisher's README" in " ".join(result.output.split())
 
 
-def test_a_model_that_nobody_knows_is_told_with_the_way_to_the_list() -> None:
+def test_an_unknown_model_is_reported_with_how_to_list_all() -> None:
     result = run("models", "acme/painter")
     assert result.exit_code == 2
     assert "No profile is named 'acme/painter'; `vllm-image-mcp models` lists them." in result.output
 
 
-def test_one_s_own_profiles_are_listed_first(mine: Path) -> None:
+def test_your_own_profiles_are_listed_first(mine: Path) -> None:
     for arguments in (("--profiles", str(mine), "models"), ("models", "--profiles", str(mine))):
         first = run(*arguments).output.splitlines()[1]
         assert first.split() == ["acme/painter", "standard", "33", "5", "1024x1024", "57.7", "GB", "-"]
 
 
-def test_one_s_own_profiles_can_stand_in_the_environment(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_your_own_profiles_can_be_given_in_the_environment(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VLLM_IMAGE_PROFILES", str(mine.parent))
     assert run("models", "acme/painter").output.startswith("acme/painter\n")
 
 
-def test_a_right_file_is_told_to_be_right(mine: Path) -> None:
+def test_a_valid_file_is_reported_as_valid(mine: Path) -> None:
     result = run("models", "--check", str(mine))
     assert (result.exit_code, result.output) == (0, "acme/painter: the profile is valid.\n")
     result = run("models", "--check", str(mine), "--json")
     assert (result.exit_code, json.loads(result.stdout)) == (0, {"model": "acme/painter", "valid": True})
 
 
-def test_a_wrong_file_is_told_with_the_key_and_what_is_allowed(broken: Path) -> None:
+def test_an_invalid_file_is_reported_with_the_key_and_what_is_allowed(broken: Path) -> None:
     result = run("models", "--check", str(broken))
     assert result.exit_code == 1
     assert f"{broken}: default_steps: 500 is not valid; use 1 to 200" in result.output
 
 
 @pytest.mark.parametrize("command", [(), ("models",), ("generate", "--demo", "a fox")])
-def test_a_wrong_file_ends_every_command_at_its_start(command: tuple[str, ...], broken: Path) -> None:
+def test_an_invalid_file_ends_every_command_at_its_start(command: tuple[str, ...], broken: Path) -> None:
     result = run("--profiles", str(broken), *command)
     assert result.exit_code == 1
     assert "default_steps: 500 is not valid; use 1 to 200" in result.output
     assert "Traceback" not in result.output
 
 
-def test_a_quality_can_be_asked_for(tmp_path: Path) -> None:
+def test_a_quality_can_be_requested(tmp_path: Path) -> None:
     result = run(
         "generate", "--demo", "--output-dir", str(tmp_path), "--quality", "draft", "--width", "64", "a fox"
     )
@@ -85,7 +87,7 @@ def test_a_quality_can_be_asked_for(tmp_path: Path) -> None:
     assert "has no settings for quality draft" in result.output
 
 
-def test_a_quality_that_is_none_is_refused_with_those_that_are() -> None:
+def test_an_invalid_quality_is_refused_with_the_valid_ones() -> None:
     result = run("generate", "--quality", "fast", "a fox")
     assert result.exit_code == 2
     assert "'draft', 'standard', 'best'" in result.output

@@ -42,7 +42,7 @@ def test_json_names_the_file(run: Run) -> None:
         (("-o", "fox.png", "--output-format", "webp"), "contradict each other"),
     ],
 )
-def test_what_cannot_be_written_is_refused_before_anything_is_generated(
+def test_an_unwritable_file_is_refused_before_anything_is_generated(
     run: Run, tmp_path: Path, arguments: tuple[str, ...], says: str
 ) -> None:
     result = run(*FOX, *arguments)

@@ -50,7 +50,7 @@ def test_a_narrow_terminal_shows_all_that_follows_the_bar(
     assert "2/30, about 8 s left (measured)" in terminal.getvalue()
 
 
-def test_seconds_that_were_estimated_too_low_are_not_more_than_all() -> None:
+def test_underestimated_seconds_never_exceed_the_total() -> None:
     with redirect_stderr(Terminal()) as terminal, ProgressBar(timed=True) as bar:
         bar.update(9, 6, "1 s")
     assert "100% |" in terminal.getvalue()
@@ -92,7 +92,7 @@ def test_nothing_is_shown_without_a_terminal_or_if_a_command_is_quiet(
 
 
 @pytest.mark.parametrize("writes", range(12))
-def test_a_terminal_that_has_gone_stops_nothing(writes: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_that_is_gone_stops_nothing(writes: int, capsys: pytest.CaptureFixture[str]) -> None:
     with redirect_stderr(ClosedTerminal(writes)), ProgressBar() as bar:
         for done in range(1, 4):
             bar.update(done, 4)

@@ -24,7 +24,7 @@ def test_images_of_a_batch_are_kept_and_rejected_by_number(
     assert Path(back.stdout.strip()) == tmp_path / "made" / moved.name
 
 
-def test_a_batch_needs_numbers_and_a_name_has_to_be_there(run_in: RunIn, finished_batch: str) -> None:
+def test_a_batch_needs_numbers_and_a_file_name_has_to_exist(run_in: RunIn, finished_batch: str) -> None:
     assert "Give the numbers of the batch's images" in run_in("rate", "keep", finished_batch).stderr
     result = run_in("rate", "reject", finished_batch, "7")
     assert result.exit_code == 1

@@ -56,7 +56,7 @@ def test_a_file_of_another_program_is_read_too(run_in: RunIn, tmp_path: Path) ->
     assert "--steps 20" in result.stdout.splitlines()[-1]
 
 
-def test_a_file_that_says_nothing_is_an_error_with_status_one(tmp_path: Path) -> None:
+def test_a_file_without_settings_is_an_error_with_status_one(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "blank.png")
     result = CliRunner().invoke(main, ["recall", str(tmp_path / "blank.png"), "--output-dir", str(tmp_path)])
     assert (result.exit_code, result.stdout) == (1, "")

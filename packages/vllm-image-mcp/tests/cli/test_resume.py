@@ -16,21 +16,19 @@ if TYPE_CHECKING:
 RunIn = Callable[..., Result]
 
 
-def test_a_batch_that_is_done_sends_nothing_more(
-    run_in: RunIn, finished_batch: str, omni: "OmniServer"
-) -> None:
+def test_a_finished_batch_sends_nothing_more(run_in: RunIn, finished_batch: str, omni: "OmniServer") -> None:
     again = run_in("resume", finished_batch, "--json", url=omni.url)
     assert (again.exit_code, again.stdout) == (0, "")
     assert len(omni.requests) == 2
 
 
-def test_an_id_that_is_not_known_is_one_line_on_stderr(run_in: RunIn) -> None:
+def test_an_unknown_id_is_one_line_on_stderr(run_in: RunIn) -> None:
     result = run_in("resume", "batch_0")
     assert result.exit_code == 1
     assert "Batch 'batch_0' is not known here. `vllm-image-mcp batches` lists the batches in" in result.stderr
 
 
-def test_whoever_resumes_is_told_each_time_which_requests_failed_before(
+def test_each_resume_lists_the_requests_that_failed_before(
     run_in: RunIn, only_batch: Callable[[], str], omni: "OmniServer", tmp_path: Path
 ) -> None:
     omni.failures["an owl"] = (400, "no owls here")
@@ -46,7 +44,7 @@ def test_whoever_resumes_is_told_each_time_which_requests_failed_before(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's signals")
-def test_how_many_at_a_time_was_said_to_batch_holds_for_resume_until_it_is_told_another(
+def test_the_concurrency_given_to_batch_is_kept_by_resume_until_another_is_given(
     tmp_path: Path, omni: "OmniServer", run_in: RunIn, only_batch: Callable[[], str]
 ) -> None:
     (tmp_path / "prompts.txt").write_text("a fox\nan owl\n", encoding="utf-8")
@@ -58,7 +56,7 @@ def test_how_many_at_a_time_was_said_to_batch_holds_for_resume_until_it_is_told_
     assert [re.findall(r"(\d+) at a time", each) for each in (first, *later)] == [["3"], ["3"], ["2"], ["2"]]
 
 
-def test_p03_after_kill_9_the_command_resume_makes_what_is_missing(
+def test_p03_after_kill_9_resume_generates_what_is_missing(
     shell: subprocess.Popen[str],
     omni: "OmniServer",
     tmp_path: Path,

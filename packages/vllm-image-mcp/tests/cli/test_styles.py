@@ -44,12 +44,12 @@ def test_a_style_is_saved_listed_shown_and_removed(folder: Path) -> None:
         (("remove", "photo"), 1, "comes with this package"),
     ],
 )
-def test_what_cannot_be_done_says_why(arguments: tuple[str, ...], status: int, why: str) -> None:
+def test_an_impossible_action_says_why(arguments: tuple[str, ...], status: int, why: str) -> None:
     result = run(*arguments)
     assert (result.exit_code, why in result.output) == (status, True), result.output
 
 
-def test_nothing_is_overwritten_unless_that_is_asked_for(folder: Path) -> None:
+def test_nothing_is_overwritten_unless_requested(folder: Path) -> None:
     run("save", "dusk", "--suffix", ", a")
     assert run("save", "dusk", "--suffix", ", b").exit_code == 1
     assert run("save", "dusk", "--suffix", ", b", "--overwrite").exit_code == 0

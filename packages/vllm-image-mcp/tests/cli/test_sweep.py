@@ -31,7 +31,7 @@ def test_prompts_are_varied_and_drawn_in_a_grid(run_in: RunIn, omni: "OmniServer
         assert drawn.format == "JPEG"
 
 
-def test_a_dry_run_tells_images_time_and_disk_space_and_sends_nothing(
+def test_a_dry_run_prints_images_time_and_disk_space_and_sends_nothing(
     run_in: RunIn, omni: "OmniServer", tmp_path: Path
 ) -> None:
     result = run_in("sweep", "a fox", "--count", "4", "--sweep", "steps=2,4", "--dry-run", url=omni.url)
@@ -63,7 +63,7 @@ def test_lists_may_be_paired_and_given_as_json(run_in: RunIn, omni: "OmniServer"
         (("--grid", "grid.png"), "grid.png is not the name of a JPEG; use grid.jpg."),
     ],
 )
-def test_what_cannot_be_used_is_refused_in_words(
+def test_invalid_values_are_refused_with_an_explanation(
     run_in: RunIn, omni: "OmniServer", arguments: tuple[str, ...], words: str
 ) -> None:
     result = run_in("sweep", "a fox", *SMALL, *arguments, url=omni.url)

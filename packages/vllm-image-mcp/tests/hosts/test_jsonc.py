@@ -87,7 +87,7 @@ def test_the_indentation_and_the_line_ends_of_the_file_are_kept() -> None:
         ("{'a': {}}", "Expecting value"),
     ],
 )
-def test_what_is_no_json_is_refused(text: str, reason: str) -> None:
+def test_anything_but_a_json_is_refused(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         set_value(text, ("a", "b"), 1)
 

@@ -57,13 +57,13 @@ def test_without_a_script_the_module_is_started(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="paths of POSIX")
-def test_what_uvx_runs_is_installed_again_from_the_same_place(
+def test_whatever_uvx_runs_is_installed_again_from_the_same_source(
     tmp_path: Path, uvx: str, origin: object | None, words: list[str]
 ) -> None:
     assert program(None, prefix=EPHEMERAL, package=installed(tmp_path, origin)) == (uvx, *words)
 
 
-def test_a_source_that_is_given_is_made_absolute(
+def test_a_relative_source_becomes_absolute(
     tmp_path: Path, uvx: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -39,7 +39,7 @@ class Heard:
 MEASURED = Eta(seconds=40.0, basis="23 pictures on this server, off by 5 % on the last 20", measured=True)
 
 
-async def test_a_message_tells_the_batchs_own_time_left_and_who_is_ahead() -> None:
+async def test_a_message_shows_the_time_left_and_the_requests_ahead() -> None:
     call = Heard(MEASURED, others=2)
     reports = call.reports(wait=45)
     await reports.report_start()
@@ -49,7 +49,7 @@ async def test_a_message_tells_the_batchs_own_time_left_and_who_is_ahead() -> No
 
 
 @pytest.mark.parametrize(("wired", "heard"), [(True, 0), (False, 2)])
-async def test_without_a_token_only_a_client_in_this_process_is_told(
+async def test_without_a_token_only_a_client_in_this_process_gets_progress(
     wired: bool,  # noqa: FBT001 - given by its name
     heard: int,
 ) -> None:
@@ -60,20 +60,20 @@ async def test_without_a_token_only_a_client_in_this_process_is_told(
     assert call.messages == ["batch_1: 3 of 8, about 40 s left (measured)"] * heard
 
 
-async def test_an_image_that_should_be_there_by_now_is_not_said_to_be_nearly_there() -> None:
+async def test_an_overdue_image_is_not_said_to_be_nearly_done() -> None:
     call = Heard(Eta(seconds=0.0, basis="nothing measured yet: from the profile, may be off by half"))
     await call.reports(wait=45).report_start()
     assert call.messages == ["batch_1: 3 of 8, longer than predicted"]
 
 
-async def test_the_first_message_says_when_it_will_take_longer_than_the_call_waits() -> None:
+async def test_the_first_message_says_if_it_will_take_longer_than_the_call_waits() -> None:
     call = Heard(MEASURED)
     await call.reports(wait=20).report_start()
     about = "batch_1: 3 of 8, about 40 s left (measured)"
     assert call.messages == [f"{about}. This call returns within 20 s; get_batch waits for the rest"]
 
 
-async def test_a_time_that_was_not_measured_says_so_and_one_that_nobody_knows_is_left_out() -> None:
+async def test_an_unmeasured_time_says_so_and_an_unknown_one_is_omitted() -> None:
     guess = Heard(Eta(seconds=40.0, basis="nothing measured yet: from the profile, may be off by half"))
     await guess.reports(wait=45).report_start()
     unknown = Heard(Eta(seconds=None, basis="how many pictures will come is not known"))
@@ -88,5 +88,5 @@ async def test_a_time_that_was_not_measured_says_so_and_one_that_nobody_knows_is
     ("seconds", "words"),
     [(0.2, "1 s"), (40, "40 s"), (89, "89 s"), (90, "2 min"), (3_000, "50 min"), (9_000, "2.5 h")],
 )
-def test_a_time_is_told_as_a_person_would(seconds: float, words: str) -> None:
+def test_a_time_is_written_as_a_person_would_say_it(seconds: float, words: str) -> None:
     assert duration(seconds) == words

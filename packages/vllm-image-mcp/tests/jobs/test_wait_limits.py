@@ -45,7 +45,7 @@ async def test_a_wait_counts_from_the_arrival_of_its_call() -> None:
         ("claude-code", True, 600),
     ],
 )
-def test_a_call_waits_as_long_as_its_host_is_known_to_bear(
+def test_a_call_waits_as_long_as_its_host_is_known_to_allow(
     client: str | None,
     progress: bool,  # noqa: FBT001 - given by its name
     seconds: float,
@@ -53,12 +53,12 @@ def test_a_call_waits_as_long_as_its_host_is_known_to_bear(
     assert wait_seconds(context(client=client, progress=progress), None) == seconds
 
 
-def test_what_is_asked_for_wins_over_the_option_and_that_over_the_host() -> None:
+def test_the_requested_wait_overrides_the_option_which_overrides_the_host() -> None:
     set_so = context(client="claude-code", progress=True, max_wait=20)
     assert (wait_seconds(set_so, None), wait_seconds(set_so, 5), wait_seconds(set_so, 0)) == (20, 5, 0)
 
 
 @pytest.mark.parametrize("asked", [-1, 86_401, float("nan"), float("inf"), True, "5", [5]])
-def test_what_is_no_wait_is_refused(asked: object) -> None:
+def test_anything_but_a_wait_is_refused(asked: object) -> None:
     with pytest.raises(InvalidRequest, match="max_wait"):
         wait_seconds(context(client=None, progress=False), asked)

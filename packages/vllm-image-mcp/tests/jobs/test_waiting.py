@@ -49,7 +49,7 @@ def files(folder: Path) -> set[str]:
     return {str(path) for path in folder.glob("*.png")}
 
 
-async def test_an_image_that_takes_longer_is_answered_as_running_and_is_there_in_the_end_made_once(
+async def test_a_slow_image_is_answered_as_running_and_is_generated_once_in_the_end(
     connect: Connect, omni: "OmniServer", tmp_path: Path
 ) -> None:
     omni.hold_after(0)
@@ -69,7 +69,7 @@ async def test_an_image_that_takes_longer_is_answered_as_running_and_is_there_in
     assert len(omni.requests) == 1
 
 
-async def test_twenty_images_are_made_once_each_over_many_short_calls(
+async def test_twenty_images_are_generated_once_each_over_many_short_calls(
     connect: Connect, omni: "OmniServer", tmp_path: Path
 ) -> None:
     omni.hold_after(5)
@@ -91,7 +91,7 @@ async def test_twenty_images_are_made_once_each_over_many_short_calls(
     assert sorted(request["prompt"] for request in omni.requests) == sorted(prompts)
 
 
-async def test_three_minutes_through_a_client_with_a_limit_of_one_and_no_progress(
+async def test_three_minutes_work_through_a_client_with_a_limit_of_one_and_no_progress(
     omni: "OmniServer", tmp_path: Path
 ) -> None:
     """The same in real time, a twentieth of it: pictures of 9 s, calls that wait 2.25 s, a limit of 3 s."""
@@ -108,7 +108,7 @@ async def test_three_minutes_through_a_client_with_a_limit_of_one_and_no_progres
     assert calls >= 3
 
 
-async def test_what_is_done_is_told_while_the_rest_is_being_made(
+async def test_finished_images_are_returned_while_the_rest_is_in_progress(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     omni.hold_after(1)
@@ -137,7 +137,7 @@ async def test_what_is_done_is_told_while_the_rest_is_being_made(
     assert (last["status"], last["images_generated"]) == ("success", 3)
 
 
-async def test_a_batch_that_is_over_is_told_at_once(connect: Connect, omni: "OmniServer") -> None:
+async def test_a_finished_batch_is_returned_at_once(connect: Connect, omni: "OmniServer") -> None:
     async with connect() as client:
         made = told(await client.call_tool("batch_generate", {"prompts": ["fox", "owl"], **SMALL}))
         again = told(await client.call_tool("get_batch", {"batch_id": made["batch_id"]}))
@@ -148,7 +148,7 @@ async def test_a_batch_that_is_over_is_told_at_once(connect: Connect, omni: "Omn
     assert len(omni.requests) == 2
 
 
-async def test_failed_images_are_tried_again_and_nothing_else(connect: Connect, omni: "OmniServer") -> None:
+async def test_only_failed_images_are_tried_again(connect: Connect, omni: "OmniServer") -> None:
     omni.failures["owl"] = (400, "no owls here")
     async with connect() as client:
         made = told(await client.call_tool("batch_generate", {"prompts": ["fox", "owl"], **SMALL}))
@@ -160,7 +160,7 @@ async def test_failed_images_are_tried_again_and_nothing_else(connect: Connect, 
     assert [request["prompt"] for request in omni.requests] == ["fox", "owl", "owl"]
 
 
-async def test_batches_are_listed_newest_first_with_what_became_of_them(
+async def test_batches_are_listed_newest_first_with_their_outcomes(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client, asyncio.timeout(60):
@@ -182,7 +182,7 @@ async def test_batches_are_listed_newest_first_with_what_became_of_them(
 
 
 @pytest.mark.parametrize("name", ["batch_0", "", "../..", 7, None, ["batch_0"]])
-async def test_a_batch_that_does_not_exist_is_told_so(connect: Connect, name: object) -> None:
+async def test_a_batch_that_does_not_exist_is_reported_as_unknown(connect: Connect, name: object) -> None:
     async with connect() as client:
         result = await client.call_tool("get_batch", {"batch_id": name})
     assert result.is_error
@@ -190,7 +190,7 @@ async def test_a_batch_that_does_not_exist_is_told_so(connect: Connect, name: ob
     assert "list_batches" in text(result)
 
 
-async def test_a_host_that_gives_its_call_up_cancels_what_was_not_sent_and_keeps_what_was(
+async def test_if_a_host_gives_up_on_a_call_unsent_requests_are_cancelled_and_sent_ones_kept(
     connect: Connect, omni: "OmniServer", tmp_path: Path
 ) -> None:
     omni.hold_after(0)
@@ -223,7 +223,7 @@ async def test_a_host_that_gives_its_call_up_cancels_what_was_not_sent_and_keeps
     assert files(tmp_path) == {answer["results"][0]["file_path"]}
 
 
-async def test_a_batch_whose_server_is_away_is_paused_and_says_why_in_the_words_of_this_program(
+async def test_a_batch_whose_server_is_unavailable_is_paused_and_says_why_in_the_words_of_this_program(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress_module, "TICK_SECONDS", 0.01)
@@ -255,7 +255,7 @@ async def test_a_batch_whose_server_is_away_is_paused_and_says_why_in_the_words_
     assert "continues by itself" in answer["notes"][1]
 
 
-async def test_giving_up_a_wait_cancels_nothing(connect: Connect, omni: "OmniServer") -> None:
+async def test_giving_up_on_a_wait_cancels_nothing(connect: Connect, omni: "OmniServer") -> None:
     omni.hold_after(0)
     async with connect() as client, asyncio.timeout(60):
         first = told(await client.call_tool("generate_image", {"prompt": "fox", "max_wait": 0, **SMALL}))
@@ -301,7 +301,7 @@ async def test_progress_comes_every_few_seconds_rises_and_says_what_is_left(
     assert all("1 of 3, less than 1 s left (measured)" in message for message in waiting_messages)
 
 
-async def test_a_server_that_is_slow_to_tell_its_model_is_told_meanwhile_and_progress_goes_on_rising(
+async def test_while_a_slow_server_reports_its_model_progress_continues_to_rise(
     connect: Connect, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress_module, "TICK_SECONDS", 0.05)
@@ -326,7 +326,7 @@ async def test_a_server_that_is_slow_to_tell_its_model_is_told_meanwhile_and_pro
 
 
 @pytest.mark.parametrize("tool", ["generate_image", "batch_generate"])
-async def test_a_server_that_never_tells_its_model_is_given_up_in_time_and_nothing_is_left_of_the_batch(
+async def test_a_server_that_never_reports_its_model_is_given_up_in_time_and_leaves_no_batch(
     connect: Connect, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch, tool: str
 ) -> None:
     monkeypatch.setattr(waiting, "BEGIN_SECONDS", 0.3)
@@ -347,7 +347,7 @@ async def test_a_server_that_never_tells_its_model_is_given_up_in_time_and_nothi
     assert [request["prompt"] for request in omni.requests] == ["hare"]
 
 
-async def test_a_host_that_is_slow_to_take_a_message_does_not_end_a_batch_that_has_begun(
+async def test_a_host_that_is_slow_to_read_a_message_does_not_end_a_started_batch(
     connect: Connect, omni: "OmniServer", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress_module, "TICK_SECONDS", 0.05)
@@ -369,7 +369,7 @@ async def test_a_host_that_is_slow_to_take_a_message_does_not_end_a_batch_that_h
     assert len(omni.requests) == 1
 
 
-async def test_the_wait_begins_with_the_call_and_not_when_the_batch_has_begun(
+async def test_the_wait_begins_with_the_call_and_not_with_the_batch(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times: list[float] = []
@@ -390,7 +390,7 @@ async def test_the_wait_begins_with_the_call_and_not_when_the_batch_has_begun(
     assert counted_from <= begun
 
 
-async def test_a_wait_that_is_none_is_refused_before_anything_is_sent(
+async def test_an_invalid_wait_is_refused_before_anything_is_sent(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:

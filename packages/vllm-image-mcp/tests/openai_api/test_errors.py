@@ -55,7 +55,7 @@ def test_a_bug_is_not_described() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "retries"), [(20, True), (1_800, False)])
-def test_a_limit_says_when_to_come_back_and_only_a_short_wait_is_left_to_the_sdk(
+def test_a_limit_says_when_to_come_back_and_the_sdk_waits_only_for_short_ones(
     seconds: int, *, retries: bool
 ) -> None:
     headers = error_reply(limit(datetime.now(UTC) + timedelta(seconds=seconds))).headers
@@ -63,6 +63,6 @@ def test_a_limit_says_when_to_come_back_and_only_a_short_wait_is_left_to_the_sdk
     assert ("x-should-retry" not in headers) == retries
 
 
-def test_an_error_that_has_a_class_of_its_own_in_the_core_is_never_a_success() -> None:
+def test_an_error_with_a_class_of_its_own_in_the_core_is_never_a_success() -> None:
     assert error_reply(ImageError("no")).status_code >= 400
     assert reply(418, "no", kind="x").status_code == 418

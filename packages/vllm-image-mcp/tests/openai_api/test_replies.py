@@ -44,7 +44,7 @@ async def reply(
     ("wanted", "keys"),
     [(None, {"b64_json", "url"}), ("b64_json", {"b64_json"}), ("url", {"url"})],
 )
-async def test_images_come_as_bytes_or_as_links_as_they_were_asked_for(
+async def test_images_are_returned_as_bytes_or_links_as_requested(
     tmp_path: Path, wanted: str | None, keys: set[str]
 ) -> None:
     told, _ = await reply(tmp_path, response_format=wanted)
@@ -65,7 +65,7 @@ async def test_images_are_in_order_with_seed_receipt_and_notes(tmp_path: Path) -
     assert [each["seed"] for each in json.loads(headers[RECEIPT_HEADER])] == [0, 1, 2]
 
 
-async def test_the_prompt_is_told_if_a_style_has_changed_it(tmp_path: Path) -> None:
+async def test_the_prompt_is_returned_if_a_style_has_changed_it(tmp_path: Path) -> None:
     assert "revised_prompt" not in (await reply(tmp_path))[0]["data"][0]
     told, _ = await reply(tmp_path, style="vivid")
     assert told["data"][0]["revised_prompt"] == "a fox, in the style of a photo"

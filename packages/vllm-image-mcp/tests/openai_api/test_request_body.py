@@ -38,7 +38,7 @@ async def edit(fields: Mapping[str, str], files: Sequence[File]) -> ParsedBody:
     return await parse_edit(request(b"".join(parts) + b"--B--\r\n", "multipart/form-data; boundary=B"))
 
 
-async def test_numbers_may_be_text_and_auto_means_the_model_s_own() -> None:
+async def test_numbers_may_be_text_and_auto_means_the_default_of_the_model() -> None:
     parsed = await generation(
         n="2", seed="7", guidance_scale="3.5", size="auto", quality="auto", background=""
     )
@@ -83,7 +83,7 @@ async def test_a_field_that_cannot_be_used_is_named(fields: dict[str, object], p
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"null", b"[" * 100_000, b"\xff", b'"' + b"x" * MOST_JSON_BYTES + b'"']
 )
-async def test_a_body_that_is_no_json_object_or_too_large_is_refused(body: bytes) -> None:
+async def test_a_body_that_is_not_a_json_object_or_too_large_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest) as raised:
         await parse_generation(request(body))
     assert raised.value.parameter == "body"
@@ -116,7 +116,7 @@ async def test_an_edit_takes_one_to_four_uploaded_images_and_no_url(
     assert raised.value.parameter == parameter
 
 
-async def test_an_edit_that_is_no_form_is_refused() -> None:
+async def test_an_edit_that_is_not_a_form_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="must be a form"):
         await parse_edit(request(b'{"prompt": "x", "image": "https://example.com/a.png"}'))
     with pytest.raises(InvalidRequest, match="form"):

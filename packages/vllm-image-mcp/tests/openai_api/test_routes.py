@@ -106,7 +106,7 @@ def test_the_sdk_generates_images_with_receipts(server: HttpServer) -> None:
     assert raw.headers["x-vllm-image-batch"] == (reply.model_extra or {})["batch_id"]
 
 
-async def test_what_the_sdk_asks_for_is_a_batch_of_its_user(server: HttpServer) -> None:
+async def test_an_image_from_the_sdk_is_a_batch_of_its_user(server: HttpServer) -> None:
     reply = sdk(server).images.generate(prompt="a durable fox", size="256x256", extra_body={"seed": 77})
     batch = (reply.model_extra or {})["batch_id"]
     async with connected(server.url, TOKENS["anna"]) as anna:
@@ -140,7 +140,7 @@ def test_the_sdk_edits_several_images(server: HttpServer) -> None:
     assert decoded(reply.data[0].b64_json).size == (64, 64)
 
 
-def test_a_url_can_be_read_without_a_token_and_nothing_else_can(server: HttpServer) -> None:
+def test_a_url_needs_no_token_but_everything_else_does(server: HttpServer) -> None:
     reply = sdk(server).images.generate(prompt="a fox", size="256x256", response_format="url")
     assert reply.data is not None
     assert reply.data[0].b64_json is None
@@ -156,7 +156,7 @@ def test_a_url_can_be_read_without_a_token_and_nothing_else_can(server: HttpServ
     assert server.ask("GET", url.path, host="evil.example")[0] == 421
 
 
-def test_without_a_format_both_are_there_for_programs_that_read_either(server: HttpServer) -> None:
+def test_without_a_format_both_are_returned_for_programs_that_read_either(server: HttpServer) -> None:
     [image] = generate(server, {"prompt": "a fox", "size": "256x256"})["data"]
     assert image["b64_json"]
     assert image["url"].startswith(f"http://127.0.0.1:{server.port}/v1/images/files/")
@@ -222,7 +222,7 @@ def test_without_a_format_both_are_there_for_programs_that_read_either(server: H
         ),
     ],
 )
-def test_programs_get_images_in_the_shapes_that_they_send(server: HttpServer, body: dict[str, Any]) -> None:
+def test_programs_get_images_for_the_sizes_that_they_send(server: HttpServer, body: dict[str, Any]) -> None:
     if body["model"] == "x":
         body = {**body, "model": sdk(server).models.list().data[0].id}
     reply = generate(server, body)
@@ -264,7 +264,7 @@ def test_librechat_and_open_webui_upload_the_images_of_an_edit(server: HttpServe
         ({"seed": 2**70}, 400, "seed", "seed"),
     ],
 )
-def test_a_bad_request_is_refused_in_openai_s_shape(
+def test_a_bad_request_is_refused_in_the_shape_of_openai(
     server: HttpServer, more: dict[str, object], status: int, parameter: str, text: str
 ) -> None:
     found, error = refusal(server, {"prompt": "a fox", "size": "256x256", **more})
@@ -276,12 +276,12 @@ def test_a_bad_request_is_refused_in_openai_s_shape(
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"[" * 100_000, b"\xff"])
-def test_a_body_that_is_no_json_is_refused(server: HttpServer, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_refused(server: HttpServer, body: bytes) -> None:
     status, error = refusal(server, body)
     assert (status, error["param"]) == (400, "body")
 
 
-def test_a_token_is_needed_and_its_absence_told_in_openai_s_shape(server: HttpServer) -> None:
+def test_a_token_is_needed_and_its_absence_is_an_error_in_the_shape_of_openai(server: HttpServer) -> None:
     with pytest.raises(openai.AuthenticationError) as raised:
         openai.OpenAI(api_key="sk-wrong", base_url=f"http://127.0.0.1:{server.port}/v1").models.list()
     assert raised.value.code == "invalid_api_key"

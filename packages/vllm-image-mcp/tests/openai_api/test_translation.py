@@ -55,14 +55,14 @@ async def test_the_models_of_openai_stand_for_the_loaded_one(studio: Studio, mod
     assert (await translated(studio, model=model, n=3)).count == 3
 
 
-async def test_the_loaded_model_is_known_by_its_names_and_no_other_is(studio: Studio) -> None:
+async def test_the_loaded_model_is_known_by_its_names_only(studio: Studio) -> None:
     name = (await studio.model()).name
     assert (await translated(studio, model=name)).changes == ()
     with pytest.raises(UnknownModel, match="is not loaded"):
         await translated(studio, model="sora-2")
 
 
-async def test_a_size_that_the_model_lacks_becomes_its_nearest_shape_only_if_it_is_openai_s(
+async def test_a_size_that_the_model_lacks_becomes_its_nearest_shape_only_if_it_is_one_of_openai(
     studio: Studio, omni: "OmniServer"
 ) -> None:
     omni.runs("Qwen/Qwen-Image")
@@ -78,7 +78,7 @@ async def test_a_size_that_the_model_lacks_becomes_its_nearest_shape_only_if_it_
 @pytest.mark.parametrize(
     ("given", "sent"), [(("png", 50), None), ((None, 50), None), (("jpeg", 50), 50), (("webp", 0), 0)]
 )
-async def test_a_compression_counts_only_for_formats_that_have_one(
+async def test_a_compression_is_used_only_for_formats_that_have_one(
     studio: Studio, given: tuple[str | None, int], sent: int | None
 ) -> None:
     kind, compression = given

@@ -49,9 +49,7 @@ async def test_ratios_are_those_of_the_loaded_model(connect: Connect, omni: "Omn
         assert await completed(client, WRITE, "aspect_ratio", "16") == ["16:9", "9:16"]
 
 
-async def test_without_a_server_ratios_are_those_of_a_model_that_is_not_known(
-    connect: Connect, nobody: str
-) -> None:
+async def test_without_a_server_ratios_are_those_of_the_fallback(connect: Connect, nobody: str) -> None:
     async with connect(vllm_url=nobody) as client:
         found = await completed(client, WRITE, "aspect_ratio", "")
 

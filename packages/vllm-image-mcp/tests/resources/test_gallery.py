@@ -28,7 +28,7 @@ async def test_the_page_is_offered_as_an_app_that_needs_no_domain(connect: Conne
     assert contents.text == page()
 
 
-async def test_only_tools_whose_results_are_batches_are_shown_in_it(connect: Connect) -> None:
+async def test_only_tools_that_return_batches_are_shown_in_it(connect: Connect) -> None:
     async with connect() as client:
         tools = (await client.list_tools()).tools
 
@@ -55,11 +55,11 @@ def test_the_policy_allows_what_is_in_the_page_and_nothing_else(what: str) -> No
     assert "default-src 'none';" in page()
 
 
-def test_the_page_names_no_other_place() -> None:
+def test_the_page_refers_to_nothing_elsewhere() -> None:
     assert re.findall(r"https?:|//[a-z]|@import|url\(", page()) == []
 
 
-def test_the_page_never_makes_markup_of_a_text() -> None:
+def test_the_page_never_turns_text_into_markup() -> None:
     assert (
         re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(", page()) == []
     )

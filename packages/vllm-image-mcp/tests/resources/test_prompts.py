@@ -56,7 +56,7 @@ async def test_a_prompt_is_written_as_the_loaded_model_wants_it(connect: Connect
     assert 'aspect_ratio "16:9"' in told
 
 
-async def test_prompts_for_a_model_that_only_edits_use_the_tool_that_it_can_do(
+async def test_prompts_for_a_model_that_only_edits_use_the_edit_tool(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     omni.runs("Qwen/Qwen-Image-Edit")
@@ -75,13 +75,13 @@ async def test_prompts_for_a_model_that_only_edits_use_the_tool_that_it_can_do(
         assert "spect_ratio" not in told
 
 
-async def test_variations_are_as_many_as_are_asked_for(connect: Connect) -> None:
+async def test_there_are_as_many_variations_as_requested(connect: Connect) -> None:
     async with connect() as client:
         assert "Write 4 prompts." in await text(client, "explore_variations", prompt="a fox")
         assert "Write 12 prompts." in await text(client, "explore_variations", prompt="a fox", count="12")
 
 
-async def test_settings_are_compared_with_the_same_seed_unless_it_is_the_setting(connect: Connect) -> None:
+async def test_settings_are_compared_with_the_same_seed_unless_the_seed_is_compared(connect: Connect) -> None:
     async with connect() as client:
         steps = await text(client, "compare_settings", prompt="a fox", values="2, 4, 8")
         seeds = await text(client, "compare_settings", prompt="a fox", setting="seed")
@@ -93,7 +93,7 @@ async def test_settings_are_compared_with_the_same_seed_unless_it_is_the_setting
     assert "three values of seed" in seeds
 
 
-async def test_without_a_server_a_prompt_tells_what_to_call_first(connect: Connect, nobody: str) -> None:
+async def test_without_a_server_a_prompt_says_what_to_call_first(connect: Connect, nobody: str) -> None:
     async with connect(vllm_url=nobody) as client:
         told = await text(client, "write_image_prompt", idea="a fox")
 
@@ -112,7 +112,7 @@ async def test_without_a_server_a_prompt_tells_what_to_call_first(connect: Conne
         ("compare_settings", {"prompt": "a fox", "setting": "width"}, "setting"),
     ],
 )
-async def test_a_wrong_argument_is_refused_in_words(
+async def test_an_invalid_argument_is_refused_with_an_explanation(
     connect: Connect, name: str, arguments: dict[str, str], parameter: str
 ) -> None:
     async with connect() as client:
@@ -132,7 +132,7 @@ async def test_a_wrong_argument_is_refused_in_words(
         ("write_image_prompt", {"idea": "a fox", "size": "1"}, "write_image_prompt has no argument 'size'."),
     ],
 )
-async def test_a_prompt_or_argument_that_is_none_is_the_callers_fault_and_said_in_words(
+async def test_an_unknown_prompt_or_argument_is_an_error_of_the_caller_in_plain_words(
     connect: Connect, caplog: pytest.LogCaptureFixture, name: str, arguments: dict[str, str], words: str
 ) -> None:
     async with connect() as client:

@@ -65,7 +65,7 @@ async def test_an_image_is_read_byte_for_byte_by_its_file_name(connect: Connect)
         ("?width=&format=", "image/png", (128, 96)),
     ],
 )
-async def test_a_smaller_image_is_made_as_the_address_says(
+async def test_a_smaller_image_is_served_as_the_address_says(
     connect: Connect, query: str, mime_type: str, size: tuple[int, int]
 ) -> None:
     async with connect() as client:
@@ -134,7 +134,7 @@ async def test_nothing_but_an_image_in_the_folder_is_read(
         ("format=gif", "format is 'gif'. Use png, webp or jpeg."),
     ],
 )
-async def test_a_wrong_value_in_the_address_is_refused_in_words(
+async def test_an_invalid_value_in_the_address_is_refused_with_an_explanation(
     connect: Connect, query: str, text: str
 ) -> None:
     async with connect() as client:
@@ -159,7 +159,7 @@ async def test_a_damaged_file_is_called_damaged(connect: Connect) -> None:
     ("content", "kind"),
     [(b"A diary: Tuesday\n", "text"), (b'{"diary": 2}', "JSON"), (b"\0\1diary", "something else")],
 )
-async def test_a_file_that_is_not_an_image_is_named_by_its_kind_and_not_quoted(
+async def test_a_file_that_is_not_an_image_is_described_and_not_quoted(
     connect: Connect, content: bytes, kind: str
 ) -> None:
     async with connect() as client:
@@ -174,7 +174,7 @@ async def test_a_file_that_is_not_an_image_is_named_by_its_kind_and_not_quoted(
     assert content.hex(" ") not in str(caught.value)
 
 
-async def test_the_latest_images_are_listed_with_what_makes_them_again(
+async def test_the_latest_images_are_listed_with_the_parameters_to_repeat_them(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:
@@ -202,7 +202,7 @@ async def test_the_latest_images_are_resources_that_can_be_picked(connect: Conne
         assert picked.size == len((await blob(client, picked.uri))[1])
 
 
-async def test_listing_needs_no_folder_and_makes_none(connect: Connect, tmp_path: Path) -> None:
+async def test_listing_needs_no_folder_and_creates_none(connect: Connect, tmp_path: Path) -> None:
     async with connect(output_dir=tmp_path / "none") as client:
         resources = (await client.list_resources()).resources
         latest = await told(client, "images://latest")
@@ -250,7 +250,7 @@ async def test_a_batch_is_read_by_its_id_in_another_process_too(connect: Connect
     assert read["images"][1]["parameters"] == {"prompt": "a hill", "seed": hill["seed"]}
 
 
-async def test_a_batch_that_nobody_made_is_not_found(connect: Connect) -> None:
+async def test_an_unknown_batch_is_not_found(connect: Connect) -> None:
     async with connect() as client:
         with pytest.raises(MCPError) as caught:
             await client.read_resource("batch://batch_0")
@@ -287,7 +287,7 @@ async def test_styles_are_listed_and_read_by_name(connect: Connect) -> None:
     assert style["prefix"] == "A watercolor painting of"
 
 
-async def test_the_skill_on_prompting_is_read_as_it_is(connect: Connect) -> None:
+async def test_the_skill_on_prompting_is_served_unchanged(connect: Connect) -> None:
     async with connect() as client:
         listed = {str(each.uri): each for each in (await client.list_resources()).resources}
         [skill] = (await client.read_resource("skill://image-prompting/SKILL.md")).contents

@@ -19,7 +19,7 @@ def noise(folder: Path, name: str, side: int = 64) -> Path:
     return folder / name
 
 
-def test_an_image_too_large_to_be_sent_is_sent_with_all_its_pixels_in_fewer_bytes(
+def test_an_image_too_large_to_send_is_sent_with_the_same_pixels_in_fewer_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stored_images, "MAX_SENT_BYTES", 20_000)
@@ -46,7 +46,7 @@ def test_a_png_that_stays_too_large_is_sent_with_fewer_pixels(
     assert len(sent.bytes) <= 20_000
 
 
-def test_what_is_sent_fits_into_a_message_of_the_clients() -> None:
+def test_a_sent_image_fits_into_the_message_limit_of_clients() -> None:
     assert stored_images.MAX_SENT_BYTES * 4 / 3 < 10 * 2**20 - 2**16
 
 
@@ -59,7 +59,7 @@ def test_a_file_that_is_too_large_is_not_read_to_its_end(
         read(tmp_path, noise(tmp_path, "noise.png").name)
 
 
-def test_the_latest_are_those_that_were_written_last(tmp_path: Path) -> None:
+def test_the_latest_images_are_those_that_were_written_last(tmp_path: Path) -> None:
     for age, name in enumerate(["c.png", "a.jpg", "d.webp", "b.png"]):
         os.utime(noise(tmp_path, name), (1_000_000_000 - age, 1_000_000_000 - age))
     (tmp_path / "junk.png").write_bytes(b"no picture")
@@ -68,12 +68,12 @@ def test_the_latest_are_those_that_were_written_last(tmp_path: Path) -> None:
     assert [record.path.name for record in latest(tmp_path, 3)] == ["c.png", "a.jpg", "d.webp"]
 
 
-def test_a_folder_that_is_not_there_has_none(tmp_path: Path) -> None:
+def test_a_missing_folder_has_none(tmp_path: Path) -> None:
     assert latest(tmp_path / "none", 3) == ()
     assert read(tmp_path / "none", "a.png") is None
 
 
-def test_an_image_is_itself_where_nothing_else_is_asked_for(tmp_path: Path) -> None:
+def test_an_image_is_sent_unchanged_if_nothing_else_is_requested(tmp_path: Path) -> None:
     path = noise(tmp_path, "a.webp")
     picture = read(tmp_path, path.name)
     assert picture

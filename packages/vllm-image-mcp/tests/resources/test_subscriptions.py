@@ -48,7 +48,7 @@ async def test_only_what_is_notified_is_announced(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("era", ["2026-07-28"], indirect=True)
-async def test_who_listens_hears_of_each_change_until_the_batch_is_over(
+async def test_listeners_hear_of_each_change_until_the_batch_is_over(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     omni.hold_after(0)

@@ -17,7 +17,7 @@ HEALTHY = Health(
 KLEIN = Registry.builtin().find("black-forest-labs/FLUX.2-klein-4B").profile
 
 
-def test_a_card_that_was_read_is_told_with_its_reader_for_each_number() -> None:
+def test_a_card_that_was_read_is_reported_with_its_reader_for_each_number() -> None:
     gpu = Gpu(name="RTX 5090", total_vram_gb=32.0, free_vram_gb=11.5, source="NVML, the GPU of this machine")
     status = gpu_status(HEALTHY, report(gpu, KLEIN, peak_memory_mb=14_321.0))
     assert status.model_dump(exclude={"sources"}) == {
@@ -37,7 +37,7 @@ def test_a_card_that_was_read_is_told_with_its_reader_for_each_number() -> None:
     ] * 3
 
 
-def test_what_nobody_knows_is_null_and_said_to_be_unknown() -> None:
+def test_unknown_values_are_null_and_described_as_unknown() -> None:
     status = gpu_status(HEALTHY, report(Gpu(), KLEIN))
     unknown = {
         *("gpu_name", "total_vram_gb", "estimated_free_vram_gb", "measured_free_vram_gb", "peak_memory_mb"),
@@ -48,14 +48,14 @@ def test_what_nobody_knows_is_null_and_said_to_be_unknown() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "milliseconds"), [(0.0123, 12), (0.0001, 1), (1.5, 1500), (None, None)])
-def test_a_latency_is_told_in_whole_milliseconds_and_never_as_none_at_all(
+def test_a_latency_is_in_whole_milliseconds_and_never_zero(
     seconds: float | None, milliseconds: int | None
 ) -> None:
     health = Health(server_url="http://gpu", status="healthy", model="klein", latency_seconds=seconds)
     assert server_health(health).latency_ms == milliseconds
 
 
-def test_of_several_servers_each_is_told_and_the_one_that_is_down_is_named() -> None:
+def test_of_several_servers_each_is_reported_and_the_one_that_is_down_is_named() -> None:
     well = Health(server_url="http://one", status="healthy", model="klein", latency_seconds=0.01)
     down = Health(
         server_url="http://two", status="unreachable", error=ServerUnreachable("Connection refused.")
@@ -74,7 +74,7 @@ def test_of_several_servers_each_is_told_and_the_one_that_is_down_is_named() -> 
     assert "Cannot connect to vLLM server at http://two" in str(found.servers[1].message)
 
 
-def test_of_several_healthy_servers_there_is_nothing_to_say() -> None:
+def test_several_healthy_servers_need_no_message() -> None:
     well = Health(server_url="http://one", status="healthy", model="klein")
     found = server_health(replace(well, servers=(well, replace(well, server_url="http://two"))))
     assert found.message is None

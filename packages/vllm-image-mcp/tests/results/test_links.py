@@ -5,17 +5,17 @@ from vllm_image_mcp.results.links import picture_link, picture_uri
 FOLDER = Path("/pictures")
 
 
-def test_an_images_address_is_its_file_name() -> None:
+def test_the_address_of_an_image_is_its_file_name() -> None:
     assert picture_uri(FOLDER / "img_1_a.png", folder=FOLDER) == "image://img_1_a.png"
 
 
-def test_what_an_address_cannot_have_is_percent_encoded() -> None:
+def test_special_characters_in_an_address_are_percent_encoded() -> None:
     assert picture_uri(FOLDER / "red fox #1 ä%2F.png", folder=FOLDER) == (
         "image://red%20fox%20%231%20%C3%A4%252F.png"
     )
 
 
-def test_an_image_outside_of_the_folder_has_the_address_of_its_file() -> None:
+def test_an_image_outside_the_folder_has_the_address_of_its_file() -> None:
     path = Path("/spill/fox 1.png").absolute()
     assert picture_uri(path, folder=FOLDER) == path.as_uri()
 

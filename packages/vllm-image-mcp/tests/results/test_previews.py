@@ -65,7 +65,7 @@ async def test_a_sheet_of_twenty_keeps_its_bytes(tmp_path: Path) -> None:
     assert max(opened(content).size) <= 1280
 
 
-async def test_a_preview_takes_no_more_room_than_there_is(tmp_path: Path) -> None:
+async def test_a_preview_takes_no_more_space_than_there_is(tmp_path: Path) -> None:
     drawing = one_picture(noise(tmp_path, "a.png", side=1024))
     content = await draw_preview(drawing, "small", room=40_000)
     assert content
@@ -73,7 +73,7 @@ async def test_a_preview_takes_no_more_room_than_there_is(tmp_path: Path) -> Non
     assert await draw_preview(drawing, "small", room=5_000) is None
 
 
-async def test_an_image_that_is_gone_or_damaged_has_no_preview_and_an_empty_place_on_a_sheet(
+async def test_a_missing_or_damaged_image_has_no_preview_and_an_empty_cell_on_a_sheet(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -89,7 +89,7 @@ async def test_an_image_that_is_gone_or_damaged_has_no_preview_and_an_empty_plac
     assert await draw_preview(sheet(shown), "small", room=ROOM)
 
 
-async def test_a_preview_is_drawn_beside_the_event_loop(tmp_path: Path) -> None:
+async def test_a_preview_is_drawn_in_a_thread(tmp_path: Path) -> None:
     threads: list[int] = []
 
     def draw(side: int, most: int) -> Picture:
@@ -102,7 +102,7 @@ async def test_a_preview_is_drawn_beside_the_event_loop(tmp_path: Path) -> None:
     assert threads[0] != threading.get_ident()
 
 
-def test_other_prompts_are_a_contact_sheet_with_the_prompts() -> None:
+def test_different_prompts_give_a_contact_sheet_with_the_prompts() -> None:
     shown = [
         SheetEntry(number=number, path=None, prompt=f"fox {number}", parameters={"seed": number})
         for number in (0, 1)

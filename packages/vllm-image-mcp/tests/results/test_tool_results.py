@@ -85,7 +85,7 @@ async def test_a_failed_image_has_no_link_and_the_others_are_on_the_sheet(
     assert parts(nothing)[1:] == ([], [])
 
 
-async def test_what_all_images_of_a_batch_share_is_told_once(connect: Connect) -> None:
+async def test_what_all_images_of_a_batch_share_is_listed_once(connect: Connect) -> None:
     async with connect() as client:
         told = (await call(client, "batch_generate", prompts=["fox", "owl"], **SMALL)).structured_content
     assert told
@@ -96,7 +96,7 @@ async def test_what_all_images_of_a_batch_share_is_told_once(connect: Connect) -
     assert [each["parameters"] for each in told["results"]] == [{}, {}]
 
 
-async def test_a_sweep_is_made_and_told_cell_by_cell(connect: Connect, omni: "OmniServer") -> None:
+async def test_a_sweep_is_generated_and_described_cell_by_cell(connect: Connect, omni: "OmniServer") -> None:
     sweep = {"seed": [7, 8], "num_inference_steps": [2, 3]}
     async with connect() as client:
         result = await call(
@@ -115,7 +115,7 @@ async def test_a_sweep_is_made_and_told_cell_by_cell(connect: Connect, omni: "Om
     assert told["parameters"] == {"width": 64, "height": 64, "guidance_scale": 1.0}
 
 
-async def test_a_sweep_of_what_the_model_ignores_says_that_its_images_are_the_same(
+async def test_a_sweep_of_an_ignored_setting_says_that_its_images_are_the_same(
     connect: Connect,
 ) -> None:
     async with connect() as client:
@@ -151,7 +151,7 @@ async def test_a_sweep_of_ratios_is_a_grid_of_sizes(
     ]
 
 
-async def test_a_sweep_may_come_as_a_text_as_some_hosts_send_objects(
+async def test_a_sweep_may_come_as_text_because_some_hosts_send_objects_so(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:
@@ -162,9 +162,7 @@ async def test_a_sweep_may_come_as_a_text_as_some_hosts_send_objects(
     assert sorted(each["seed"] for each in omni.requests) == [1, 2]
 
 
-async def test_a_sweep_that_is_none_is_refused_and_nothing_is_sent(
-    connect: Connect, omni: "OmniServer"
-) -> None:
+async def test_an_invalid_sweep_is_refused_and_nothing_is_sent(connect: Connect, omni: "OmniServer") -> None:
     async with connect() as client:
         wrong = await call(client, "batch_generate", prompts=["fox"], sweep={"wdth": [64]}, **SMALL)
         bad = await call(client, "batch_generate", prompts=["fox"], sweep={"seed": ["x"]}, **SMALL)
@@ -186,7 +184,7 @@ async def test_a_batch_takes_a_negative_prompt_and_a_quality(connect: Connect, o
 
 
 @pytest.mark.parametrize(("kind", "extension"), [("jpeg", ".jpg"), ("webp", ".webp"), ("png", ".png")])
-async def test_an_image_is_of_the_format_that_was_asked_for(
+async def test_an_image_is_of_the_format_that_was_requested(
     connect: Connect, kind: str, extension: str
 ) -> None:
     async with connect() as client:
@@ -198,7 +196,7 @@ async def test_an_image_is_of_the_format_that_was_asked_for(
     assert parts(result)[2][0].mime_type == f"image/{kind}"
 
 
-async def test_no_preview_is_no_image(connect: Connect) -> None:
+async def test_preview_none_returns_no_image(connect: Connect) -> None:
     async with connect(preview="none") as client:
         one = await call(client, "generate_image", prompt="a red fox", **SMALL)
         many = await call(client, "batch_generate", prompts=["fox", "owl"], **SMALL)
@@ -250,7 +248,7 @@ async def test_no_result_is_too_large_however_long_the_prompts_are(
     assert long.startswith(cut.removesuffix("…"))
 
 
-async def test_no_text_has_an_image_in_it(connect: Connect) -> None:
+async def test_no_text_contains_an_image(connect: Connect) -> None:
     async with connect() as client:
         results = [
             await call(client, "generate_image", prompt="a red fox", **SMALL),
@@ -264,7 +262,7 @@ async def test_no_text_has_an_image_in_it(connect: Connect) -> None:
         assert not any(BASE64.search(each) for each in [*told, json.dumps(result.structured_content)])
 
 
-async def test_an_error_is_a_text_alone(connect: Connect) -> None:
+async def test_an_error_is_text_only(connect: Connect) -> None:
     async with connect() as client:
         result = await call(client, "generate_image", prompt="")
     assert (result.is_error, result.structured_content) == (True, None)
@@ -275,7 +273,7 @@ async def test_an_error_is_a_text_alone(connect: Connect) -> None:
     ("tool", "arguments"),
     [("generate_image", {"prompt": "a red fox"}), ("batch_generate", {"prompts": ["a red fox"]})],
 )
-async def test_a_model_that_only_edits_says_so_and_names_those_that_could(
+async def test_a_model_that_only_edits_says_so_and_names_those_that_can_generate(
     connect: Connect, omni: "OmniServer", tool: str, arguments: dict[str, Any]
 ) -> None:
     omni.runs("Qwen/Qwen-Image-Edit-2511")

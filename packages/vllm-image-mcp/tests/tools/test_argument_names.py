@@ -51,7 +51,7 @@ def tools() -> Mapping[str, Schema]:
         ("find_images", "prompt", "Use text"),
     ],
 )
-def test_a_slip_is_told_from_a_hosts_own_field(
+def test_a_misspelt_name_is_distinguished_from_a_field_of_the_host(
     tools: Mapping[str, Schema], tool: str, name: str, hint: str
 ) -> None:
     assert sort_names(tool, {name: 4}, tools).slips == {name: hint}
@@ -66,14 +66,14 @@ def test_a_slip_is_told_from_a_hosts_own_field(
     ],
 )
 @pytest.mark.parametrize("tool", ["generate_image", "estimate_generation", "gpu_status"])
-def test_a_hosts_own_field_is_ignored(tools: Mapping[str, Schema], tool: str, name: str) -> None:
+def test_a_field_of_the_host_is_ignored(tools: Mapping[str, Schema], tool: str, name: str) -> None:
     given = GENERATE if tool == "generate_image" else {}
     names = sort_names(tool, {**given, name: "x"}, tools)
     assert (names.own, names.slips, names.ignored) == (given, {}, (name,))
 
 
 @pytest.mark.parametrize("name", ["text", "input", "description"])
-def test_a_loose_word_is_a_slip_only_while_the_parameter_is_missing(
+def test_a_loose_word_counts_as_misspelt_only_while_the_parameter_is_missing(
     tools: Mapping[str, Schema], name: str
 ) -> None:
     assert sort_names("generate_image", {name: "an owl"}, tools).slips == {name: "Use prompt"}
@@ -82,7 +82,7 @@ def test_a_loose_word_is_a_slip_only_while_the_parameter_is_missing(
 
 
 @pytest.mark.parametrize("name", ["path", "save_to", "saveTo", "destination"])
-def test_where_to_save_an_image_is_a_slip_unless_its_name_is_given(
+def test_a_name_for_where_to_save_counts_as_misspelt_unless_the_filename_is_given(
     tools: Mapping[str, Schema], name: str
 ) -> None:
     assert sort_names("generate_image", {**GENERATE, name: "a.png"}, tools).slips == {name: "Use filename"}
@@ -93,7 +93,7 @@ def test_where_to_save_an_image_is_a_slip_unless_its_name_is_given(
 
 @pytest.mark.parametrize("inside", [{"seed": 3}, '{"seed": 3}', '{"seed": 3, "other": 1}'])
 @pytest.mark.parametrize("wrapper", ["kwargs", "requestBody", "extra_body"])
-def test_a_parameter_inside_of_another_field_is_not_lost(
+def test_a_parameter_nested_in_another_field_is_not_lost(
     tools: Mapping[str, Schema], wrapper: str, inside: object
 ) -> None:
     names = sort_names("generate_image", {**GENERATE, wrapper: inside}, tools)
@@ -111,7 +111,7 @@ def test_a_rare_parameter_goes_into_extra_params(tools: Mapping[str, Schema], gi
 
 
 @pytest.mark.parametrize("inside", [{}, "{}", "x", None, 7, ["seed"], {"cookies": 1}, "[" * 9_999])
-def test_a_wrapper_with_nothing_of_the_tools_in_it_is_ignored(
+def test_a_wrapper_without_any_parameter_of_the_tool_is_ignored(
     tools: Mapping[str, Schema], inside: object
 ) -> None:
     assert sort_names("generate_image", {**GENERATE, "kwargs": inside}, tools).ignored == ("kwargs",)
@@ -128,7 +128,7 @@ def test_no_parameter_of_a_tool_is_taken_for_another(tools: Mapping[str, Schema]
         assert (set(names.own), names.slips, names.ignored) == (set(parameters), {}, ())
 
 
-def test_a_note_of_what_was_ignored_is_short_however_much_that_was() -> None:
+def test_a_note_about_ignored_fields_is_short_however_many_there_were() -> None:
     note = note_on_ignored("server_health", [f"{place}\n" + "x" * 500 for place in range(500)])
     assert note.startswith("Ignored, because server_health has no such parameter: '0\\nxxx")
     assert note.endswith(" and 492 more.")

@@ -49,7 +49,7 @@ def converted(**arguments: object) -> dict[str, object]:
         ("sweep", {"negative_prompt": ["", "7"]}, {"negative_prompt": ["", "7"]}),
     ],
 )
-def test_a_value_is_taken_for_what_it_says(name: str, given: object, taken: object) -> None:
+def test_a_value_is_used_as_it_was_meant(name: str, given: object, taken: object) -> None:
     value = converted(**{name: given})[name]
     assert (value, type(value)) == (taken, type(taken))
 
@@ -72,7 +72,7 @@ OTHERS: Mapping[str, Sequence[object]] = {
 @pytest.mark.parametrize(
     ("name", "given"), [(name, given) for name, values in OTHERS.items() for given in values]
 )
-def test_any_other_value_stays_as_it_is(name: str, given: object) -> None:
+def test_any_other_value_is_unchanged(name: str, given: object) -> None:
     assert converted(**{name: given}) == {name: given}
 
 
@@ -88,11 +88,11 @@ def test_any_other_value_stays_as_it_is(name: str, given: object) -> None:
         *(("max_wait", given) for given in ("", "auto")),
     ],
 )
-def test_an_optional_parameter_that_says_nothing_is_left_out(name: str, given: str) -> None:
+def test_an_optional_parameter_without_a_value_is_omitted(name: str, given: str) -> None:
     assert converted(**{name: given, "prompt": "a"}) == {"prompt": "a"}
 
 
-def test_a_seed_of_minus_one_is_a_random_one() -> None:
+def test_the_seed_minus_one_is_random() -> None:
     sweep = {"seed": [-1, 5], "guidance_scale": [-1]}
     drawn, was_drawn = draw_random_seeds({"seed": -1, "seeds": [-1, 3], "sweep": sweep, "width": -1})
     assert was_drawn
@@ -106,5 +106,5 @@ def test_a_seed_of_minus_one_is_a_random_one() -> None:
     "arguments",
     [{}, {"seed": -2}, {"seed": 0}, {"seed": True}, {"seed": None}, {"seeds": [-7]}, {"seeds": -1}],
 )
-def test_any_other_seed_stays(arguments: dict[str, object]) -> None:
+def test_any_other_seed_is_unchanged(arguments: dict[str, object]) -> None:
     assert draw_random_seeds(arguments) == (arguments, False)

@@ -33,7 +33,7 @@ def told(result: CallToolResult) -> dict[str, Any]:
     return result.structured_content
 
 
-async def test_text_in_place_of_numbers_makes_the_image_that_was_asked_for(
+async def test_text_instead_of_numbers_generates_the_requested_image(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     arguments = {
@@ -73,7 +73,7 @@ async def test_a_negative_prompt_that_looks_like_json_is_text(connect: Connect, 
 
 
 @pytest.mark.parametrize("seed", [-1, "-1", -1.0])
-async def test_the_seed_of_other_programs_for_a_random_one_is_drawn_and_told(
+async def test_the_random_seed_of_other_programs_is_drawn_and_reported(
     connect: Connect, omni: "OmniServer", seed: object
 ) -> None:
     async with connect() as client:
@@ -85,7 +85,7 @@ async def test_the_seed_of_other_programs_for_a_random_one_is_drawn_and_told(
 @pytest.mark.parametrize(
     "tool", ["get_model_info", "gpu_status", "list_presets", "server_health", "list_batches", "find_images"]
 )
-async def test_a_hosts_own_fields_are_ignored_by_every_tool_with_a_note(connect: Connect, tool: str) -> None:
+async def test_fields_of_the_host_are_ignored_by_every_tool_with_a_note(connect: Connect, tool: str) -> None:
     fields = {"toolCallId": "call_7", "_sessionID": "s", "wait_for_previous": True}
     async with connect() as client:
         notes = told(await client.call_tool(tool, fields))["notes"]
@@ -94,7 +94,7 @@ async def test_a_hosts_own_fields_are_ignored_by_every_tool_with_a_note(connect:
     )
 
 
-async def test_ignored_fields_are_told_with_images_batches_and_estimates(connect: Connect) -> None:
+async def test_ignored_fields_are_reported_with_images_batches_and_estimates(connect: Connect) -> None:
     async with connect() as client:
         image = await client.call_tool("generate_image", {"prompt": "an owl", "explanation": "x", **SMALL})
         batch = await client.call_tool("batch_generate", {"prompts": ["an owl"], "explanation": "x", **SMALL})
@@ -106,7 +106,7 @@ async def test_ignored_fields_are_told_with_images_batches_and_estimates(connect
         assert "'explanation'" in str(told(result)["notes"])
 
 
-async def test_notes_reach_a_host_that_is_given_text_alone(connect: Connect) -> None:
+async def test_notes_reach_a_host_that_gets_only_text(connect: Connect) -> None:
     async with connect(structured_content=False) as client:
         result = await client.call_tool("server_health", {"random_string": "x"})
     first = result.content[0]
@@ -170,7 +170,7 @@ async def test_a_search_that_finds_nothing_says_what_to_try(
     assert note in result["notes"][0]
 
 
-async def test_a_cancelled_batch_that_is_to_go_on_says_that_it_is_cancelled_for_good(
+async def test_resuming_a_cancelled_batch_says_that_it_is_cancelled_for_good(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     omni.hold_after(0)

@@ -44,7 +44,7 @@ async def answer(client: Client, prompts: object, **arguments: object) -> dict[s
 
 
 @pytest.mark.parametrize("count", [1, 20])
-async def test_one_to_twenty_prompts_make_as_many_pictures(
+async def test_one_to_twenty_prompts_give_as_many_images(
     connect: Connect, omni: "OmniServer", tmp_path: Path, count: int
 ) -> None:
     prompts = [f"fox {number}" for number in range(count)]
@@ -68,7 +68,7 @@ async def test_no_prompt_and_more_than_twenty_are_refused(
 
 
 @pytest.mark.parametrize("seeds", [[], [1], [1, 2, 3]])
-async def test_another_number_of_seeds_than_of_prompts_is_refused(
+async def test_seeds_must_match_the_number_of_prompts(
     connect: Connect, omni: "OmniServer", seeds: list[int]
 ) -> None:
     async with connect() as client:
@@ -102,7 +102,7 @@ async def test_the_shared_settings_are_sent_with_every_prompt(connect: Connect, 
     ] == [("1024x1024", 2, 0.5, 1)] * 2
 
 
-async def test_twenty_times_the_same_prompt_in_one_second_are_twenty_files(
+async def test_the_same_prompt_twenty_times_in_a_second_gives_twenty_files(
     connect: Connect, tmp_path: Path
 ) -> None:
     async with connect() as client:
@@ -126,7 +126,7 @@ async def test_one_failure_does_not_stop_the_others(connect: Connect, omni: "Omn
     assert "no owls here" in failed["error"]
 
 
-async def test_a_batch_of_which_nothing_came_is_an_error_and_tells_each(
+async def test_a_batch_without_any_image_is_an_error_and_lists_each_failure(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     omni.failures["owl"] = (400, "no owls here")
@@ -147,13 +147,15 @@ async def test_one_bad_entry_is_named_and_nothing_is_sent(connect: Connect, omni
 
 
 @pytest.mark.parametrize(("gb", "at_once"), [("13", 1), ("18", 1), ("20", 2), ("22", 3), ("80", 4)])
-async def test_as_many_run_at_once_as_the_plans_rule_allows(connect: Connect, gb: str, at_once: int) -> None:
+async def test_as_many_run_at_once_as_the_rule_of_the_plan_allows(
+    connect: Connect, gb: str, at_once: int
+) -> None:
     async with connect(gpu_vram_gb=gb) as client:
         told = await answer(client, ["fox"])
     assert told["max_concurrent"] == at_once
 
 
-async def test_the_callers_number_at_once_wins_over_the_option_and_that_over_the_gpu(
+async def test_the_concurrency_of_the_call_overrides_the_option_which_overrides_the_gpu(
     connect: Connect,
 ) -> None:
     async with connect(gpu_vram_gb="80", max_concurrent="3") as client:
@@ -161,7 +163,7 @@ async def test_the_callers_number_at_once_wins_over_the_option_and_that_over_the
         assert (await answer(client, ["fox"], max_concurrent=2))["max_concurrent"] == 2
 
 
-async def test_no_more_are_in_progress_than_was_asked_for(connect: Connect, omni: "OmniServer") -> None:
+async def test_no_more_are_in_progress_than_requested(connect: Connect, omni: "OmniServer") -> None:
     omni.hold_after(0)
     async with connect() as client, asyncio.timeout(60):
         call = asyncio.create_task(batch(client, ["fox"] * 6, max_concurrent=2))
@@ -171,7 +173,7 @@ async def test_no_more_are_in_progress_than_was_asked_for(connect: Connect, omni
     assert (omni.most_at_once, len(omni.requests)) == (2, 6)
 
 
-async def test_progress_is_told_for_every_picture_with_the_id_from_the_first_message_on(
+async def test_progress_is_reported_for_every_image_and_names_the_batch_from_the_first_message_on(
     connect: Connect,
 ) -> None:
     heard: list[tuple[float, float | None, str]] = []
@@ -191,7 +193,7 @@ async def test_progress_is_told_for_every_picture_with_the_id_from_the_first_mes
     assert {message.split(":")[0] for _, _, message in heard} == {told["batch_id"]}
 
 
-async def test_progress_rises_by_one_with_each_picture_also_where_all_are_saved_before_the_first_is_told(
+async def test_progress_rises_by_one_with_each_image_even_if_all_are_saved_before_the_first_message(
     tmp_path: Path,
 ) -> None:
     state = State(Settings.from_arguments(demo=True, output_dir=tmp_path))
@@ -283,7 +285,7 @@ async def test_a_batch_can_be_cancelled_at_its_first_message(connect: Connect, o
     assert (told["status"], told["images_generated"], told["images_cancelled"]) == ("cancelled", 0, 2)
 
 
-async def test_a_batch_whose_call_was_given_up_by_the_host_is_cancelled_and_still_known(
+async def test_a_batch_whose_call_the_host_abandoned_is_cancelled_and_still_known(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     omni.hold_after(1)
@@ -311,7 +313,9 @@ async def test_a_batch_whose_call_was_given_up_by_the_host_is_cancelled_and_stil
     assert (told["status"], told["completed"], told["cancelled"]) == ("cancelled", 1, 2)
 
 
-async def test_cancelling_a_batch_that_has_ended_tells_what_it_made(connect: Connect, tmp_path: Path) -> None:
+async def test_cancelling_a_batch_that_has_ended_says_what_it_generated(
+    connect: Connect, tmp_path: Path
+) -> None:
     async with connect() as client:
         made = await answer(client, ["fox", "owl"])
         told = (await client.call_tool("cancel_batch", {"batch_id": made["batch_id"]})).structured_content
@@ -336,7 +340,7 @@ async def test_a_batch_that_does_not_exist_cannot_be_cancelled(connect: Connect,
     assert len(text(result)) < 300
 
 
-async def test_an_image_whose_file_was_removed_since_is_told_and_made_again_when_that_is_asked_for(
+async def test_an_image_whose_file_was_removed_is_reported_and_generated_again_on_request(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:
@@ -382,7 +386,7 @@ async def test_three_prompts_four_seeds_and_three_values_take_few_arguments_and_
     assert len(rest.structured_content["images"]) == 16
 
 
-async def test_prompts_may_have_settings_of_their_own_however_a_host_writes_them(
+async def test_prompts_may_have_their_own_settings_however_a_host_writes_them(
     connect: Connect, omni: "OmniServer", tmp_path: Path
 ) -> None:
     prompts = [
@@ -410,7 +414,7 @@ async def test_a_request_for_more_than_a_thousand_images_is_refused(
     assert omni.requests == []
 
 
-async def test_wildcards_are_expanded_only_if_asked_for(connect: Connect, omni: "OmniServer") -> None:
+async def test_wildcards_are_expanded_only_if_requested(connect: Connect, omni: "OmniServer") -> None:
     async with connect() as client:
         await batch(client, ["a {red|blue} fox"])
         await batch(client, ["a {red|blue} fox"], wildcards=True)

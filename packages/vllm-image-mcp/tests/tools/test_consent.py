@@ -54,7 +54,7 @@ def text(result: CallToolResult) -> str:
 AGREES = ElicitResult(action="accept", content={"go_on": True})
 
 
-async def test_a_batch_over_the_limit_is_made_when_the_user_agrees(host: Host, omni: "OmniServer") -> None:
+async def test_a_batch_over_the_limit_is_generated_if_the_user_agrees(host: Host, omni: "OmniServer") -> None:
     user = User(AGREES)
     async with host(user, confirm_over="0.001") as client:
         result = await client.call_tool("batch_generate", BATCH)
@@ -71,7 +71,7 @@ async def test_a_batch_over_the_limit_is_made_when_the_user_agrees(host: Host, o
         ElicitResult(action="accept", content={"go_on": False}),
     ],
 )
-async def test_it_is_not_made_when_the_user_does_not(
+async def test_it_is_not_generated_if_the_user_declines(
     host: Host, omni: "OmniServer", answer: ElicitResult
 ) -> None:
     user = User(answer)
@@ -103,7 +103,7 @@ async def test_a_host_that_cannot_ask_is_told_what_to_do(host: Host, omni: "Omni
     assert omni.requests == []
 
 
-async def test_a_sweep_is_counted_by_its_pictures(host: Host) -> None:
+async def test_the_images_of_a_sweep_are_counted(host: Host) -> None:
     user = User(ElicitResult(action="decline"))
     sweep = {"seed": [1, 2, 3], "guidance_scale": [1, 2]}
     arguments = {"prompts": ["a red fox"], "sweep": sweep, "width": 64, "height": 64}
@@ -112,7 +112,7 @@ async def test_a_sweep_is_counted_by_its_pictures(host: Host) -> None:
     assert [message.split()[0] for message in user.asked] == ["6"]
 
 
-async def test_what_is_wrong_is_told_before_anybody_is_asked(host: Host, omni: "OmniServer") -> None:
+async def test_errors_are_reported_before_anybody_is_asked(host: Host, omni: "OmniServer") -> None:
     user = User(AGREES)
     async with host(user, confirm_over="0.001") as client:
         result = await client.call_tool("batch_generate", {**BATCH, "width": 1000})

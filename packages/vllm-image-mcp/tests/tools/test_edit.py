@@ -53,12 +53,12 @@ async def fox(client: Client) -> str:
     return result.structured_content["file_path"]
 
 
-def test_the_tool_takes_as_many_pictures_as_the_core() -> None:
+def test_the_tool_accepts_as_many_images_as_the_core() -> None:
     assert MOST_IMAGES == MOST_INPUTS
 
 
 @pytest.mark.parametrize("name", ["path", "fox.png", "fox", "image://fox.png"])
-async def test_a_picture_made_here_is_edited_by_its_path_its_name_or_its_id(
+async def test_an_image_generated_here_is_edited_by_its_path_its_name_or_its_id(
     connect: Connect, tmp_path: Path, name: str
 ) -> None:
     async with connect() as client:
@@ -99,7 +99,7 @@ async def test_a_mask_and_a_strength_are_read_with_one_image(connect: Connect, t
     )
 
 
-async def test_one_name_alone_is_taken_as_a_list_of_one(connect: Connect) -> None:
+async def test_a_single_name_counts_as_a_list_of_one(connect: Connect) -> None:
     async with connect() as client:
         await fox(client)
         assert (await told(client, prompt="make it night", images="fox.png"))["inputs"] == ["fox.png"]
@@ -113,7 +113,7 @@ async def test_the_same_edit_with_a_seed_is_made_once(connect: Connect) -> None:
     assert (again["file_path"], again["reused"]) == (first["file_path"], True)
 
 
-async def test_what_was_dropped_is_in_receipt_and_notes(connect: Connect) -> None:
+async def test_dropped_parameters_are_in_receipt_and_notes(connect: Connect) -> None:
     async with connect() as client:
         await fox(client)
         edited = await told(
@@ -124,7 +124,7 @@ async def test_what_was_dropped_is_in_receipt_and_notes(connect: Connect) -> Non
     assert any("strength was dropped" in note for note in edited["notes"])
 
 
-async def test_a_model_that_edits_nothing_says_so_and_which_could(
+async def test_a_model_that_cannot_edit_says_so_and_which_ones_can(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     omni.runs(QWEN)
@@ -141,7 +141,7 @@ ELSEWHERE = (
 )
 
 
-async def test_a_host_reads_nothing_through_us_that_it_may_not(connect: Connect, tmp_path: Path) -> None:
+async def test_a_host_cannot_read_forbidden_files_through_us(connect: Connect, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "sub").mkdir(parents=True)
     (tmp_path / "outside.png").write_bytes(png())
@@ -190,14 +190,14 @@ MISTAKES: tuple[tuple[dict[str, Any], str], ...] = (
 )
 
 
-async def test_what_cannot_be_used_is_told_in_words(connect: Connect) -> None:
+async def test_unusable_images_are_explained(connect: Connect) -> None:
     async with connect() as client:
         await fox(client)
         for arguments, part in MISTAKES:
             assert part in await refused(client, **{"images": ["fox"], **arguments})
 
 
-async def test_a_file_that_is_no_picture_is_refused_without_a_word_of_it(
+async def test_a_file_that_is_not_an_image_is_refused_without_quoting_it(
     connect: Connect, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.png").write_text("the password is hunter2", "utf-8")
@@ -210,7 +210,7 @@ async def test_a_file_that_is_no_picture_is_refused_without_a_word_of_it(
     assert "at least 64 pixels a side" in texts[2]
 
 
-async def test_an_edit_has_the_size_and_the_format_that_were_asked_for(
+async def test_an_edit_has_the_size_and_the_format_that_were_requested(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:
@@ -225,9 +225,7 @@ async def test_an_edit_has_the_size_and_the_format_that_were_asked_for(
     assert [sent["size"] for sent in omni.requests[1:]] == ["1024x576", "64x48"]
 
 
-async def test_a_box_is_drawn_and_sent_as_a_mask_and_found_again(
-    connect: Connect, omni: "OmniServer"
-) -> None:
+async def test_a_box_is_drawn_and_sent_as_a_mask_and_recalled(connect: Connect, omni: "OmniServer") -> None:
     async with connect() as client:
         await fox(client)
         box = {"mask_box": [[0.5, 0, 1, 1]], "strength": 0.5, "seed": 7}
@@ -243,7 +241,7 @@ async def test_a_box_is_drawn_and_sent_as_a_mask_and_found_again(
     assert again["file_path"] == first["file_path"]
 
 
-async def test_an_image_is_outpainted_and_enlarged_where_the_model_can(
+async def test_an_image_is_outpainted_and_enlarged_if_the_model_supports_it(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:
@@ -263,7 +261,7 @@ async def test_an_image_is_outpainted_and_enlarged_where_the_model_can(
     "asked", [{"background": "transparent"}, {"transparent": True}, {"transparent_background": "true"}]
 )
 @pytest.mark.parametrize("tool", ["generate_image", "edit_image"])
-async def test_transparency_is_refused_with_the_models_that_have_it(
+async def test_transparency_is_refused_with_the_models_that_support_it(
     connect: Connect, omni: "OmniServer", tool: str, asked: dict[str, Any]
 ) -> None:
     async with connect() as client:
@@ -275,7 +273,7 @@ async def test_transparency_is_refused_with_the_models_that_have_it(
     assert len(omni.requests) == 1
 
 
-async def test_a_layered_model_is_reached_by_the_tool(connect: Connect, omni: "OmniServer") -> None:
+async def test_a_layered_model_works_through_the_tool(connect: Connect, omni: "OmniServer") -> None:
     async with connect() as client:
         await fox(client)
     omni.runs("Qwen/Qwen-Image-Layered")

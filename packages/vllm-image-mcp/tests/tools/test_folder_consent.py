@@ -105,7 +105,7 @@ async def test_the_user_is_asked_once_for_a_folder(host: Host, photos: Path) -> 
     ]
 
 
-async def test_a_folder_below_an_agreed_one_is_asked_about_again(host: Host, photos: Path) -> None:
+async def test_a_folder_below_an_agreed_one_needs_its_own_answer(host: Host, photos: Path) -> None:
     user = User(AGREES)
     async with host(user) as client:
         await edit(client, photos / "cat.png")
@@ -142,14 +142,14 @@ async def test_a_question_that_was_closed_is_asked_again(host: Host, photos: Pat
     assert len(user.asked) == 2
 
 
-async def test_a_host_that_cannot_ask_gets_the_way_to_allow_it(host: Host, photos: Path) -> None:
+async def test_a_host_that_cannot_ask_is_told_how_to_allow_the_folder(host: Host, photos: Path) -> None:
     async with host(User(None)) as client:
         result = await edit(client, photos / "cat.png")
     assert result.is_error
     assert "--allow-dir" in text(result)
 
 
-async def test_nothing_else_of_a_file_is_told(host: Host, photos: Path, omni: "OmniServer") -> None:
+async def test_nothing_else_of_a_file_is_reported(host: Host, photos: Path, omni: "OmniServer") -> None:
     async with host(User(AGREES)) as client:
         result = await edit(client, photos / "letter.png")
     assert result.is_error
@@ -157,7 +157,7 @@ async def test_nothing_else_of_a_file_is_told(host: Host, photos: Path, omni: "O
     assert omni.requests == []
 
 
-async def test_the_user_is_asked_about_the_folder_behind_a_link(host: Host, photos: Path) -> None:
+async def test_the_user_is_asked_about_the_target_of_a_link(host: Host, photos: Path) -> None:
     link = photos.parent / "harmless"
     link.symlink_to(photos / "private")
     user = User(AGREES)
@@ -187,7 +187,7 @@ async def test_roots_of_a_legacy_host_may_be_read_without_a_question(
     assert result.is_error != is_legacy
 
 
-async def test_a_name_in_the_output_folder_asks_nothing(host: Host, omni: "OmniServer") -> None:
+async def test_a_name_in_the_output_folder_needs_no_question(host: Host, omni: "OmniServer") -> None:
     user = User(AGREES, roots=())
     async with host(user) as client:
         small: dict[str, Any] = {"width": 64, "height": 64, "filename": "fox"}

@@ -10,7 +10,7 @@ Connect = Callable[..., Client]
 SMALL = {"width": 64, "height": 64}
 
 
-async def test_a_picture_is_a_png_at_the_path_that_was_told(connect: Connect, tmp_path: Path) -> None:
+async def test_an_image_is_a_png_at_the_reported_path(connect: Connect, tmp_path: Path) -> None:
     async with connect() as client:
         result = await client.call_tool("generate_image", {"prompt": "a red fox", "seed": 42, **SMALL})
     assert result.structured_content
@@ -31,7 +31,7 @@ async def test_a_picture_is_a_png_at_the_path_that_was_told(connect: Connect, tm
     assert result.structured_content["notes"] == []
 
 
-async def test_a_picture_may_have_a_name(connect: Connect, tmp_path: Path) -> None:
+async def test_an_image_may_have_a_name(connect: Connect, tmp_path: Path) -> None:
     async with connect() as client:
         names = [
             Path(

@@ -23,7 +23,7 @@ async def found(client: Client, **arguments: object) -> dict[str, Any]:
     return result.structured_content
 
 
-async def test_pictures_are_found_newest_first_with_what_makes_them_again(
+async def test_images_are_found_newest_first_with_the_parameters_to_repeat_them(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     omni.runs("Qwen/Qwen-Image")
@@ -45,7 +45,7 @@ async def test_pictures_are_found_newest_first_with_what_makes_them_again(
     assert (again.structured_content["reused"], len(omni.requests)) == (True, 2)
 
 
-async def test_an_edit_is_found_with_what_makes_it_again_by_its_own_tool(
+async def test_an_edit_is_found_with_the_parameters_for_its_own_tool(
     connect: Connect, omni: "OmniServer", tmp_path: Path
 ) -> None:
     async with connect() as client:
@@ -131,7 +131,7 @@ async def test_an_empty_folder_has_none(connect: Connect, tmp_path: Path) -> Non
         ({"model": 7}, "model: 7 is not a string."),
     ],
 )
-async def test_what_cannot_be_searched_for_is_refused_in_words(
+async def test_invalid_search_values_are_refused_with_an_explanation(
     connect: Connect, arguments: dict[str, object], words: str
 ) -> None:
     async with connect() as client:

@@ -16,7 +16,7 @@ Connect = Callable[..., Client]
 SMALL = {"width": 64, "height": 64}
 
 
-async def test_model_info_is_the_plans_for_klein(connect: Connect) -> None:
+async def test_model_info_for_klein_is_that_of_the_plan(connect: Connect) -> None:
     async with connect() as client:
         result = await client.call_tool("get_model_info")
     assert result.structured_content == {
@@ -116,7 +116,7 @@ async def test_a_model_that_only_edits_says_so_before_an_image_is_asked_of_it(
     assert "Use edit_image for that." in str(refused.content)
 
 
-async def test_presets_are_the_plans_for_klein(connect: Connect) -> None:
+async def test_presets_for_klein_are_those_of_the_plan(connect: Connect) -> None:
     async with connect() as client:
         result = await client.call_tool("list_presets")
     assert result.structured_content == {
@@ -135,7 +135,7 @@ async def test_presets_are_the_plans_for_klein(connect: Connect) -> None:
     }
 
 
-async def test_gpu_status_is_the_plans_for_the_card_that_was_configured(
+async def test_gpu_status_for_the_configured_card_is_that_of_the_plan(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect(gpu_name="NVIDIA GeForce RTX 5090", gpu_vram_gb="32") as client:
@@ -166,7 +166,7 @@ async def test_every_number_of_gpu_status_has_a_source(connect: Connect) -> None
     assert "/metrics" in status["sources"]["peak_memory_mb"]
 
 
-async def test_a_card_too_small_for_the_model_has_nothing_free_and_makes_one_at_a_time(
+async def test_a_card_too_small_for_the_model_has_nothing_free_and_runs_one_at_a_time(
     connect: Connect,
 ) -> None:
     async with connect(gpu_vram_gb="8") as client:
@@ -176,7 +176,7 @@ async def test_a_card_too_small_for_the_model_has_nothing_free_and_makes_one_at_
     assert "FLUX.2-klein-4B does not fit on this GPU: it needs about 16.0 GB" in status["notes"][0]
 
 
-async def test_a_card_between_the_weights_and_the_peak_is_told_of_too(
+async def test_a_card_between_the_weights_and_the_peak_is_reported_too(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     omni.runs("Tongyi-MAI/Z-Image-Turbo")
@@ -189,7 +189,7 @@ async def test_a_card_between_the_weights_and_the_peak_is_told_of_too(
     )
 
 
-async def test_health_tells_the_server_its_model_and_its_version(
+async def test_health_reports_the_server_the_model_and_the_version(
     connect: Connect, omni: "OmniServer"
 ) -> None:
     async with connect() as client:
@@ -243,7 +243,7 @@ async def test_a_server_for_a_language_model_is_not_healthy(
     assert "it has a language model, or runs without --omni" in health["message"]
 
 
-async def test_an_estimate_is_for_what_was_asked(connect: Connect) -> None:
+async def test_an_estimate_is_for_the_requested_settings(connect: Connect) -> None:
     async with connect() as client:
         one = (
             await client.call_tool("estimate_generation", {"width": 512, "height": 512})
@@ -260,7 +260,7 @@ async def test_an_estimate_is_for_what_was_asked(connect: Connect) -> None:
     assert "profile" in one["basis"]
 
 
-async def test_an_estimate_says_how_many_pictures_of_this_server_it_rests_on(connect: Connect) -> None:
+async def test_an_estimate_says_how_many_images_of_this_server_it_is_based_on(connect: Connect) -> None:
     async with connect() as client:
         before = (
             await client.call_tool("estimate_generation", {"width": 512, "height": 512})
@@ -278,7 +278,7 @@ async def test_an_estimate_says_how_many_pictures_of_this_server_it_rests_on(con
     assert "H100" not in after["notes"]
 
 
-async def test_an_estimate_makes_no_picture(connect: Connect, omni: "OmniServer", tmp_path: Path) -> None:
+async def test_an_estimate_generates_no_image(connect: Connect, omni: "OmniServer", tmp_path: Path) -> None:
     async with connect() as client:
         await client.call_tool("estimate_generation", {"num_images": 20})
     assert (omni.requests, list(tmp_path.iterdir())) == ([], [])

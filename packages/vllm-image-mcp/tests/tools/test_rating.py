@@ -37,7 +37,7 @@ async def test_images_of_a_sheet_are_kept_and_rejected_by_number_and_taken_back(
         assert (tagged["file_path"], tagged["tag"]) == (back["file_paths"][0], "hero")
 
 
-async def test_more_like_the_kept_ones_is_one_call(connect: Connect) -> None:
+async def test_more_like_the_kept_ones_takes_one_call(connect: Connect) -> None:
     async with connect() as client:
         batch = await answer(client, "batch_generate", **FOXES)
         await answer(client, "rate_images", batch_id=batch["batch_id"], indexes=[1], verdict="keep")
@@ -85,7 +85,7 @@ async def test_chosen_images_are_kept_and_exported_into_an_allowed_folder(
         ("find_images", {"stars": 9}, "stars: 9 is out of range"),
     ],
 )
-async def test_what_cannot_be_done_is_said(
+async def test_impossible_ratings_are_explained(
     connect: Connect, tool: str, arguments: dict[str, object], says: str
 ) -> None:
     async with connect() as client:

@@ -316,18 +316,18 @@ async def listed(connect: Connect) -> dict[str, Tool]:
         return {tool.name: tool for tool in (await client.list_tools()).tools}
 
 
-async def test_the_era_is_the_one_that_was_meant(connect: Connect, era: str) -> None:
+async def test_the_protocol_version_is_the_intended_one(connect: Connect, era: str) -> None:
     async with connect() as client:
         assert client.protocol_version == era
 
 
-async def test_the_tools_are_the_plans_eight_in_its_order_and_those_that_came_to_them(
+async def test_the_tools_are_the_eight_of_the_plan_in_its_order_and_the_later_ones(
     connect: Connect,
 ) -> None:
     assert list(await listed(connect)) == list(PARAMETERS)
 
 
-async def test_parameters_and_defaults_are_the_plans(connect: Connect) -> None:
+async def test_parameters_and_defaults_are_those_of_the_plan(connect: Connect) -> None:
     found = {
         name: {
             key: ... if key in tool.input_schema.get("required", []) else schema.get("default")
@@ -345,7 +345,7 @@ async def test_every_parameter_has_its_type_and_says_what_it_is(connect: Connect
             assert schema["description"]
 
 
-async def test_annotations_are_the_plans(connect: Connect) -> None:
+async def test_annotations_are_those_of_the_plan(connect: Connect) -> None:
     found = {
         name: tool.annotations.model_dump(by_alias=True, exclude_none=True) if tool.annotations else {}
         for name, tool in (await listed(connect)).items()
@@ -353,7 +353,7 @@ async def test_annotations_are_the_plans(connect: Connect) -> None:
     assert found == {name: {**each, "openWorldHint": False} for name, each in ANNOTATIONS.items()}
 
 
-async def test_every_tool_has_a_title_and_takes_no_parameters_but_its_own(connect: Connect) -> None:
+async def test_every_tool_has_a_title_and_accepts_only_its_own_parameters(connect: Connect) -> None:
     tools = await listed(connect)
     titles = {tool.title for tool in tools.values()}
     assert None not in titles
@@ -387,7 +387,7 @@ async def test_every_key_of_the_plan_is_in_the_answer_of_cancel_batch(connect: C
     assert json.loads(text(result)) == result.structured_content
 
 
-async def test_every_key_of_edit_image_is_in_its_answer_beside_those_of_a_picture(connect: Connect) -> None:
+async def test_every_key_of_edit_image_is_in_its_answer_next_to_those_of_an_image(connect: Connect) -> None:
     async with connect() as client:
         await client.call_tool("generate_image", {"prompt": "a red fox", "filename": "fox", **SMALL})
         result = await client.call_tool("edit_image", {"prompt": "make it night", "images": ["fox"]})
@@ -395,7 +395,7 @@ async def test_every_key_of_edit_image_is_in_its_answer_beside_those_of_a_pictur
     assert json.loads(text(result)) == result.structured_content
 
 
-def test_a_shape_that_does_not_fit_is_seen() -> None:
+def test_a_mismatched_shape_is_detected() -> None:
     shape: Shape = {"a": int, "b": [float], "c": {"d": str}}
     assert misfits({"a": True, "b": [1, "2"], "c": {}}, shape) == [
         "answer.a is True",

@@ -25,7 +25,7 @@ def tokens(text: str) -> int:
     return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
 
 
-async def test_the_tools_and_instructions_cost_a_model_at_most_so_many_tokens(connect: Connect) -> None:
+async def test_tools_and_instructions_stay_within_a_token_limit(connect: Connect) -> None:
     async with connect() as client:
         tools = [
             {
@@ -53,7 +53,7 @@ def keys(schema: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON
             yield from keys(list(value.values()) if key == "properties" else value)
 
 
-async def test_a_schema_that_leaves_things_to_another_names_nothing_that_the_result_has_not(
+async def test_a_schema_that_leaves_out_properties_leaves_out_only_known_ones(
     connect: Connect,
 ) -> None:
     async with connect() as client:
@@ -64,7 +64,7 @@ async def test_a_schema_that_leaves_things_to_another_names_nothing_that_the_res
         assert schemas[tool]["properties"]["status"]["description"] == f"This and the rest as in {other}."
 
 
-async def test_no_schema_repeats_names_as_titles_or_points_elsewhere(connect: Connect) -> None:
+async def test_no_schema_repeats_names_as_titles_or_refers_elsewhere(connect: Connect) -> None:
     async with connect() as client:
         for tool in (await client.list_tools()).tools:
             for schema in (tool.input_schema, tool.output_schema):
@@ -87,7 +87,7 @@ def test_a_parameter_called_title_stays() -> None:
     }
 
 
-def test_a_parameter_that_may_be_left_out_has_its_type_alone() -> None:
+def test_an_optional_parameter_has_only_its_own_type() -> None:
     either = {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None, "description": "Pixels."}
     count = {"type": "integer", "default": 1}
     schema = {"type": "object", "properties": {"width": either, "count": count}}
@@ -97,7 +97,7 @@ def test_a_parameter_that_may_be_left_out_has_its_type_alone() -> None:
     }
 
 
-def test_a_result_with_definitions_is_written_out() -> None:
+def test_the_definitions_of_a_result_are_inlined() -> None:
     schema: dict[str, Any] = {
         "$defs": {"Inner": {"title": "Inner", "description": "x", "type": "object", "properties": {}}},
         "type": "object",
@@ -119,6 +119,6 @@ def test_a_result_with_definitions_is_written_out() -> None:
 
 
 @pytest.mark.parametrize("tool", ["generate_image", "gpu_status"])
-async def test_without_structured_content_no_schema_of_it_is_published(tool: str) -> None:
+async def test_without_structured_content_its_schema_is_not_published(tool: str) -> None:
     server = build_server(Settings.from_arguments(structured_content=False))
     assert [each.output_schema for each in await server.list_tools() if each.name == tool] == [None]

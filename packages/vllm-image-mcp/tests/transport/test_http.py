@@ -124,7 +124,7 @@ def test_nothing_else_is_served(local: HttpServer) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"[1]", b"null", b'{"jsonrpc": "2.0"}', b"\xff\xfe", b"{" * 100_000]
 )
-def test_a_malformed_request_is_refused_and_the_server_lives(local: HttpServer, body: bytes) -> None:
+def test_a_malformed_request_is_refused_and_the_server_survives(local: HttpServer, body: bytes) -> None:
     connection = HTTPConnection("127.0.0.1", local.port, timeout=DEADLINE_SECONDS)
     headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
     connection.request("POST", "/mcp", body, headers)
@@ -162,7 +162,7 @@ TOKEN = "a-token-of-its-own"
         (None, 401),
     ],
 )
-def test_only_who_has_the_token_is_served(
+def test_only_clients_with_the_token_are_served(
     with_token: HttpServer, authorization: str | None, status: int
 ) -> None:
     headers = {} if authorization is None else {"authorization": authorization}
@@ -184,7 +184,7 @@ def with_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]
     assert TOKEN not in errors
 
 
-def test_the_health_of_a_server_with_a_token_is_asked_without_it(with_token: HttpServer) -> None:
+def test_health_needs_no_token_even_if_the_server_has_one(with_token: HttpServer) -> None:
     assert with_token.ask("GET", "/healthz", host="images.example.com")[0] == 200
     assert with_token.ask("GET", "/healthz", host="evil.example")[0] == 421
 
@@ -204,7 +204,7 @@ def test_no_address_is_open_to_others_without_a_token(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_at_every_address_the_names_have_to_be_given(host: str) -> None:
+def test_listening_on_every_address_requires_host_names(host: str) -> None:
     with pytest.raises(UnsafeBinding, match="--allowed-host"):
         Binding(host=host, port=1, needs_token=True)
 

@@ -20,14 +20,14 @@ def refusal(line: bytes) -> Unreadable:
 
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"  \t"])
 @pytest.mark.parametrize("after", [b"", b"\r", b"  \r"])
-def test_a_request_is_read_whatever_blanks_or_marks_stand_around_it(before: bytes, after: bytes) -> None:
+def test_whitespace_or_byte_order_marks_around_a_request_are_accepted(before: bytes, after: bytes) -> None:
     read = read_message(before + request() + after)
     assert isinstance(read, JSONRPCRequest)
     assert (read.id, read.method) == (7, "ping")
 
 
 @pytest.mark.parametrize("line", [b"", b"\r", b"   ", b"\xef\xbb\xbf"])
-def test_an_empty_line_says_nothing(line: bytes) -> None:
+def test_an_empty_line_is_ignored(line: bytes) -> None:
     assert read_message(line) is None
 
 
@@ -58,7 +58,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         (b'{"jsonrpc":"2.0","id":1,"method":"ping","id":7,"params":[]}', -32602, "params must be"),
     ],
 )
-def test_a_request_that_cannot_be_read_is_answered_by_its_id(line: bytes, code: int, told: str) -> None:
+def test_an_unreadable_request_is_answered_by_its_id(line: bytes, code: int, told: str) -> None:
     (reply,) = refusal(line).replies()
     answer = json.loads(reply)
     assert (answer["jsonrpc"], answer["id"], answer["error"]["code"]) == ("2.0", 7, code)
@@ -72,7 +72,7 @@ def test_a_number_that_is_not_an_id_is_repeated_as_it_was_written(number: bytes)
     assert reply.endswith(b"}\n")
 
 
-def test_each_request_of_a_batch_is_told_that_there_are_no_batches() -> None:
+def test_each_request_of_a_json_rpc_batch_is_told_that_batches_are_not_supported() -> None:
     lines = b",".join(
         [request(id=1), request(id="a", params={"id": 9}), b'{"jsonrpc":"2.0","method":"x"}', b"3"]
     )
@@ -103,7 +103,7 @@ def test_each_request_of_a_batch_is_told_that_there_are_no_batches() -> None:
         "{}".encode("utf-16"),
     ],
 )
-def test_a_line_without_an_id_to_answer_to_is_refused_without_a_reply(line: bytes) -> None:
+def test_a_line_without_an_id_is_refused_without_a_reply(line: bytes) -> None:
     assert refusal(line).replies() == []
     assert refusal(line).why
 

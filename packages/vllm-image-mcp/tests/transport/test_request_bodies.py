@@ -43,10 +43,10 @@ async def test_a_body_arrives_in_one_piece() -> None:
 
 
 @pytest.mark.parametrize("messages", [[GONE], [part(b"1", more=True), GONE]])
-async def test_a_client_that_goes_away_is_not_passed_on(messages: list[Message]) -> None:
+async def test_a_client_that_disconnects_is_not_passed_on(messages: list[Message]) -> None:
     assert await answer(messages) == ([], None)
 
 
-async def test_a_body_over_the_limit_is_refused_as_it_comes_or_as_it_is_declared() -> None:
+async def test_a_body_over_the_limit_is_refused_on_arrival_or_by_its_declared_length() -> None:
     assert await answer([part(b"12345", more=True), part(b"678901")]) == ([], 413)
     assert await answer([], length="11") == ([], 413)

@@ -64,7 +64,7 @@ def test_cve_2026_11624_every_route_refuses_foreign_origins(
 
 
 @pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route[1] != "/healthz"])
-def test_every_route_but_the_health_needs_a_token(server: HttpServer, method: str, path: str) -> None:
+def test_every_route_except_health_needs_a_token(server: HttpServer, method: str, path: str) -> None:
     assert server.ask(method, path)[0] in ({404} if "/files/" in path else {401})
 
 
@@ -112,7 +112,7 @@ def test_cve_2025_53366_malformed_frames_do_no_harm(server: HttpServer, frame: b
     assert server.ask(**AS_ANNA)[0] == 200
 
 
-async def test_cve_2026_52869_a_session_id_of_somebody_else_leads_nowhere(server: HttpServer) -> None:
+async def test_cve_2026_52869_the_session_id_of_another_client_leads_nowhere(server: HttpServer) -> None:
     async with connected(server.url, TOKENS["anna"], era="2025-11-25") as anna:
         made = content_of(await anna.call_tool("generate_image", {"prompt": "a fox", **SMALL}))
     call = {
@@ -129,7 +129,7 @@ async def test_cve_2026_52869_a_session_id_of_somebody_else_leads_nowhere(server
 
 
 @pytest.mark.parametrize("method", ["tasks/list", "tasks/get", "tasks/result", "tasks/cancel"])
-def test_cve_2026_52870_there_are_no_tasks_of_others(server: HttpServer, method: str) -> None:
+def test_cve_2026_52870_tasks_of_others_do_not_exist(server: HttpServer, method: str) -> None:
     """Batches are the tasks of this server; `test_user_states.py` crosses them with three users."""
     call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"taskId": "1"}}
     _, content = server.ask(body=call, **AS_OTHER)
@@ -151,7 +151,7 @@ def test_cve_2026_59950_no_websocket_is_opened(server: HttpServer, path: str) ->
     connection.close()
 
 
-async def test_ghsa_345p_7cg4_v4c7_answers_reach_who_asked(server: HttpServer) -> None:
+async def test_ghsa_345p_7cg4_v4c7_answers_reach_the_client_that_asked(server: HttpServer) -> None:
     async def ask(user: str, number: int) -> tuple[str, dict[str, Any]]:
         prompt = f"{user} {number}"
         async with connected(server.url, TOKENS[user]) as client:
@@ -163,7 +163,7 @@ async def test_ghsa_345p_7cg4_v4c7_answers_reach_who_asked(server: HttpServer) -
         assert Path(answer["file_path"]).parent.name == prompt.partition(" ")[0]
 
 
-async def test_cve_2025_53110_a_folder_whose_name_begins_alike_is_another_one(server: HttpServer) -> None:
+async def test_cve_2025_53110_a_folder_with_the_same_prefix_is_not_allowed(server: HttpServer) -> None:
     async with connected(server.url, TOKENS["anna-b"]) as other:
         made = content_of(await other.call_tool("generate_image", {"prompt": "a fox", **SMALL}))
     async with connected(server.url, TOKENS["anna"]) as anna:
@@ -171,7 +171,7 @@ async def test_cve_2025_53110_a_folder_whose_name_begins_alike_is_another_one(se
     assert "it is outside the folders that may be read" in text_of(refused)
 
 
-async def test_cve_2025_53109_links_to_somebody_else_s_files_are_not_followed(server: HttpServer) -> None:
+async def test_cve_2025_53109_links_to_files_of_others_are_not_followed(server: HttpServer) -> None:
     async with connected(server.url, TOKENS["anna-b"]) as other:
         made = content_of(await other.call_tool("generate_image", {"prompt": "a fox", **SMALL}))
     target = Path(made["file_path"])
@@ -195,7 +195,7 @@ async def test_cve_2025_53109_links_to_somebody_else_s_files_are_not_followed(se
         "/mcp/../metrics",
     ],
 )
-def test_cve_2026_32871_parts_of_a_path_reach_nothing(server: HttpServer, path: str) -> None:
+def test_cve_2026_32871_path_segments_reach_nothing(server: HttpServer, path: str) -> None:
     assert server.ask("GET", path, **AS_ANNA)[0] in {404, 405, 307}
 
 

@@ -73,7 +73,9 @@ def raw_call(request: int, arguments: str) -> str:
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_a_number_that_json_does_not_have_is_refused_in_words(demo: "StdioServer", number: str) -> None:
+def test_a_number_that_json_does_not_have_is_refused_with_an_explanation(
+    demo: "StdioServer", number: str
+) -> None:
     demo.send(raw_call(1_000, f'{{"prompt": "a red fox", "guidance_scale": {number}}}'))
     result = demo.answer(1_000)["result"]
     assert result["isError"]
@@ -84,7 +86,7 @@ def test_a_number_that_json_does_not_have_is_refused_in_words(demo: "StdioServer
     "line",
     ["garbage", "", "[]", "{}", '{"jsonrpc": "2.0"}', '{"jsonrpc": "2.0", "id": 999}', "\x00", "[" * 2_000],
 )
-def test_a_line_that_is_no_message_stops_nothing(demo: "StdioServer", line: str) -> None:
+def test_a_line_that_is_not_a_message_stops_nothing(demo: "StdioServer", line: str) -> None:
     demo.send(line)
     assert demo.call("server_health")["structuredContent"]["status"] == "healthy"
 
@@ -111,7 +113,7 @@ def test_a_byte_order_mark_before_the_first_message_is_ignored(spawn: Spawn) -> 
     assert (server.end(), server.errors) == (0, "")
 
 
-def test_what_has_no_id_to_answer_to_is_told_in_the_log(spawn: Spawn) -> None:
+def test_an_unreadable_line_without_an_id_is_reported_in_the_log(spawn: Spawn) -> None:
     server = spawn("--demo")
     server.initialize()
     server.send('{"jsonrpc": "2.0", "method": "ping", "params": []}')
@@ -121,25 +123,25 @@ def test_what_has_no_id_to_answer_to_is_told_in_the_log(spawn: Spawn) -> None:
     assert "Traceback" not in server.errors
 
 
-def test_arguments_may_be_left_out(demo: "StdioServer") -> None:
+def test_arguments_may_be_omitted(demo: "StdioServer") -> None:
     result = demo.ask("tools/call", name="generate_image")["result"]
     assert result["isError"]
     assert "prompt: Field required." in text(result)
 
 
-def test_a_long_prompt_is_refused_in_a_short_answer(demo: "StdioServer") -> None:
+def test_a_long_prompt_is_refused_with_a_short_answer(demo: "StdioServer") -> None:
     result = demo.call("generate_image", prompt="x" * 100_000)
     assert "has 100000 characters; at most 20000 are allowed." in text(result)
     assert len(demo.lines[-1]) < 1_000
 
 
-def test_a_prompt_in_any_script_comes_back_as_it_was(demo: "StdioServer") -> None:
+def test_a_prompt_in_any_script_is_returned_unchanged(demo: "StdioServer") -> None:
     prompt = "雪中的红狐 🦊 ein Fuchs"
     used = demo.call("generate_image", prompt=prompt, **SMALL)["structuredContent"]["parameters_used"]
     assert used["prompt"] == prompt
 
 
-def test_progress_is_told_to_the_call_that_has_a_token_for_it(demo: "StdioServer") -> None:
+def test_progress_goes_to_the_call_that_has_a_token_for_it(demo: "StdioServer") -> None:
     asked = {"name": "generate_image", "arguments": {"prompt": "a red fox", **SMALL}}
     assert not demo.ask("tools/call", **asked)["result"]["isError"]
     assert demo.notified("notifications/progress") == []
@@ -154,7 +156,7 @@ def test_an_image_of_the_demo_says_that_it_is_simulated(demo: "StdioServer") -> 
     assert result["notes"] == ["Demo mode: images are simulated; a program draws them, not a model."]
 
 
-def test_the_gpu_of_the_demo_is_none(demo: "StdioServer") -> None:
+def test_the_demo_has_no_gpu(demo: "StdioServer") -> None:
     status = demo.call("gpu_status")["structuredContent"]
     assert status["gpu_name"] == "Simulated GPU"
     assert status["sources"]["total_vram_gb"] == "the simulator; there is no real GPU"
@@ -191,7 +193,7 @@ def test_it_starts_and_lists_its_tools_while_no_server_is_up_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_plans_block_for_hosts_starts_it(spawn: Spawn, omni: "OmniServer", tmp_path: Path) -> None:
+def test_the_configuration_in_the_plan_starts_it(spawn: Spawn, omni: "OmniServer", tmp_path: Path) -> None:
     server = spawn("--vllm-url", omni.url, "--output-dir", "./generated_images", cwd=tmp_path)
     server.initialize()
     result = server.call("generate_image", prompt="a red fox", **SMALL)["structuredContent"]
@@ -200,7 +202,7 @@ def test_the_plans_block_for_hosts_starts_it(spawn: Spawn, omni: "OmniServer", t
     assert server.end() == 0
 
 
-def test_as_the_docs_start_it_a_projects_own_modules_do_not_hide_pythons(
+def test_started_as_documented_it_does_not_import_modules_of_a_project_instead_of_those_of_python(
     spawn: Spawn, tmp_path: Path
 ) -> None:
     for name in ("secrets", "email", "queue", "click"):
@@ -225,7 +227,7 @@ def test_the_console_script_is_the_same_program(spawn: Spawn) -> None:
     assert server.end() == 0
 
 
-def test_it_ends_at_once_where_nobody_ever_spoke(spawn: Spawn) -> None:
+def test_it_ends_at_once_if_nobody_ever_spoke(spawn: Spawn) -> None:
     server = spawn("--demo")
     assert (server.end(), server.lines, server.errors) == (0, [], "")
 
@@ -244,13 +246,13 @@ def test_requests_that_came_before_the_end_of_stdin_are_answered(spawn: Spawn) -
     assert sorted(answer["id"] for answer in answers if "result" in answer) == [1, 2, 3]
 
 
-def test_a_tool_that_no_one_has_is_answered_with_those_there_are(demo: "StdioServer") -> None:
+def test_a_call_to_an_unknown_tool_is_answered_with_the_known_ones(demo: "StdioServer") -> None:
     answer = demo.call("generateImage", prompt="a red fox")
     assert answer["isError"]
     assert text(answer) == f"Unknown tool: generateImage. Use one of: {', '.join(TOOLS)}."
 
 
-def test_the_end_of_stdin_ends_it_in_the_midst_of_an_image(
+def test_the_end_of_stdin_ends_it_in_the_middle_of_an_image(
     spawn: Spawn, omni: "OmniServer", tmp_path: Path
 ) -> None:
     omni.hold_after(0)
@@ -294,7 +296,7 @@ async def test_progress_of_a_call_that_was_cancelled_is_not_written() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_lets_the_image_in_progress_end_and_its_batch_be_resumed(
+def test_a_signal_lets_the_image_in_progress_finish_and_its_batch_be_resumed(
     spawn: Spawn, omni: "OmniServer", tmp_path: Path, number: signal.Signals
 ) -> None:
     omni.hold_after(0)
@@ -409,7 +411,7 @@ def home(folder: Path) -> dict[str, str]:
     }
 
 
-def test_without_a_terminal_and_a_folder_images_go_to_the_users_pictures_not_to_the_hosts_folder(
+def test_without_a_terminal_and_a_folder_images_go_to_the_pictures_folder_not_to_that_of_the_host(
     spawn: Spawn, tmp_path: Path
 ) -> None:
     (tmp_path / "host").mkdir()
@@ -434,7 +436,7 @@ def test_a_server_works_as_launchd_starts_it(spawn: Spawn, tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="a folder that root cannot write, either, is /proc")
-def test_where_the_working_folder_cannot_be_written_images_go_to_the_users_own(
+def test_if_the_working_folder_is_not_writable_images_go_to_the_pictures_folder(
     spawn: Spawn, tmp_path: Path
 ) -> None:
     server = spawn("--demo", "--output-dir", "generated_images", cwd=Path("/proc"), env=home(tmp_path))
@@ -463,7 +465,7 @@ def test_options_may_come_from_the_environment(spawn: Spawn, omni: "OmniServer",
     assert server.end() == 0
 
 
-def test_arguments_win_over_the_environment_and_the_key_is_told_nowhere(
+def test_arguments_override_the_environment_and_the_key_is_shown_nowhere(
     spawn: Spawn, omni: "OmniServer", nobody: str, tmp_path: Path
 ) -> None:
     omni.runs("black-forest-labs/FLUX.2-klein-4B", api_key="canary-7f3a")
@@ -486,7 +488,9 @@ def test_arguments_win_over_the_environment_and_the_key_is_told_nowhere(
     assert "canary" not in server.errors
 
 
-def test_two_servers_share_a_folder_without_taking_each_others_files(spawn: Spawn, tmp_path: Path) -> None:
+def test_two_servers_share_a_folder_without_taking_files_from_each_other(
+    spawn: Spawn, tmp_path: Path
+) -> None:
     servers = [spawn("--demo", "--output-dir", str(tmp_path)) for _ in range(2)]
 
     def ten_pictures(server: "StdioServer") -> list[str]:
@@ -501,7 +505,7 @@ def test_two_servers_share_a_folder_without_taking_each_others_files(spawn: Spaw
     assert {str(path) for path in tmp_path.glob("*.png")} == set(told)
 
 
-def test_an_unknown_model_is_told_in_the_log(spawn: Spawn, omni: "OmniServer", tmp_path: Path) -> None:
+def test_an_unknown_model_is_reported_in_the_log(spawn: Spawn, omni: "OmniServer", tmp_path: Path) -> None:
     omni.runs("acme/painter")
     server = spawn("--vllm-url", omni.url, "--output-dir", str(tmp_path))
     server.initialize()

@@ -55,7 +55,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         server.http.close()
 
 
-async def test_a_token_that_is_removed_stops_working_with_the_links_it_was_used_for(served: Served) -> None:
+async def test_a_removed_token_stops_working_and_so_do_its_links(served: Served) -> None:
     wanted = {"prompt": "a fox", "size": "64x64", "response_format": "url"}
     key = {"authorization": f"Bearer {ANNA}"}
     status, made = served.http.ask("POST", "/v1/images/generations", wanted, **key)
@@ -77,7 +77,7 @@ async def test_a_user_who_is_added_is_served_with_a_folder_of_their_own(served: 
     assert Path(made["file_path"]).parent == served.folder / "users" / "cleo"
 
 
-async def test_a_user_whose_token_and_limit_change_keeps_what_they_have(served: Served) -> None:
+async def test_a_user_keeps_what_they_have_if_token_and_limit_change(served: Served) -> None:
     async with connected(served.http.url, ANNA) as client:
         made = content_of(await client.call_tool("generate_image", {"prompt": "a fox", **SMALL}))
     served.change({"anna": CLEO}, "images_per_hour = 2")
@@ -89,7 +89,7 @@ async def test_a_user_whose_token_and_limit_change_keeps_what_they_have(served: 
     assert "The limit is 2 images an hour, with 1 already requested" in text_of(refused)
 
 
-async def test_a_stream_ends_when_its_token_is_removed_and_nobody_elses_does(served: Served) -> None:
+async def test_a_stream_ends_if_its_token_is_removed_but_other_streams_continue(served: Served) -> None:
     async with AsyncExitStack() as stack:
         anna = await stack.enter_async_context(listening(served.http.url, ANNA))
         bert = await stack.enter_async_context(listening(served.http.url, BERT))

@@ -75,7 +75,7 @@ def test_a_reply_has_every_field_and_no_other(edit: Edit) -> None:
     assert response.headers["content-type"] == "application/json"
 
 
-def test_stage_metrics_come_when_asked_for(edit: Edit) -> None:
+def test_stage_metrics_are_returned_on_request(edit: Edit) -> None:
     assert set(edit(return_stage_metrics="true").json()["metrics"]) == {
         *("stage_metrics", "stage_id", "final_output_type", "num_tokens_in", "num_tokens_out"),
         *("stage_durations", "peak_memory_mb"),
@@ -87,11 +87,11 @@ def test_the_same_edit_gives_the_same_bytes(edit: Edit) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"seed": "8"}, {"prompt": "a blue fox"}, {"num_inference_steps": "1"}])
-def test_what_every_model_reads_changes_the_picture(edit: Edit, changed: dict[str, str]) -> None:
+def test_a_parameter_that_every_model_reads_changes_the_image(edit: Edit, changed: dict[str, str]) -> None:
     assert pixels(edit(**changed)) != pixels(edit())
 
 
-def test_the_input_picture_counts_unless_the_model_makes_pictures_from_text_only(
+def test_the_input_image_counts_unless_the_model_only_generates_from_text(
     edit: Edit, model_kind: str
 ) -> None:
     halves = Image.new("RGB", (64, 64))
@@ -106,19 +106,19 @@ def test_the_input_picture_counts_unless_the_model_makes_pictures_from_text_only
     "field",
     ["user", "mask", "flow_shift", "extra_params", "background", "system_prompt", "sys_type", "quality"],
 )
-def test_what_no_model_reads_changes_nothing(edit: Edit, field: str) -> None:
+def test_a_parameter_that_no_model_reads_changes_nothing(edit: Edit, field: str) -> None:
     assert pixels(edit(**{field: "1"})) == pixels(edit())
 
 
 @pytest.mark.parametrize(
     "field", ["model", "n", "size", "response_format", "output_format", "lora", "seed", "url", "stream"]
 )
-def test_an_empty_field_is_one_left_out(edit: Edit, field: str) -> None:
+def test_an_empty_field_counts_as_omitted(edit: Edit, field: str) -> None:
     expected = 400 if field == "url" else 200
     assert edit([] if field == "url" else None, **{field: ""}).status_code == expected
 
 
-def test_the_size_is_that_of_the_first_picture(edit: Edit) -> None:
+def test_the_size_is_that_of_the_first_image(edit: Edit) -> None:
     sizes = [
         edit([upload(picture((96, 64)))], size=size).json()["size"]
         for size in (None, "auto", "AUTO", "32x48")
@@ -126,7 +126,7 @@ def test_the_size_is_that_of_the_first_picture(edit: Edit) -> None:
     assert sizes == ["96x64", "96x64", "96x64", "32x48"]
 
 
-def test_a_size_from_a_picture_is_floored_or_fails_by_model(edit: Edit, model_kind: str) -> None:
+def test_a_size_from_an_image_is_floored_or_fails_depending_on_the_model(edit: Edit, model_kind: str) -> None:
     response = edit([upload(picture((75, 130)))])
     if model_kind == "z-image":
         assert refusal(response)[1].startswith("Image edit failed: Height must be divisible by 16 (got 130)")
@@ -134,7 +134,7 @@ def test_a_size_from_a_picture_is_floored_or_fails_by_model(edit: Edit, model_ki
         assert response.json()["size"] == "64x128"
 
 
-def test_a_small_picture_is_taken_or_fails_by_model(edit: Edit, model_kind: str) -> None:
+def test_a_small_image_is_accepted_or_fails_depending_on_the_model(edit: Edit, model_kind: str) -> None:
     response = edit([upload(picture((32, 48)))])
     if model_kind == "klein":
         assert refusal(response) == (
@@ -145,7 +145,7 @@ def test_a_small_picture_is_taken_or_fails_by_model(edit: Edit, model_kind: str)
         assert response.json()["size"] == "32x48"
 
 
-def test_a_narrow_picture_is_taken_or_fails_by_model(edit: Edit, model_kind: str) -> None:
+def test_a_narrow_image_is_accepted_or_fails_depending_on_the_model(edit: Edit, model_kind: str) -> None:
     response = edit([upload(picture((64, 592)))], size="64x64")
     if model_kind == "klein":
         assert refusal(response) == (
@@ -170,7 +170,7 @@ def test_a_narrow_picture_is_taken_or_fails_by_model(edit: Edit, model_kind: str
         ({"output_format": "gif", "background": "transparent"}, "png", b"\x89PNG"),
     ],
 )
-def test_an_unknown_format_becomes_jpeg_or_png_where_transparency_is_wanted(
+def test_an_unknown_format_becomes_jpeg_or_png_if_transparency_is_requested(
     edit: Edit, asked: dict[str, str], reported: str, magic: bytes
 ) -> None:
     body = edit(**asked).json()
@@ -179,7 +179,7 @@ def test_an_unknown_format_becomes_jpeg_or_png_where_transparency_is_wanted(
 
 
 @pytest.mark.parametrize(("n", "made"), [("2", 2), ("11", 11), ("0", 1), ("-1", 1)])
-def test_the_number_of_pictures_has_no_bounds(edit: Edit, n: str, made: int) -> None:
+def test_the_number_of_images_is_not_limited(edit: Edit, n: str, made: int) -> None:
     assert len(edit(n=n).json()["data"]) == made
 
 
@@ -198,26 +198,26 @@ def test_the_number_of_pictures_has_no_bounds(edit: Edit, n: str, made: int) -> 
         {"n": "1.0"},
     ],
 )
-def test_what_a_generation_would_refuse_is_taken(edit: Edit, fields: dict[str, str]) -> None:
+def test_values_that_a_generation_would_refuse_are_accepted(edit: Edit, fields: dict[str, str]) -> None:
     assert edit(**fields).status_code == 200
 
 
 @pytest.mark.parametrize("field", ["image", "image[]"])
-def test_files_come_under_two_names(edit: Edit, field: str) -> None:
+def test_files_are_accepted_under_two_names(edit: Edit, field: str) -> None:
     assert pixels(edit([upload(field=field)])) == pixels(edit())
 
 
 @pytest.mark.parametrize("field", ["url", "url[]"])
-def test_data_urls_come_under_two_names(edit: Edit, field: str) -> None:
+def test_data_urls_are_accepted_under_two_names(edit: Edit, field: str) -> None:
     assert pixels(edit([], **{field: data_url(picture())})) == pixels(edit())
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("L", "PNG"), ("RGBA", "PNG"), ("P", "GIF"), ("RGB", "JPEG")])
-def test_input_pictures_of_every_kind_are_taken(edit: Edit, mode: str, kind: str) -> None:
+def test_input_images_of_every_kind_are_accepted(edit: Edit, mode: str, kind: str) -> None:
     assert edit([upload(picture(mode=mode, kind=kind))]).status_code == 200
 
 
-def test_the_number_of_input_pictures_is_limited_by_model(edit: Edit, model_kind: str) -> None:
+def test_the_model_limits_the_number_of_input_images(edit: Edit, model_kind: str) -> None:
     most = 4 if model_kind == "klein" else 1
     assert edit([upload()] * most).status_code == 200
     assert refusal(edit([upload()] * (most + 1))) == (
@@ -228,11 +228,11 @@ def test_the_number_of_input_pictures_is_limited_by_model(edit: Edit, model_kind
     )
 
 
-def test_too_many_pictures_are_refused_before_any_is_opened(edit: Edit) -> None:
+def test_too_many_images_are_refused_before_any_is_opened(edit: Edit) -> None:
     assert "input images" in refusal(edit([upload(b"no picture")] * 5))[1]
 
 
-def test_without_a_picture_the_status_is_422(server: httpx.Client, edit: Edit) -> None:
+def test_without_an_image_the_status_is_422(server: httpx.Client, edit: Edit) -> None:
     for response in (
         edit([]),
         edit([("other", ("a.txt", b"a", "text/plain"))]),
@@ -275,11 +275,11 @@ def test_without_a_picture_the_status_is_422(server: httpx.Client, edit: Edit) -
         ),
     ],
 )
-def test_what_is_no_picture_is_refused(edit: Edit, files: list[Part], message: str) -> None:
+def test_anything_but_a_complete_image_is_refused(edit: Edit, files: list[Part], message: str) -> None:
     assert refusal(edit(files)) == (400, message)
 
 
-def test_a_picture_that_ends_too_early_fails_where_it_is_read(edit: Edit, model_kind: str) -> None:
+def test_a_truncated_image_fails_where_it_is_read(edit: Edit, model_kind: str) -> None:
     response = edit([upload(picture()[:60])])
     if model_kind == "qwen":
         assert response.status_code == 200
@@ -378,7 +378,7 @@ def test_a_wrong_value_is_refused(edit: Edit, fields: dict[str, str], message: s
         ("prompt", "", "'missing', 'loc': 'body.prompt', 'msg': 'Field required', 'input': 'None'"),
     ],
 )
-def test_a_field_that_does_not_fit_the_schema_is_told_word_for_word(
+def test_a_field_that_does_not_match_the_schema_is_reported_word_for_word(
     edit: Edit, field: str, text: str | None, error: str
 ) -> None:
     response = edit(**{field: text})
@@ -395,7 +395,7 @@ def test_a_field_that_does_not_fit_the_schema_is_told_word_for_word(
     )
 
 
-def test_text_in_the_place_of_a_file_is_refused(edit: Edit) -> None:
+def test_text_instead_of_a_file_is_refused(edit: Edit) -> None:
     response = edit([], image="abc")
     assert response.json()["error"]["param"] == "body.image.0"
     assert "Expected UploadFile, received: <class 'str'>" in refusal(response)[1]
@@ -412,11 +412,11 @@ def test_another_model_is_refused(edit: Edit) -> None:
         ({"lora": '{"name": "a", "path": "/nowhere"}'}, "[Errno 2] No such file or directory: '<path>'"),
     ],
 )
-def test_what_fails_in_the_worker_is_a_500(edit: Edit, fields: dict[str, str], message: str) -> None:
+def test_a_failure_in_the_worker_is_a_500(edit: Edit, fields: dict[str, str], message: str) -> None:
     assert refusal(edit(**fields)) == (500, f"Image edit failed: {message}")
 
 
-def test_steps_that_are_none_fail_by_model(edit: Edit, model_kind: str) -> None:
+def test_invalid_steps_fail_depending_on_the_model(edit: Edit, model_kind: str) -> None:
     messages = [edit(num_inference_steps=steps) for steps in ("0", "-1")]
     if model_kind == "klein":
         assert [refusal(response)[1] for response in messages] == [
@@ -428,7 +428,9 @@ def test_steps_that_are_none_fail_by_model(edit: Edit, model_kind: str) -> None:
 
 
 @pytest.mark.parametrize("strength", ["2", "-1"])
-def test_a_strength_out_of_range_fails_by_model(edit: Edit, model_kind: str, strength: str) -> None:
+def test_a_strength_out_of_range_fails_depending_on_the_model(
+    edit: Edit, model_kind: str, strength: str
+) -> None:
     response = edit(strength=strength)
     assert response.status_code == (200 if model_kind == "qwen" else 500)
     if model_kind == "klein":
@@ -436,7 +438,7 @@ def test_a_strength_out_of_range_fails_by_model(edit: Edit, model_kind: str, str
         assert refusal(response) == (500, message)
 
 
-def test_a_mask_is_taken_as_a_file_or_as_a_data_url(edit: Edit, model_kind: str) -> None:
+def test_a_mask_is_accepted_as_a_file_or_as_a_data_url(edit: Edit, model_kind: str) -> None:
     if model_kind == "z-image":
         pytest.skip("a mask has no meaning there")
     mask = picture(colour=255, mode="L")
@@ -445,7 +447,7 @@ def test_a_mask_is_taken_as_a_file_or_as_a_data_url(edit: Edit, model_kind: str)
     assert pixels(as_file) == pixels(as_url)
 
 
-def test_no_strength_under_a_mask_leaves_no_step_on_klein(edit: Edit, model_kind: str) -> None:
+def test_zero_strength_with_a_mask_leaves_no_step_on_klein(edit: Edit, model_kind: str) -> None:
     response = edit([upload(), upload(picture(mode="L"), "mask_image")], strength="0")
     if model_kind == "klein":
         assert refusal(response) == (
@@ -457,7 +459,7 @@ def test_no_strength_under_a_mask_leaves_no_step_on_klein(edit: Edit, model_kind
         )
 
 
-def test_a_part_that_is_no_file_may_have_a_mebibyte(edit: Edit) -> None:
+def test_a_part_that_is_not_a_file_may_have_a_mebibyte(edit: Edit) -> None:
     most = 1024 * 1024
     assert edit([upload(), ("other", (None, b"A" * most))]).status_code == 200
     response = edit([upload(), ("other", (None, b"A" * (most + 1)))])
@@ -474,7 +476,7 @@ def test_a_file_may_be_larger(edit: Edit) -> None:
 @pytest.mark.parametrize(
     ("parts", "what"), [([("a", (None, b"x"))], "fields"), ([("a", ("x", b"x", "text/plain"))], "files")]
 )
-def test_a_thousand_parts_are_the_most(edit: Edit, parts: list[Part], what: str) -> None:
+def test_a_thousand_parts_are_the_maximum(edit: Edit, parts: list[Part], what: str) -> None:
     response = edit(parts * 1001)
     assert (response.status_code, response.json()) == (
         400,
@@ -488,17 +490,17 @@ def test_a_form_without_a_boundary_is_refused_by_the_framework(server: httpx.Cli
 
 
 @pytest.mark.parametrize("request_body", [{}, {"json": {"prompt": "a"}}])
-def test_what_is_no_form_lacks_its_prompt(server: httpx.Client, request_body: dict[str, object]) -> None:
+def test_anything_but_a_form_lacks_its_prompt(server: httpx.Client, request_body: dict[str, object]) -> None:
     response = server.post(PATH, **request_body)  # pyright: ignore[reportArgumentType] - one of the arguments
     assert (response.status_code, response.json()["error"]["param"]) == (400, "body.prompt")
 
 
-def test_of_a_field_given_twice_the_last_counts(edit: Edit) -> None:
+def test_the_last_value_of_a_repeated_field_counts(edit: Edit) -> None:
     response = edit([upload(), ("n", (None, b"1")), ("n", (None, b"2"))])
     assert len(response.json()["data"]) == 2
 
 
-def test_more_pictures_than_can_be_counted_fail_at_once(edit: Edit) -> None:
+def test_more_images_than_can_be_counted_fail_at_once(edit: Edit) -> None:
     response = edit(n="99999999999999999999")
     assert response.status_code == 500
     assert response.json()["error"]["message"].startswith("Image edit failed: ")

@@ -44,7 +44,7 @@ def nested(depth: int, *, lists: bool) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("lists", [True, False])
-async def test_parameters_that_are_nested_too_deep_kill_the_engine_for_good(*, lists: bool) -> None:
+async def test_parameters_nested_too_deeply_kill_the_engine_for_good(*, lists: bool) -> None:
     async with client() as http:
         shallow = await http.post(GENERATIONS, json=SMALL | {"extra_params": nested(400, lists=lists)})
         deep = await http.post(GENERATIONS, json=SMALL | {"extra_params": nested(500, lists=lists)})
@@ -79,13 +79,13 @@ async def test_parameters_that_are_nested_too_deep_kill_the_engine_for_good(*, l
         ),
     ],
 )
-def test_more_steps_than_numpy_can_lay_out_are_a_failure(steps: int, message: str) -> None:
+def test_more_steps_than_numpy_can_allocate_fail(steps: int, message: str) -> None:
     with pytest.raises(WorkerError) as caught:
         check_steps(steps)
     assert str(caught.value) == message
 
 
-async def test_an_edit_with_such_steps_is_a_500() -> None:
+async def test_an_edit_with_that_many_steps_is_a_500() -> None:
     form = {"prompt": "a", "num_inference_steps": str(2**63), "url": "data:image/png;base64,"}
     async with client() as http:
         empty = await http.post(EDITS, data=form)
@@ -94,7 +94,7 @@ async def test_an_edit_with_such_steps_is_a_500() -> None:
     assert (empty.status_code, response.status_code) == (400, 500)
 
 
-async def test_half_a_character_is_refused_wherever_it_stands() -> None:
+async def test_a_lone_surrogate_is_refused_wherever_it_is() -> None:
     assert await error(use_system_prompt="\ud83d") == {
         "message": "'utf-8' codec can't encode character '\\ud83d' in position 32: surrogates not allowed",
         "type": "BadRequestError",
@@ -121,12 +121,14 @@ async def test_half_a_character_is_refused_wherever_it_stands() -> None:
         ("cpu\0", "Invalid device string: 'cpu"),
     ],
 )
-async def test_a_device_that_cannot_draw_noise_is_told_as_pytorch_tells_it(device: str, message: str) -> None:
+async def test_a_device_that_cannot_generate_noise_is_reported_as_pytorch_reports_it(
+    device: str, message: str
+) -> None:
     found = await error(generator_device=device)
     assert (found["code"], found["message"]) == (500, f"Image generation failed: {message}")
 
 
-async def test_a_server_without_a_gpu_generates_noise_on_no_cuda_device() -> None:
+async def test_a_server_without_a_gpu_accepts_no_cuda_device() -> None:
     codes: list[int] = []
     for gib in (32.0, 0.0):
         async with client(vram_gib=gib) as http:
@@ -139,7 +141,7 @@ async def test_a_server_without_a_gpu_generates_noise_on_no_cuda_device() -> Non
     )
 
 
-async def test_a_server_without_a_gpu_never_runs_out_of_its_memory() -> None:
+async def test_a_server_without_a_gpu_never_runs_out_of_gpu_memory() -> None:
     large = SMALL | {"size": "4096x4096", "output_format": "jpeg"}
     codes: list[int] = []
     for gib in (16.0, 0.0):
@@ -148,7 +150,7 @@ async def test_a_server_without_a_gpu_never_runs_out_of_its_memory() -> None:
     assert codes == [500, 200]
 
 
-async def test_an_adapter_with_the_scale_0_is_not_looked_for() -> None:
+async def test_an_adapter_with_the_scale_0_is_not_loaded() -> None:
     lora = {"name": "style", "path": "/nowhere"}
     async with client() as http:
         bare = await http.post(GENERATIONS, json=SMALL)
@@ -172,7 +174,7 @@ async def test_an_adapter_with_the_scale_0_is_not_looked_for() -> None:
         ({"path": "a\0"}, 500, "embedded null byte"),
     ],
 )
-async def test_an_adapter_that_is_not_there_is_told_as_the_server_looks_for_it(
+async def test_a_missing_adapter_is_reported_depending_on_its_kind_of_path(
     lora: dict[str, object], code: int, message: str
 ) -> None:
     found = await error(lora={"name": "style", **lora})
@@ -180,7 +182,7 @@ async def test_an_adapter_that_is_not_there_is_told_as_the_server_looks_for_it(
     assert (found["code"], found["message"]) == (code, whole)
 
 
-async def test_a_negative_prompt_counts_only_where_the_model_is_guided_by_it() -> None:
+async def test_a_negative_prompt_counts_only_if_the_model_uses_it_for_guidance() -> None:
     long = "fox " * 5000
     async with client(model="Qwen/Qwen-Image") as http:
         guided = await http.post(GENERATIONS, json=SMALL | {"negative_prompt": long})
@@ -204,7 +206,7 @@ def png(size: tuple[int, int]) -> bytes:
         ([(64, 64), (128, 64)], None, 16, 48, 1),
     ],
 )
-async def test_a_mask_fits_one_image_of_the_size_that_is_made(
+async def test_a_mask_fits_a_single_image_of_the_output_size(
     inputs: list[tuple[int, int]], size: str | None, a: int, b: int, dimension: int
 ) -> None:
     form = {"prompt": "a", "num_inference_steps": "1"} | ({"size": size} if size else {})
@@ -253,7 +255,7 @@ async def test_a_prompting_task_decodes_images_that_the_model_ignores(field: str
 
 
 @pytest.mark.parametrize("name", ["image[]", "url[]"])
-async def test_an_item_of_a_list_with_brackets_is_told_without_the_lists_name(name: str) -> None:
+async def test_an_item_of_a_list_with_brackets_is_reported_without_the_name_of_the_list(name: str) -> None:
     async with client() as http:
         wrong = {"files": {name: b"x"}} if name == "url[]" else {"data": {name: "x"}}
         response = await http.post(EDITS, **({"data": {"prompt": "a"}} | wrong))  # type: ignore[arg-type]  # what httpx takes
@@ -273,13 +275,13 @@ async def test_an_item_of_a_list_with_brackets_is_told_without_the_lists_name(na
         ("====", "cannot identify image file <_io.BytesIO object>"),
     ],
 )
-async def test_base64_is_read_as_the_servers_decoder_reads_it(text: str, message: str) -> None:
+async def test_base64_is_decoded_as_the_decoder_of_the_server_does(text: str, message: str) -> None:
     async with client() as http:
         response = await http.post(EDITS, data={"prompt": "a", "url": f"data:image/png;base64,{text}"})
     assert response.json()["error"]["message"] == f"Invalid base64 image: {message}"
 
 
-async def test_a_lora_that_is_nested_too_deep_in_a_form_is_a_failure() -> None:
+async def test_a_lora_nested_too_deeply_in_a_form_fails() -> None:
     async with client() as http:
         form = {"prompt": "a", "lora": "[" * 100_000, "url": "data:image/png;base64,AAAA"}
         form["url"] = PIXEL
@@ -331,7 +333,7 @@ def answered_status(connection: socket.socket) -> int:
     ],
 )
 @pytest.mark.parametrize("pieces", [1, 3])
-def test_blanks_at_the_end_of_a_content_type_stay(kind: bytes, status: int, pieces: int) -> None:
+def test_trailing_blanks_of_a_content_type_stay(kind: bytes, status: int, pieces: int) -> None:
     body = json.dumps(SMALL).encode()
     head = b"POST /v1/images/generations HTTP/1.1\r\nHost: x\r\nContent-Type:%s\r\nContent-Length: %d\r\n\r\n"
     request = head % (kind, len(body)) + body
@@ -357,7 +359,7 @@ def test_blanks_at_the_end_of_a_content_type_stay(kind: bytes, status: int, piec
         (b"health", 400),
     ],
 )
-def test_a_target_is_read_as_the_servers_parser_reads_it(target: bytes, status: int) -> None:
+def test_a_target_is_parsed_as_by_the_server(target: bytes, status: int) -> None:
     with serve_in_thread(SimulatorSettings()) as url:
         host, _, port = url.removeprefix("http://").rpartition(":")
         with socket.create_connection((host, int(port)), timeout=30) as connection:

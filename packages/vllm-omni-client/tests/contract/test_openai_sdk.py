@@ -49,14 +49,14 @@ def test_models_are_listed(sdk: "OpenAI") -> None:
     assert (first.object, first.owned_by) == ("model", "vllm")
 
 
-def test_a_picture_is_generated(sdk: "OpenAI") -> None:
+def test_an_image_is_generated(sdk: "OpenAI") -> None:
     one, two = (sdk.images.generate(prompt="a red fox", size="64x64", extra_body=READ) for _ in range(2))
     assert size_of(one) == (64, 64)
     assert picture(one) == picture(two)
     assert (one.output_format, one.size) == ("png", "64x64")
 
 
-def test_a_picture_is_edited(sdk: "OpenAI") -> None:
+def test_an_image_is_edited(sdk: "OpenAI") -> None:
     for image in (("a.png", png()), [("a.png", png())]):
         assert size_of(sdk.images.edit(image=image, prompt="a red fox", extra_body=READ)) == (64, 64)
 
@@ -67,7 +67,7 @@ def test_a_refusal_is_a_bad_request(sdk: "OpenAI") -> None:
     assert (caught.value.status_code, caught.value.param) == (400, "body.n")
 
 
-def test_a_missing_picture_is_unprocessable(sdk: "OpenAI") -> None:
+def test_a_missing_image_is_unprocessable(sdk: "OpenAI") -> None:
     with pytest.raises(openai.UnprocessableEntityError, match="Field 'image' or 'url' is required"):
         sdk.images.edit(image=[], prompt="a")
 

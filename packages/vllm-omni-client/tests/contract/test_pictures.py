@@ -51,7 +51,7 @@ def test_a_reply_has_every_field_and_no_other(ask: Ask) -> None:
     assert "x-request-id" not in response.headers
 
 
-def test_stage_metrics_come_when_asked_for(ask: Ask) -> None:
+def test_stage_metrics_are_returned_on_request(ask: Ask) -> None:
     metrics = ask(return_stage_metrics=True).json()["metrics"]
     stage = metrics["stage_metrics"]["0"]
     assert set(metrics) == {
@@ -89,14 +89,14 @@ def test_the_same_request_gives_the_same_bytes(ask: Ask) -> None:
     assert ask().json()["data"] == ask().json()["data"]
 
 
-def test_without_a_seed_every_picture_is_another(ask: Ask) -> None:
+def test_without_a_seed_every_image_is_different(ask: Ask) -> None:
     assert pixels(ask(seed=None)) != pixels(ask(seed=None))
 
 
 @pytest.mark.parametrize(
     "changed", [{"seed": 8}, {"prompt": "a red fox "}, {"prompt": "A red fox"}, {"num_inference_steps": 2}]
 )
-def test_what_every_model_reads_changes_the_picture(ask: Ask, changed: dict[str, object]) -> None:
+def test_a_parameter_that_every_model_reads_changes_the_image(ask: Ask, changed: dict[str, object]) -> None:
     assert pixels(ask(**changed)) != pixels(ask())
 
 
@@ -116,7 +116,7 @@ def test_what_every_model_reads_changes_the_picture(ask: Ask, changed: dict[str,
         {"num_steps": 3, "width": 128, "quality": "hd", "stream": True, "extra_body": {"seed": 1}},
     ],
 )
-def test_what_no_model_reads_changes_nothing(ask: Ask, changed: dict[str, object]) -> None:
+def test_a_parameter_that_no_model_reads_changes_nothing(ask: Ask, changed: dict[str, object]) -> None:
     assert pixels(ask(**changed)) == pixels(ask())
 
 
@@ -131,20 +131,20 @@ def test_what_no_model_reads_changes_nothing(ask: Ask, changed: dict[str, object
         ("output_compression", "100"),
     ],
 )
-def test_a_number_in_another_dress_is_taken(ask: Ask, field: str, text: object) -> None:
+def test_a_number_in_another_notation_is_accepted(ask: Ask, field: str, text: object) -> None:
     assert ask(**{field: text}).json()["data"] == ask().json()["data"]
 
 
 @pytest.mark.parametrize("seed", [-1, 0, 2**32, 2**63 - 1, -(2**63)])
-def test_every_seed_of_64_bits_is_taken(ask: Ask, seed: int) -> None:
+def test_every_64_bit_seed_is_accepted(ask: Ask, seed: int) -> None:
     assert ask(seed=seed).status_code == 200
 
 
-def test_steps_left_out_are_fifty(ask: Ask) -> None:
+def test_omitted_steps_are_fifty(ask: Ask) -> None:
     assert pixels(ask(num_inference_steps=None)) == pixels(ask(num_inference_steps=50))
 
 
-def test_guidance_counts_where_the_model_reads_it(ask: Ask, model_kind: str) -> None:
+def test_guidance_counts_if_the_model_reads_it(ask: Ask, model_kind: str) -> None:
     plain = pixels(ask(guidance_scale=0))
     changed = {scale: pixels(ask(guidance_scale=scale)) != plain for scale in (1.0, 1.5)}
     assert (
@@ -158,7 +158,7 @@ def test_guidance_counts_where_the_model_reads_it(ask: Ask, model_kind: str) -> 
     )
 
 
-def test_true_cfg_scale_counts_with_a_negative_prompt_on_qwen_image_only(ask: Ask, model_kind: str) -> None:
+def test_true_cfg_scale_counts_only_with_a_negative_prompt_on_qwen_image(ask: Ask, model_kind: str) -> None:
     def changes(**fields: object) -> bool:
         return pixels(ask(guidance_scale=0, **fields)) != pixels(ask(guidance_scale=0))
 
@@ -173,7 +173,7 @@ def test_true_cfg_scale_counts_with_a_negative_prompt_on_qwen_image_only(ask: As
     assert default == zero == four
 
 
-def test_a_negative_prompt_counts_under_guidance_where_the_model_has_one(ask: Ask, model_kind: str) -> None:
+def test_a_negative_prompt_counts_with_guidance_if_the_model_supports_it(ask: Ask, model_kind: str) -> None:
     one, two = (pixels(ask(guidance_scale=3.0, negative_prompt=text)) for text in ("blurry", "dark"))
     assert (one != two) is {"klein": False, "qwen": True, "z-image": True, "other": one != two}[model_kind]
 
@@ -194,7 +194,7 @@ def test_a_size_is_read_as_leniently_as_python_reads_numbers(ask: Ask, asked: st
 
 
 @pytest.mark.parametrize(("asked", "made"), [("65x67", (64, 64)), ("17x31", (16, 16)), ("79x32", (64, 32))])
-def test_a_size_that_is_no_multiple_is_floored_or_fails_by_model(
+def test_a_size_that_is_not_a_multiple_is_floored_or_fails_depending_on_the_model(
     ask: Ask, model_kind: str, asked: str, made: tuple[int, int]
 ) -> None:
     response = ask(size=asked)
@@ -210,7 +210,9 @@ def test_a_size_that_is_no_multiple_is_floored_or_fails_by_model(
 
 
 @pytest.mark.parametrize("asked", ["1x1", "8x8", "15x64"])
-def test_a_size_below_the_multiple_is_raised_or_fails_by_model(ask: Ask, model_kind: str, asked: str) -> None:
+def test_a_size_below_the_multiple_is_raised_or_fails_depending_on_the_model(
+    ask: Ask, model_kind: str, asked: str
+) -> None:
     response = ask(size=asked)
     if model_kind == "klein":
         assert response.status_code == 500
@@ -247,7 +249,7 @@ def picture_bytes(response: httpx.Response) -> int:
     return len(data) - (12 + int.from_bytes(data[at : at + 4]) if at >= 0 else 0)
 
 
-def test_a_png_is_stored_uncompressed_unless_asked_for_otherwise(ask: Ask) -> None:
+def test_a_png_is_stored_uncompressed_unless_requested_otherwise(ask: Ask) -> None:
     plain, packed = (ask(output_compression=level) for level in (100, 45))
     assert picture_bytes(plain) == 12_420
     assert picture_bytes(packed) < 12_420
@@ -262,17 +264,17 @@ def test_a_lower_quality_makes_a_smaller_jpeg(ask: Ask) -> None:
     assert sizes[0] < sizes[1]
 
 
-def test_several_pictures_come_in_one_reply_and_differ(ask: Ask) -> None:
+def test_several_images_come_in_one_reply_and_differ(ask: Ask) -> None:
     response = ask(n=3)
     pictures = [pixels(response, index) for index in range(3)]
     assert len(response.json()["data"]) == len(set(pictures)) == 3
 
 
-def test_the_first_of_two_is_not_the_picture_made_alone(ask: Ask) -> None:
+def test_the_first_of_two_images_differs_from_a_single_one(ask: Ask) -> None:
     assert pixels(ask(n=2)) != pixels(ask())
 
 
-def test_ten_pictures_may_be_asked_for(ask: Ask) -> None:
+def test_ten_images_may_be_requested(ask: Ask) -> None:
     assert len(ask(n=10).json()["data"]) == 10
 
 
@@ -285,7 +287,7 @@ def test_ten_pictures_may_be_asked_for(ask: Ask) -> None:
         ("webp", "webp", "image/webp"),
     ],
 )
-def test_a_file_is_the_pictures_own_bytes(
+def test_in_file_mode_the_body_is_the_image(
     ask: Ask, asked: str | None, extension: str, media_type: str
 ) -> None:
     response = ask(response_format="file", output_format=asked)
@@ -322,5 +324,5 @@ def test_the_body_may_be_in_any_unicode_encoding(server: httpx.Client, encoding:
 
 
 @pytest.mark.parametrize("prompt", ["狐狸🦊\u202e", "a\0b", "\u200b", "'; DROP TABLE"])
-def test_any_text_is_drawn(ask: Ask, prompt: str) -> None:
+def test_any_prompt_is_drawn(ask: Ask, prompt: str) -> None:
     assert ask(prompt=prompt).status_code == 200

@@ -60,16 +60,14 @@ async def leave(task: asyncio.Task[float]) -> None:
         await task
 
 
-async def test_requests_are_carried_out_one_after_the_other(
-    busy: httpx.AsyncClient, slow: dict[str, object]
-) -> None:
+async def test_requests_run_one_after_another(busy: httpx.AsyncClient, slow: dict[str, object]) -> None:
     await generated(busy, slow)  # the first one of all may be slower
     times = sorted(await asyncio.gather(*(generated(busy, slow) for _ in range(4))))
     # Side by side they would all take the same; three turns more than the first are worth one, however busy.
     assert times[3] > 2 * times[0]
 
 
-async def test_the_server_answers_other_questions_while_it_works(
+async def test_the_server_answers_other_requests_while_it_works(
     busy: httpx.AsyncClient, slow: dict[str, object]
 ) -> None:
     working = asyncio.create_task(generated(busy, slow))
@@ -80,7 +78,7 @@ async def test_the_server_answers_other_questions_while_it_works(
     await working
 
 
-async def test_a_request_that_leaves_the_queue_is_never_carried_out(
+async def test_a_request_that_leaves_the_queue_never_runs(
     busy: httpx.AsyncClient, slow: dict[str, object]
 ) -> None:
     made = await counted(busy, "image_count_total")
@@ -96,7 +94,7 @@ async def test_a_request_that_leaves_the_queue_is_never_carried_out(
     assert await present(busy) == 0
 
 
-async def test_a_request_that_runs_goes_on_when_its_client_has_left(
+async def test_a_running_request_continues_if_its_client_leaves(
     busy: httpx.AsyncClient, slow: dict[str, object]
 ) -> None:
     quick = slow | {"num_inference_steps": 1}
@@ -107,7 +105,7 @@ async def test_a_request_that_runs_goes_on_when_its_client_has_left(
     assert await generated(busy, quick) > alone + 0.3 * long
 
 
-async def test_an_edit_is_carried_out_also_when_its_client_has_left_the_queue(
+async def test_an_edit_runs_even_if_its_client_leaves_the_queue(
     busy: httpx.AsyncClient, slow: dict[str, object]
 ) -> None:
     async def edited() -> float:
@@ -126,7 +124,7 @@ async def test_an_edit_is_carried_out_also_when_its_client_has_left_the_queue(
     assert await counted(busy, "image_count_total") == made + 2
 
 
-async def test_the_metrics_count_what_was_made(busy: httpx.AsyncClient, slow: dict[str, object]) -> None:
+async def test_the_metrics_count_completed_requests(busy: httpx.AsyncClient, slow: dict[str, object]) -> None:
     families = (
         "image_count_total",
         "num_inference_steps_sum",
@@ -143,7 +141,7 @@ async def test_the_metrics_count_what_was_made(busy: httpx.AsyncClient, slow: di
     assert await present(busy) == 0
 
 
-async def test_the_metrics_count_what_failed(busy: httpx.AsyncClient, slow: dict[str, object]) -> None:
+async def test_the_metrics_count_failed_requests(busy: httpx.AsyncClient, slow: dict[str, object]) -> None:
     before = await counted(busy, "requests_failed_total", 'reason="stage_error"')
     aborted = await counted(busy, "requests_success_total", 'finished_reason="abort"')
     refused = await busy.post("/v1/images/generations", json=slow | {"n": 11})

@@ -38,7 +38,7 @@ def test_a_recorded_refusal_is_repeated_to_the_letter(server: httpx.Client, exch
     assert int(response.headers["content-length"]) == len(response.content)
 
 
-def test_another_model_is_refused_by_name(server: httpx.Client, ask: Ask) -> None:
+def test_a_different_model_is_refused_by_name(server: httpx.Client, ask: Ask) -> None:
     first = server.get("/v1/models").json()["data"][0]["id"]
     response = ask(model="no-such-model")
     shown = "<path>" if first.startswith("/tmp/") else first  # noqa: S108 - paths of servers are kept secret
@@ -58,7 +58,7 @@ def test_a_path_in_a_message_is_hidden(ask: Ask) -> None:
     assert message.startswith("Model mismatch: request specifies '<path>' but server is running ")
 
 
-def test_the_first_served_name_is_taken(server: httpx.Client, ask: Ask) -> None:
+def test_the_first_served_name_is_accepted(server: httpx.Client, ask: Ask) -> None:
     assert ask(model=server.get("/v1/models").json()["data"][0]["id"]).status_code == 200
 
 
@@ -83,7 +83,9 @@ def test_a_body_without_a_content_type_is_refused(server: httpx.Client) -> None:
     assert "Unsupported Media Type" in response.json()["error"]["message"]
 
 
-def test_a_comma_too_many_is_refused_in_the_words_of_the_servers_python(server: httpx.Client) -> None:
+def test_a_superfluous_comma_is_refused_in_the_words_of_the_python_on_the_server(
+    server: httpx.Client,
+) -> None:
     headers = {"Content-Type": "application/json"}
     response = server.post("/v1/images/generations", content=b'{"prompt": "a",}', headers=headers)
     assert response.status_code == 400
@@ -96,7 +98,7 @@ def test_a_long_value_is_cut_in_the_message(ask: Ask) -> None:
     assert "'input': '" + "x" * 200 + "...[truncated]'" in response.json()["error"]["message"]
 
 
-def test_a_prompt_that_is_no_unicode_fails_in_the_worker(server: httpx.Client) -> None:
+def test_a_prompt_that_is_not_unicode_fails_in_the_worker(server: httpx.Client) -> None:
     body = b'{"prompt": "a\\ud800b", "size": "64x64", "num_inference_steps": 1}'
     headers = {"Content-Type": "application/json"}
     response = server.post("/v1/images/generations", content=body, headers=headers)
@@ -111,7 +113,7 @@ def test_an_unknown_device_fails_in_the_worker(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("device", ["1", "cpu:", "cpu:01", "cpu:x", "a-b", " cpu", ":0"])
-def test_what_is_no_name_of_a_device_is_refused_as_a_whole(ask: Ask, device: str) -> None:
+def test_anything_but_a_device_name_is_refused(ask: Ask, device: str) -> None:
     response = ask(generator_device=device)
     assert response.status_code == 500
     assert (
@@ -119,18 +121,18 @@ def test_what_is_no_name_of_a_device_is_refused_as_a_whole(ask: Ask, device: str
     )
 
 
-def test_an_empty_name_of_a_device_has_words_of_its_own(ask: Ask) -> None:
+def test_an_empty_device_name_has_its_own_message(ask: Ask) -> None:
     assert ask(generator_device="").json()["error"]["message"].endswith("Device string must not be empty")
 
 
 @pytest.mark.parametrize("path", ["style", "me/style"])
-def test_an_adapter_by_the_name_of_a_repository_is_looked_for_there(ask: Ask, path: str) -> None:
+def test_an_adapter_named_as_a_repository_is_looked_up_there(ask: Ask, path: str) -> None:
     response = ask(lora={"name": "style", "path": path})
     assert response.status_code == 500
     assert "Cannot find an appropriate cached snapshot folder" in response.json()["error"]["message"]
 
 
-def test_an_adapter_that_is_not_there_fails_in_the_worker(ask: Ask) -> None:
+def test_a_missing_adapter_fails_in_the_worker(ask: Ask) -> None:
     response = ask(lora={"name": "style", "path": "/nowhere"})
     assert (response.status_code, response.json()) == (
         500,
@@ -145,7 +147,7 @@ def test_an_adapter_that_is_not_there_fails_in_the_worker(ask: Ask) -> None:
     )
 
 
-def test_a_blank_prompt_is_drawn_or_fails_by_model(ask: Ask, model_kind: str) -> None:
+def test_a_blank_prompt_is_drawn_or_fails_depending_on_the_model(ask: Ask, model_kind: str) -> None:
     for prompt in ("", " "):
         response = ask(prompt=prompt)
         if model_kind != "klein":
@@ -164,7 +166,7 @@ def test_a_blank_prompt_is_drawn_or_fails_by_model(ask: Ask, model_kind: str) ->
         )
 
 
-def test_a_prompt_that_is_too_long_is_cut_or_fails_by_model(ask: Ask, model_kind: str) -> None:
+def test_a_prompt_that_is_too_long_is_cut_or_fails_depending_on_the_model(ask: Ask, model_kind: str) -> None:
     response = ask(prompt="word " * 5000)
     assert response.status_code == (500 if model_kind == "qwen" else 200)
     if model_kind == "qwen":

@@ -19,7 +19,7 @@ EDIT_FIELDS = {
 }
 
 
-def test_health_is_good(server: httpx.Client) -> None:
+def test_a_running_server_is_healthy(server: httpx.Client) -> None:
     response = server.get("/health")
     assert (response.status_code, response.json()) == (200, {"status": "healthy"})
     assert response.headers["content-type"] == "application/json"
@@ -35,7 +35,7 @@ def test_ping_has_an_empty_body(server: httpx.Client) -> None:
         assert (response.status_code, response.content) == (200, b"")
 
 
-def test_load_does_not_count_pictures(server: httpx.Client) -> None:
+def test_load_does_not_count_images(server: httpx.Client) -> None:
     assert server.get("/load").json() == {"server_load": 0}
 
 
@@ -136,7 +136,7 @@ def test_a_wrong_method_is_not_allowed(server: httpx.Client, method: str, path: 
 
 @pytest.mark.parametrize("method", ["FOO", "A" * 40])
 @pytest.mark.parametrize("path", ["/v1/images/generations", "/health", "/nope"])
-def test_a_method_that_there_is_not_is_no_request(server: httpx.Client, method: str, path: str) -> None:
+def test_an_unknown_method_is_not_a_valid_request(server: httpx.Client, method: str, path: str) -> None:
     response = server.request(method, path)
     assert (response.status_code, response.text) == (400, "Invalid HTTP request received.")
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
@@ -144,12 +144,12 @@ def test_a_method_that_there_is_not_is_no_request(server: httpx.Client, method: 
 
 
 @pytest.mark.parametrize("path", ["/health", "/v1/models", "/version", "/ping", "/load"])
-def test_head_is_not_answered_where_get_is(server: httpx.Client, path: str) -> None:
+def test_head_is_not_answered_on_get_routes(server: httpx.Client, path: str) -> None:
     response = server.head(path)
     assert (response.status_code, response.content) == (405, b"")
 
 
-def test_a_slash_too_many_is_redirected(server: httpx.Client) -> None:
+def test_an_extra_slash_is_redirected(server: httpx.Client) -> None:
     for method, path in (("GET", "/v1/models"), ("POST", "/v1/images/generations")):
         response = server.request(method, f"{path}/")
         assert (response.status_code, response.headers["location"]) == (
@@ -158,7 +158,7 @@ def test_a_slash_too_many_is_redirected(server: httpx.Client) -> None:
         )
 
 
-def test_a_browser_of_any_origin_may_ask(server: httpx.Client) -> None:
+def test_browsers_of_any_origin_may_send_requests(server: httpx.Client) -> None:
     response = server.get("/health", headers={"Origin": "http://elsewhere"})
     assert response.headers["access-control-allow-origin"] == "*"
     asked = {"Origin": "http://elsewhere", "Access-Control-Request-Method": "POST"}
@@ -166,7 +166,7 @@ def test_a_browser_of_any_origin_may_ask(server: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", "Basic {}", "Bearer  {}"])
-def test_without_the_key_nobody_is_let_in(guarded: httpx.Client, key: str, header: str | None) -> None:
+def test_without_the_key_nobody_gets_in(guarded: httpx.Client, key: str, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header.format(key)}
     for response in (
         guarded.get("/v1/models", headers=headers),
@@ -178,11 +178,11 @@ def test_without_the_key_nobody_is_let_in(guarded: httpx.Client, key: str, heade
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_the_key_opens_under_any_spelling_of_its_scheme(guarded: httpx.Client, key: str, scheme: str) -> None:
+def test_the_key_works_with_any_spelling_of_its_scheme(guarded: httpx.Client, key: str, scheme: str) -> None:
     assert guarded.get("/v1/models", headers={"Authorization": f"{scheme} {key}"}).status_code == 200
 
 
-def test_routes_outside_of_v1_need_no_key(guarded: httpx.Client) -> None:
+def test_routes_outside_v1_need_no_key(guarded: httpx.Client) -> None:
     for path in ("/health", "/version", "/metrics", "/openapi.json", "/ping", "/load"):
         assert guarded.get(path).status_code == 200
 

@@ -18,7 +18,7 @@ def wake_up(server: httpx.Client, body: object) -> httpx.Response:
     return server.post("/v1/omni/wakeup", json=body)
 
 
-def test_who_does_not_sleep_is_not_woken(server: httpx.Client) -> None:
+def test_a_server_that_is_awake_is_not_woken(server: httpx.Client) -> None:
     for stages in ([0], [5], []):
         response = wake_up(server, {"stage_ids": stages})
         assert (response.status_code, response.json()) == (
@@ -78,7 +78,7 @@ def test_a_body_that_does_not_fit_is_refused(
     )
 
 
-def test_a_body_that_is_not_said_to_be_json_is_no_object(server: httpx.Client) -> None:
+def test_a_body_that_is_not_declared_as_json_is_not_an_object(server: httpx.Client) -> None:
     response = server.post(
         "/v1/omni/wakeup", content=b'{"stage_ids":[0]}', headers={"Content-Type": "text/plain"}
     )
@@ -88,6 +88,6 @@ def test_a_body_that_is_not_said_to_be_json_is_no_object(server: httpx.Client) -
     assert "'input': '<bytes of 17 bytes>'" in error["message"]
 
 
-def test_the_key_guards_sleep(guarded: httpx.Client) -> None:
+def test_the_key_protects_sleep(guarded: httpx.Client) -> None:
     for response in (sleep(guarded, {"stage_ids": [0]}), wake_up(guarded, {"stage_ids": [0]})):
         assert (response.status_code, response.json()) == (401, {"error": "Unauthorized"})

@@ -24,12 +24,12 @@ def zipped(*names: str) -> bytes:
         (("b", "a"), ("b", "a")),
     ],
 )
-def test_pictures_come_in_the_order_of_their_numbers(names: tuple[str, ...], order: tuple[str, ...]) -> None:
+def test_images_come_in_the_order_of_their_numbers(names: tuple[str, ...], order: tuple[str, ...]) -> None:
     contents = unpack_images(zipped(*names), most_bytes=1000)
     assert contents == tuple(f"content of {name}".encode() for name in order)
 
 
-def test_what_is_no_zip_is_one_picture() -> None:
+def test_anything_but_a_zip_is_one_image() -> None:
     assert unpack_images(b"\x89PNG", most_bytes=1) == (b"\x89PNG",)
 
 

@@ -8,7 +8,7 @@ from vllm_omni_client._imaging.base64_text import decode
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 100, 65_536, 65_537])
-def test_what_was_encoded_comes_back(length: int) -> None:
+def test_encoded_data_is_decoded_unchanged(length: int) -> None:
     data = os.urandom(length)
     text = base64.b64encode(data)
     assert decode(text) == data
@@ -17,7 +17,7 @@ def test_what_was_encoded_comes_back(length: int) -> None:
 
 
 @pytest.mark.parametrize("padding", ["", "="])
-def test_the_url_safe_alphabet_is_read_too_with_padding_or_without(padding: str) -> None:
+def test_the_url_safe_alphabet_is_read_with_or_without_padding(padding: str) -> None:
     data = b"\xfb\xef\xff" * 1_000 + b"hi"
     text = base64.urlsafe_b64encode(data).decode().rstrip("=") + padding
     assert "-" in text

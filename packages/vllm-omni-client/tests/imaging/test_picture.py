@@ -33,7 +33,7 @@ KINDS = [
 
 @pytest.mark.parametrize(("kind", "data"), KINDS)
 @pytest.mark.parametrize("step", [1, 100, 65_536])
-def test_every_format_is_known_in_pieces_of_any_length(kind: str, data: bytes, step: int) -> None:
+def test_every_format_is_recognised_in_pieces_of_any_length(kind: str, data: bytes, step: int) -> None:
     inspection = Inspection()
     for start in range(0, len(data), step):
         inspection.feed(data[start : start + step])
@@ -42,13 +42,13 @@ def test_every_format_is_known_in_pieces_of_any_length(kind: str, data: bytes, s
 
 
 @pytest.mark.parametrize(("kind", "data"), KINDS)
-def test_format_and_size_come_from_the_start(kind: str, data: bytes) -> None:
+def test_format_and_size_are_read_from_the_start(kind: str, data: bytes) -> None:
     assert (format_of(data), str(size_of(data))) == (kind, "40x30")
 
 
 @pytest.mark.parametrize("data", [data for _, data in KINDS])
 @pytest.mark.parametrize("left", [0, 3, 25, 0.5, -5])
-def test_a_cut_picture_is_refused(data: bytes, left: float) -> None:
+def test_a_truncated_image_is_refused(data: bytes, left: float) -> None:
     end = int(len(data) * left) if isinstance(left, float) else left
     with pytest.raises(DamagedPicture):
         inspect(data[:end])
@@ -57,12 +57,12 @@ def test_a_cut_picture_is_refused(data: bytes, left: float) -> None:
 @pytest.mark.parametrize(
     "junk", [b"", b"GIF89a" + bytes(50), b"<html>" * 20, b"\xff\xd8\xff\xd9", b"\xff\xd8\xff" + b"\0" * 99]
 )
-def test_what_is_no_picture_is_refused(junk: bytes) -> None:
+def test_anything_but_a_complete_image_is_refused(junk: bytes) -> None:
     with pytest.raises(DamagedPicture):
         inspect(junk)
 
 
-def test_a_picture_that_says_it_is_far_too_large_is_refused_before_it_is_unpacked() -> None:
+def test_an_image_that_claims_to_be_far_too_large_is_refused_before_it_is_decompressed() -> None:
     bomb = encoded("PNG", (1000, 1000))
     with pytest.raises(DamagedPicture, match="a size of 1000x1000, far more than was requested"):
         inspect(bomb, most_pixels=999_999)

@@ -30,7 +30,7 @@ def walked(data: bytes, step: int = 0) -> PngHeader:
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 7, 8, 13, 33])
-def test_a_whole_png_is_whole_in_pieces_of_any_length(step: int) -> None:
+def test_a_complete_png_is_accepted_in_pieces_of_any_length(step: int) -> None:
     assert walked(WHOLE, step) == PngHeader(2, 3, 8, 2)
 
 
@@ -43,7 +43,7 @@ def test_the_header_is_read_from_the_start_alone() -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, len(WHOLE)))
-def test_a_png_that_is_cut_anywhere_is_refused(cut: int) -> None:
+def test_a_png_truncated_anywhere_is_refused(cut: int) -> None:
     with pytest.raises(DamagedPicture, match="cut off"):
         walked(WHOLE[:cut])
 
@@ -75,7 +75,7 @@ def test_a_flipped_bit_anywhere_is_noticed(place: int, bit: int, step: int) -> N
         (b"\x89PNG\r\n\x1a\r" + ihdr(), "signature"),
     ],
 )
-def test_what_no_png_has_is_refused_by_name(data: bytes, words: str) -> None:
+def test_impossible_png_values_are_refused_by_name(data: bytes, words: str) -> None:
     with pytest.raises(DamagedPicture, match=words):
         walked(data)
 
@@ -84,6 +84,6 @@ def test_zero_bytes_after_the_end_do_no_harm() -> None:
     assert walked(WHOLE + b"\0\r\n") == PngHeader(2, 3, 8, 2)
 
 
-def test_more_chunks_than_any_picture_has_are_refused() -> None:
+def test_more_chunks_than_any_image_has_are_refused() -> None:
     with pytest.raises(DamagedPicture, match="no chunk begins"):
         walked(SIGNATURE + ihdr() + chunk(b"tEXt") * 65_536)

@@ -37,7 +37,7 @@ def test_names_are_relative_to_an_open_folder(tmp_path: Path) -> None:
 
 @linux
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP])
-def test_a_file_system_without_such_a_rename_is_told_from_a_failure(
+def test_a_file_system_without_such_a_rename_is_recognised_by_the_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     monkeypatch.setattr("ctypes.get_errno", lambda: code)

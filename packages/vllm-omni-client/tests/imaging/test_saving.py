@@ -13,7 +13,7 @@ from vllm_omni_client._imaging.saving import NewFile, write_file
 from vllm_omni_client.errors import InvalidParameter
 
 
-def test_a_file_is_there_when_it_is_whole_and_nothing_else_is(tmp_path: Path) -> None:
+def test_a_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     with NewFile(tmp_path / "fox.png") as new:
         new.write(b"cut off by an attempt that failed")
         new.restart()
@@ -24,7 +24,7 @@ def test_a_file_is_there_when_it_is_whole_and_nothing_else_is(tmp_path: Path) ->
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("fox.png", b"whole")]
 
 
-def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None:
+def test_an_unfinished_file_leaves_nothing(tmp_path: Path) -> None:
     with NewFile(tmp_path / "fox.png") as new:
         new.write(b"half")
     assert list(tmp_path.iterdir()) == []
@@ -39,7 +39,7 @@ with NewFile(pathlib.Path(sys.argv[1])) as new:
 """
 
 
-def test_what_a_killed_process_left_of_a_file_is_removed_with_the_next_one(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed_with_the_next_file(tmp_path: Path) -> None:
     path = tmp_path / "fox [1].png"
     subprocess.run([sys.executable, "-c", CUT_OFF, path], check=True)
     subprocess.run([sys.executable, "-c", CUT_OFF, tmp_path / "owl.png"], check=True)
@@ -69,7 +69,7 @@ def test_a_file_that_is_still_being_written_is_left_alone(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_that_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+def test_an_existing_file_is_kept_unless_requested_otherwise(tmp_path: Path) -> None:
     path = tmp_path / "fox.png"
     path.write_bytes(b"old")
     with pytest.raises(InvalidParameter, match="the file already exists"):
@@ -87,7 +87,7 @@ def cannot_rename(*_: object) -> bool:
 
 
 @pytest.mark.parametrize("means", ["link", "rename", "reserve"])
-def test_a_file_that_someone_else_made_meanwhile_is_not_overwritten(
+def test_a_file_that_someone_else_made_in_the_meantime_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, means: str
 ) -> None:
     def no_links(*_: object) -> None:
@@ -109,7 +109,7 @@ def test_a_file_that_someone_else_made_meanwhile_is_not_overwritten(
     assert (tmp_path / "owl.png").read_bytes() == b"ours"
 
 
-def test_a_place_where_no_file_can_be_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+def test_an_impossible_path_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     with pytest.raises(InvalidParameter) as caught:
         NewFile(tmp_path / "nowhere" / "fox.png")
     assert caught.value.parameter == "into"
@@ -118,7 +118,7 @@ def test_a_place_where_no_file_can_be_is_told_before_anything_is_sent(tmp_path: 
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
-def test_a_name_that_no_file_can_have_is_told_too(tmp_path: Path, *, overwrite: bool) -> None:
+def test_a_name_that_no_file_can_have_is_refused_too(tmp_path: Path, *, overwrite: bool) -> None:
     for place, why in (
         (tmp_path, "Is a directory"),
         (tmp_path / ("a" * 300), "File name too long"),
@@ -159,7 +159,7 @@ def test_a_temporary_name_that_cannot_be_removed_is_not_an_error_of_a_complete_f
     assert [path.name for path in tmp_path.iterdir()] == ["fox.png"]
 
 
-def test_no_empty_file_is_left_where_a_reserved_name_is_held(
+def test_no_empty_file_is_left_if_a_reserved_name_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_links(*_: object) -> None:

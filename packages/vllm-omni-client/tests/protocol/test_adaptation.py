@@ -22,11 +22,11 @@ def with_(request: ImageGenerationRequest, **fields: object) -> ImageGenerationR
 
 
 @pytest.mark.parametrize("version", ["0.14.0", "0.20.0", "0.26.0"])
-def test_a_plain_request_goes_to_an_older_server_as_it_is(version: str) -> None:
+def test_a_plain_request_goes_to_an_older_server_unchanged(version: str) -> None:
     assert adapt_generation(FOX, server(version), strict=True).sent == FOX
 
 
-def test_a_seed_is_drawn_where_there_is_none_and_kept_where_there_is() -> None:
+def test_a_missing_seed_is_drawn_and_a_given_one_is_kept() -> None:
     assert with_seed(FOX) is FOX
     assert with_seed(with_(FOX, seed=0)).seed == 0
     edit = with_seed(ImageEditRequest(prompt="blue"))
@@ -34,20 +34,20 @@ def test_a_seed_is_drawn_where_there_is_none_and_kept_where_there_is() -> None:
     assert edit == ImageEditRequest(prompt="blue", seed=edit.seed)
 
 
-def test_a_drawn_seed_is_not_what_the_caller_asked_for() -> None:
+def test_a_drawn_seed_does_not_count_as_requested() -> None:
     asked = ImageGenerationRequest(prompt="a fox")
     fitted = adapt_generation(FOX, server("0.20.0"), strict=True, requested=asked)
     assert (fitted.requested, fitted.sent) == (asked, FOX)
 
 
-def test_a_compressed_png_is_asked_for_where_the_server_can() -> None:
+def test_a_compressed_png_is_requested_if_the_server_supports_it() -> None:
     fitted = adapt_generation(FOX, server("0.30.0"), strict=True)
     assert fitted.sent == with_(FOX, output_compression=90)
     assert (fitted.requested, fitted.ignored, fitted.warnings) == (FOX, (), ())
 
 
 @pytest.mark.parametrize("fields", [{"output_format": "jpeg"}, {"output_compression": 100}])
-def test_a_quality_or_a_callers_own_choice_is_left_alone(fields: dict[str, object]) -> None:
+def test_a_quality_or_a_choice_of_the_caller_is_kept(fields: dict[str, object]) -> None:
     request = with_(FOX, **fields)
     assert adapt_generation(request, server("0.30.0"), strict=True).sent == request
 
@@ -83,7 +83,7 @@ def test_what_a_server_would_ignore_is_refused_or_reported(version: str, field: 
         ("0.26.0", "return_stage_metrics", False),
     ],
 )
-def test_a_value_that_says_what_a_server_does_anyway_is_left_out_and_not_refused(
+def test_a_value_that_the_server_uses_anyway_is_omitted_and_not_refused(
     version: str, field: str, value: object
 ) -> None:
     request = with_(FOX, **{field: value})
@@ -96,7 +96,7 @@ def test_a_value_that_says_what_a_server_does_anyway_is_left_out_and_not_refused
     )
 
 
-def test_nothing_is_refused_for_a_server_that_tells_nothing() -> None:
+def test_nothing_is_refused_for_a_server_that_says_nothing() -> None:
     request = with_(FOX, response_format="file", layers=3, output_compression=None)
     assert adapt_generation(request, Capabilities(), strict=True, into_file=True).sent == request
 
@@ -110,7 +110,7 @@ def test_nothing_is_refused_for_a_server_that_tells_nothing() -> None:
         ("0.30.0", {"return_stage_metrics": True}, None),
     ],
 )
-def test_the_pictures_own_bytes_are_asked_for_where_nothing_is_lost(
+def test_the_bytes_of_the_image_are_requested_if_nothing_is_lost(
     version: str, fields: dict[str, object], sent_as: str | None
 ) -> None:
     fitted = adapt_generation(with_(FOX, **fields), server(version), strict=True, into_file=True)
@@ -118,12 +118,12 @@ def test_the_pictures_own_bytes_are_asked_for_where_nothing_is_lost(
 
 
 @pytest.mark.parametrize(("version", "warned"), [("0.14.0", True), ("0.20.0", True), ("0.26.0", False)])
-def test_a_guidance_of_zero_that_is_taken_for_one_is_told(version: str, *, warned: bool) -> None:
+def test_a_guidance_of_zero_that_is_treated_as_one_is_reported(version: str, *, warned: bool) -> None:
     fitted = adapt_generation(with_(FOX, guidance_scale=0.0), server(version), strict=True)
     assert fitted.warnings == ((f"vLLM-Omni {version} treats a guidance_scale of 0 as 1.",) if warned else ())
 
 
-def test_a_picture_that_an_old_server_would_ignore_is_refused_or_not_sent() -> None:
+def test_an_image_that_an_old_server_would_ignore_is_refused_or_not_sent() -> None:
     request = ImageEditRequest(prompt="blue")
     with pytest.raises(UnsupportedParameter, match="mask_image"):
         adapt_edit(request, (IMAGE, MASK), server("0.14.0"), strict=True)
@@ -132,7 +132,7 @@ def test_a_picture_that_an_old_server_would_ignore_is_refused_or_not_sent() -> N
     assert adapt_edit(request, (IMAGE, MASK), server("0.20.0"), strict=True)[1] == (IMAGE, MASK)
 
 
-def test_a_seed_of_zero_that_is_taken_for_none_is_refused() -> None:
+def test_a_seed_of_zero_that_is_treated_as_missing_is_refused() -> None:
     request = ImageEditRequest(prompt="blue", seed=0)
     with pytest.raises(UnsupportedParameter, match="seed"):
         adapt_edit(request, (IMAGE,), server("0.14.0"), strict=True)

@@ -21,7 +21,7 @@ from vllm_omni_client.errors import InvalidParameter
         ("http://gpu:", "http://gpu"),
     ],
 )
-def test_an_address_is_understood(given: str, understood: str) -> None:
+def test_valid_addresses_are_understood(given: str, understood: str) -> None:
     assert base_url_of(given) == understood
 
 
@@ -69,7 +69,7 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(given: str) -> None:
     assert "s3cret" not in caught.value.message
 
 
-def test_a_forgotten_scheme_is_named() -> None:
+def test_a_missing_scheme_is_named() -> None:
     with pytest.raises(InvalidParameter, match=r"'localhost:6655' .*did you forget \"http://\"\?"):
         base_url_of("localhost:6655")
 

@@ -41,7 +41,7 @@ def attempts_of(
     )
 
 
-def test_an_error_leaves_with_all_that_was_tried() -> None:
+def test_an_error_is_raised_with_everything_that_was_tried() -> None:
     times = iter([10.0, 12.5])
     attempts = attempts_of(clock=lambda: next(times))
     attempts.begin()
@@ -67,12 +67,14 @@ def test_the_calls_for_one_image_share_one_time_limit() -> None:
 
 
 @pytest.mark.parametrize(("left", "resent"), [(2, True), (1, False)])
-def test_a_stale_connection_is_replaced_only_within_the_images_budget(left: int, *, resent: bool) -> None:
+def test_a_stale_connection_is_replaced_only_within_the_budget_of_the_image(
+    left: int, *, resent: bool
+) -> None:
     attempts = attempts_of(image=GenerationBudget(left))
     assert attempts.is_stale(ConnectionLost("x", stale=True)) is resent
 
 
-def test_the_dearest_attempt_decides_what_was_spent() -> None:
+def test_the_most_expensive_attempt_decides_what_was_spent() -> None:
     attempts = attempts_of()
     assert attempts.annotate(ServerBusy("x", status=503)).gpu_spent == "no"
     assert attempts.annotate(ConnectionLost("x")).gpu_spent == "unknown"
@@ -85,13 +87,13 @@ def test_a_get_never_costs_gpu_time() -> None:
     assert attempts_of("GET").annotate(ConnectionLost("x")).gpu_spent == "no"
 
 
-def test_time_that_is_left_is_never_negative() -> None:
+def test_the_time_left_is_never_negative() -> None:
     times = iter([0.0, 45.0, 61.0])
     attempts = attempts_of(clock=lambda: next(times))
     assert (attempts.remaining_seconds, attempts.remaining_seconds) == (15.0, 0.0)
 
 
-def test_an_unknown_outcome_is_followed_once() -> None:
+def test_an_unknown_outcome_is_retried_once() -> None:
     attempts = attempts_of()
     for follows in (True, False):
         attempts.begin()
@@ -100,7 +102,7 @@ def test_an_unknown_outcome_is_followed_once() -> None:
     assert attempts.wait_seconds(None) == 0.0
 
 
-def test_what_health_said_holds_for_one_attempt() -> None:
+def test_the_health_answer_applies_to_one_attempt() -> None:
     attempts = attempts_of()
     attempts.begin()
     attempts.diagnose(BadReply("x"), healthy=True)
@@ -118,7 +120,7 @@ def test_waits_are_those_that_were_decided() -> None:
     assert waits == [0.25, 0.5, 1.0]
 
 
-def test_a_bug_and_a_cancellation_are_never_followed() -> None:
+def test_a_bug_and_a_cancellation_are_never_retried() -> None:
     attempts = attempts_of()
     attempts.begin()
     assert not attempts.decide_retry(ValueError("a bug"))
@@ -143,5 +145,5 @@ def test_a_server_error_without_health_is_a_dead_engine() -> None:
         (EngineDead("x", status=500), False),
     ],
 )
-def test_any_other_error_stays_what_it_is(error: OmniError, *, healthy: bool) -> None:
+def test_any_other_error_stays_unchanged(error: OmniError, *, healthy: bool) -> None:
     assert attempts_of().diagnose(error, healthy=healthy) is error

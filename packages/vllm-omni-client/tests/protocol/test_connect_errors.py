@@ -25,7 +25,7 @@ def chained(*errors: BaseException) -> BaseException:
         (ExceptionGroup("all failed", [OSError("v6"), ConnectionRefusedError("v4")]), "refused"),
     ],
 )
-def test_the_reason_is_found_behind_the_error(behind: Exception, reason: str) -> None:
+def test_the_reason_is_found_in_the_chain_of_errors(behind: Exception, reason: str) -> None:
     assert (
         unreachable_reason(chained(RuntimeError(), OSError("All connection attempts failed"), behind))
         == reason
@@ -38,11 +38,11 @@ def test_a_context_counts_as_a_cause() -> None:
     assert unreachable_reason(error) == "refused"
 
 
-def test_a_circle_of_causes_ends() -> None:
+def test_a_circular_chain_of_causes_ends() -> None:
     one, other = RuntimeError(), RuntimeError()
     assert unreachable_reason(chained(one, other, one)) == "other"
 
 
-def test_the_first_message_are_taken_from_whoever_has_some() -> None:
+def test_the_first_message_comes_from_the_first_error_that_has_one() -> None:
     assert first_message(chained(RuntimeError(""), OSError(""), ConnectionResetError("reset"))) == "reset"
     assert first_message(RuntimeError()) == "RuntimeError"

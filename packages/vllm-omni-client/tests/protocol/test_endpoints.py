@@ -71,7 +71,7 @@ def test_the_rest_are_gets_without_a_body(call: endpoints.Call[object], path: st
     assert call.repeatable
 
 
-def test_a_picture_is_read() -> None:
+def test_an_image_is_read() -> None:
     content = json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(PNG).decode()}]}).encode()
     assert read(GENERATE, 200, {}, content) == ImageGenerationReply(created=1, data=(ReplyImage(bytes=PNG),))
 
@@ -86,7 +86,7 @@ def test_models_health_version_and_metrics_are_read() -> None:
     )
 
 
-def test_a_server_without_a_metrics_route_tells_nothing() -> None:
+def test_a_server_without_a_metrics_route_reports_nothing() -> None:
     assert read(endpoints.server_metrics(), 404, {}, b'{"detail":"Not Found"}') == ServerMetrics()
 
 
@@ -175,7 +175,7 @@ def test_each_status_has_its_class(status: int, kind: type[ServerRefused]) -> No
         "Worker failed with error 'CUDA Out Of Memory', please check the stack trace above",
     ],
 )
-def test_out_of_memory_is_told_by_its_text(text: str) -> None:
+def test_out_of_memory_is_reported_by_its_text(text: str) -> None:
     assert type(failure(500, shape_a(text))) is OutOfGpuMemory
 
 
@@ -208,7 +208,7 @@ def test_other_failures_of_a_request_with_a_lora_are_not_blamed_on_it() -> None:
     assert type(failure(500, shape_a("no adapter_config.json"))) is ServerError
 
 
-def test_out_of_memory_in_a_callers_own_words_is_no_server_fault() -> None:
+def test_out_of_memory_in_the_words_of_the_caller_is_not_a_server_fault() -> None:
     assert type(failure(400, shape_a("prompt: 'out of memory'"))) is BadRequest
 
 
@@ -223,7 +223,7 @@ def test_out_of_memory_in_a_callers_own_words_is_no_server_fault() -> None:
     ],
 )
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_dead_engine_is_told_by_its_text(text: str, status: int) -> None:
+def test_a_dead_engine_is_reported_by_its_text(text: str, status: int) -> None:
     assert type(failure(status, shape_a(text))) is EngineDead
 
 
@@ -263,7 +263,7 @@ def test_a_busy_server_says_for_how_long() -> None:
         ({}, shape_a("x", request_id=7), None),
     ],
 )
-def test_the_servers_name_for_the_request_is_kept(
+def test_the_id_that_the_server_gave_the_request_is_kept(
     headers: dict[str, str], content: bytes, name: str | None
 ) -> None:
     exchange = failure(500, content, headers).exchange
@@ -281,7 +281,7 @@ def test_the_servers_name_for_the_request_is_kept(
     ],
 )
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_is_an_error_that_names_the_host_only(location: str, host: str, status: int) -> None:
+def test_a_redirect_is_an_error_that_names_only_the_host(location: str, host: str, status: int) -> None:
     error = failure(status, b"", {"location": location})
     assert type(error) is ServerRefused
     assert error.message == f"the server answered {status}, a redirect to {host}, which is not followed"
@@ -289,7 +289,7 @@ def test_a_redirect_is_an_error_that_names_the_host_only(location: str, host: st
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 206])
-def test_a_success_other_than_200_is_no_reply(status: int) -> None:
+def test_a_success_other_than_200_is_not_a_reply(status: int) -> None:
     assert failure(status, b"hm").message == f"the server answered {status}, but 200 was expected: 'hm'"
 
 
@@ -316,7 +316,7 @@ def test_a_success_other_than_200_is_no_reply(status: int) -> None:
         (b'{"error":"Unauthorized"}', "the body contains an error: Unauthorized"),
     ],
 )
-def test_a_200_that_is_no_picture_says_what_is_wrong_with_it(content: bytes, wrong: str) -> None:
+def test_a_200_that_is_not_an_image_says_what_is_wrong_with_it(content: bytes, wrong: str) -> None:
     error = failure(200, content)
     assert type(error) is BadReply
     if wrong.endswith(": "):  # each decoder has words of its own
@@ -325,14 +325,14 @@ def test_a_200_that_is_no_picture_says_what_is_wrong_with_it(content: bytes, wro
         assert error.message == f"the server answered 200, but {wrong}"
 
 
-def test_a_foreign_body_is_shown_in_at_most_200_characters() -> None:
+def test_a_foreign_body_is_quoted_with_at_most_200_characters() -> None:
     error = failure(200, b"x" * 10_000)
     assert error.message.count("x") == 199
     assert error.__cause__ is None
     assert error.__context__ is None
 
 
-def test_metrics_that_are_no_text_are_a_bad_reply() -> None:
+def test_metrics_that_are_not_text_are_a_bad_reply() -> None:
     with pytest.raises(BadReply, match="the body is not UTF-8"):
         read(endpoints.server_metrics(), 200, {}, b"\xff\xfe")
 

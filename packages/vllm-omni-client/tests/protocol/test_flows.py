@@ -12,7 +12,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     return client_of(request.param)
 
 
-def test_a_server_that_died_is_not_asked_again(ask: Ask, serve: Serve) -> None:
+def test_a_dead_server_is_not_asked_again(ask: Ask, serve: Serve) -> None:
     seen: list[bytes] = []
 
     def dying(connection: socket.socket, request: bytes) -> bool:

@@ -36,7 +36,7 @@ def test_no_headers_are_none() -> None:
         ([("X-Team", "CANARY")], "must be a mapping of names to values"),
     ],
 )
-def test_what_cannot_be_sent_is_refused_without_its_value(headers: object, said: str) -> None:
+def test_an_invalid_header_is_refused_without_its_value(headers: object, said: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
         check_headers(as_secrets(headers), parameter="extra_headers")  # type: ignore[arg-type]  # unchecked callers
     assert caught.value.message.startswith("extra_headers")
@@ -54,5 +54,5 @@ def test_what_cannot_be_sent_is_refused_without_its_value(headers: object, said:
         ("", ()),
     ],
 )
-def test_the_part_after_a_scheme_is_secret_by_itself(value: str, parts: tuple[str, ...]) -> None:
+def test_the_part_after_a_scheme_is_secret_on_its_own(value: str, parts: tuple[str, ...]) -> None:
     assert secret_parts(SecretStr(value)) == parts

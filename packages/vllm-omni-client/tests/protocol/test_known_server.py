@@ -22,7 +22,7 @@ class Clock:
         return self.now
 
 
-def test_it_is_believed_for_five_minutes_and_renewed_by_the_same_version() -> None:
+def test_capabilities_are_valid_for_five_minutes_and_renewed_by_the_same_version() -> None:
     clock = Clock()
     server = KnownServer(clock)
     assert server.current is None
@@ -37,7 +37,7 @@ def test_it_is_believed_for_five_minutes_and_renewed_by_the_same_version() -> No
     assert server.current is OLD
 
 
-def test_that_nothing_could_be_learnt_is_believed_for_ten_seconds() -> None:
+def test_a_failure_to_learn_them_is_valid_for_ten_seconds() -> None:
     clock = Clock()
     server = KnownServer(clock)
     server.learn(Capabilities())
@@ -58,7 +58,7 @@ def test_that_nothing_could_be_learnt_is_believed_for_ten_seconds() -> None:
         NotFound("no", status=404),
     ],
 )
-def test_an_error_that_another_server_would_explain_makes_it_ask(error: OmniError) -> None:
+def test_an_error_that_another_server_would_explain_expires_them(error: OmniError) -> None:
     server = KnownServer(Clock())
     server.learn(OLD)
     server.expire_after(error)
@@ -73,7 +73,7 @@ def test_a_busy_server_is_still_the_same() -> None:
     assert server.current is OLD
 
 
-def test_another_version_heard_in_passing_is_another_server() -> None:
+def test_another_version_seen_in_passing_is_another_server() -> None:
     server = KnownServer(Clock())
     server.note_version("0.26.0")
     server.learn(OLD)
@@ -84,7 +84,7 @@ def test_another_version_heard_in_passing_is_another_server() -> None:
     assert server.renew("0.26.0") is None
 
 
-def test_what_the_caller_told_is_believed_for_good() -> None:
+def test_capabilities_from_the_caller_never_expire() -> None:
     server = KnownServer(Clock(), OLD)
     server.expire_after(ServerUnreachable("gone"))
     assert server.current is OLD

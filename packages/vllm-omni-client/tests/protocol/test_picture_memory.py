@@ -83,14 +83,14 @@ OTHERS = {
 
 @pytest.mark.parametrize("piece", [1, 3, 7, 64, 100_000])
 @pytest.mark.parametrize("content", OTHERS.values(), ids=OTHERS)
-def test_any_other_reply_is_left_to_be_read_when_it_is_complete(content: bytes, piece: int) -> None:
+def test_any_other_reply_is_kept_and_read_when_it_is_complete(content: bytes, piece: int) -> None:
     memory = PictureMemory(most_pixels=10_000, otherwise=plain)
     for start in range(0, len(content), piece):
         memory.feed(content[start : start + piece])
     assert memory.finish() == content
 
 
-def test_the_text_of_an_image_is_not_kept_beside_it() -> None:
+def test_the_text_of_an_image_is_not_kept_in_addition_to_it() -> None:
     content = body(png(unknown=random.Random(0).randbytes(3_000_000)))
     memory = PictureMemory(most_pixels=10_000, otherwise=plain)
     chunks = [content[start : start + 65_536] for start in range(0, len(content), 65_536)]
@@ -103,7 +103,7 @@ def test_the_text_of_an_image_is_not_kept_beside_it() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 40])
-def test_json_that_ends_too_early_is_left_too(cut: int) -> None:
+def test_json_that_ends_too_early_is_kept_too(cut: int) -> None:
     left, reply = body(png())[:-cut], None
     with pytest.raises(ValueError, match="EOF"):
         _, reply = received(left, piece=50)
@@ -118,7 +118,7 @@ def test_the_next_attempt_starts_over() -> None:
     assert memory.decode(memory.finish()) == plain(body(png(9)))
 
 
-def test_a_call_for_one_image_reads_it_so_and_a_call_for_several_does_not() -> None:
+def test_only_a_call_for_a_single_image_reads_it_that_way() -> None:
     assert isinstance(endpoints.generate(REQUEST).receiver, PictureMemory)
     assert endpoints.generate(REQUEST.model_copy(update={"n": 2})).receiver is None
     assert endpoints.generate(REQUEST.model_copy(update={"layers": 2})).receiver is None

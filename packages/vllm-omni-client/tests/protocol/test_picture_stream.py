@@ -21,7 +21,7 @@ def streamed(body: bytes, step: int = 0) -> tuple[bytes, bytes, int]:
 
 
 @given(step=st.integers(1, 1200), length=st.integers(0, 700))
-def test_a_picture_comes_out_whole_in_pieces_of_any_length(step: int, length: int) -> None:
+def test_an_image_comes_out_complete_in_pieces_of_any_length(step: int, length: int) -> None:
     text = base64.b64encode(PIXELS[:length]).decode()
     body = json.dumps({"created": 1, "data": [{"b64_json": text, "url": None}], "metrics": {"a": 1}}).encode()
     written, rest, surplus = streamed(body, step)
@@ -34,7 +34,7 @@ def test_a_picture_comes_out_whole_in_pieces_of_any_length(step: int, length: in
 @pytest.mark.parametrize("head", ["", "data:image/png;base64,"])
 @pytest.mark.parametrize("end", ["", "\\n", "\\r\\n"])
 @pytest.mark.parametrize("space", ["", " ", "\n\t"])
-def test_every_way_to_write_it_is_read(step: int, head: str, end: str, space: str) -> None:
+def test_every_notation_of_it_is_read(step: int, head: str, end: str, space: str) -> None:
     body = f'{space}{{"data":[{{"b64_json"{space}:{space}"{head}{TEXT}{end}"}}]}}'.encode()
     assert streamed(body, step)[0] == PIXELS
 
@@ -51,24 +51,24 @@ def test_escaped_characters_are_read(step: int, escape: str, end: str) -> None:
 
 @pytest.mark.parametrize("step", [0, 1, 100])
 @pytest.mark.parametrize("junk", ["\\", "\\u00", "\\x", "\\u1234", "\\u0022"])
-def test_other_escapes_are_junk(step: int, junk: str) -> None:
+def test_other_escapes_are_invalid(step: int, junk: str) -> None:
     body = f'{{"data":[{{"b64_json":"{TEXT}{junk}"}}]}}'.encode()
     with pytest.raises(ValueError, match=r"base64|ends inside"):
         streamed(body, step)
 
 
 @pytest.mark.parametrize("step", [0, 1, 100])
-def test_the_picture_itself_goes_through_as_it_is(step: int) -> None:
+def test_the_image_passes_through_unchanged(step: int) -> None:
     assert streamed(b"\x89PNG" + PIXELS, step) == (b"\x89PNG" + PIXELS, b"", 0)
 
 
 @pytest.mark.parametrize("step", [0, 1, 100])
-def test_more_pictures_are_counted_and_not_kept(step: int) -> None:
+def test_further_images_are_counted_and_not_kept(step: int) -> None:
     body = json.dumps({"data": [{"b64_json": TEXT}, {"b64_json": "####"}, {"b64_json": TEXT}]}).encode()
     assert streamed(body, step)[::2] == (PIXELS, 2)
 
 
-def test_a_key_within_a_text_is_no_key() -> None:
+def test_a_key_inside_a_string_is_not_a_key() -> None:
     words = '"b64_json":"QUJD"'
     body = json.dumps({"prompt": words, "data": [{"b64_json": TEXT}]}).encode()
     written, rest, surplus = streamed(body, 5)
@@ -93,13 +93,13 @@ def test_url_safe_base64_without_padding_is_read(step: int, length: int) -> None
     assert streamed(f'{{"data":[{{"b64_json":"{text}"}}]}}'.encode(), step)[0] == PIXELS[:length]
 
 
-def test_a_body_that_ends_within_the_picture_is_refused() -> None:
+def test_a_body_that_ends_within_the_image_is_refused() -> None:
     with pytest.raises(ValueError, match="ends inside the image"):
         streamed(f'{{"data":[{{"b64_json":"{TEXT}'.encode())
 
 
 @pytest.mark.parametrize("step", [0, 65_536])
-def test_endless_json_without_a_picture_is_given_up(step: int) -> None:
+def test_endless_json_without_an_image_is_refused(step: int) -> None:
     with pytest.raises(ValueError, match="longer than 1 MiB"):
         streamed(b"[" + b"1," * 1024 * 1024, step)
 
@@ -107,13 +107,13 @@ def test_endless_json_without_a_picture_is_given_up(step: int) -> None:
 @pytest.mark.parametrize("step", [0, 1, 2, 3, 5, 7, 64])
 @pytest.mark.parametrize("line_end", ["\\n", "\\r\\n", "\\u000a", "\\u000D\\u000A"])
 @pytest.mark.parametrize("length", [4, 60, 76])
-def test_base64_in_lines_is_read(step: int, line_end: str, length: int) -> None:
+def test_base64_with_line_breaks_is_read(step: int, line_end: str, length: int) -> None:
     lines = [TEXT[start : start + length] for start in range(0, len(TEXT), length)]
     body = f'{{"data":[{{"b64_json":"{line_end.join(lines)}{line_end}"}}]}}'.encode()
     assert streamed(body, step)[0] == PIXELS
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3, 4])
-def test_a_byte_order_mark_is_left_out(step: int) -> None:
+def test_a_byte_order_mark_is_omitted(step: int) -> None:
     body = b"\xef\xbb\xbf" + f'{{"data":[{{"b64_json":"{TEXT}"}}]}}'.encode()
     assert streamed(body, step)[:2] == (PIXELS, b'{"data":[{"b64_json":""}]}')

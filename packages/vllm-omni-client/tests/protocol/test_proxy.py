@@ -35,7 +35,7 @@ def exempts(no_proxy: str, base_url: str) -> bool:
         ("a.example b.example\tgpu.example.org", "https://gpu.example.org"),
     ],
 )
-def test_an_entry_of_no_proxy_that_names_the_server_is_followed(no_proxy: str, base_url: str) -> None:
+def test_an_entry_of_no_proxy_that_names_the_server_applies(no_proxy: str, base_url: str) -> None:
     assert exempts(no_proxy, base_url)
 
 
@@ -96,11 +96,11 @@ def test_each_scheme_has_its_proxy_and_all_is_for_the_rest() -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "10.1.2.3", "gpu", "gpu.local"])
-def test_no_proxy_leads_to_a_server_on_this_machine_or_network(host: str) -> None:
+def test_no_proxy_is_used_for_a_server_on_this_machine_or_network(host: str) -> None:
     assert proxy_for(f"http://{host}:8000", {"all": PROXY, "http": PROXY}) is None
 
 
-def test_a_proxy_that_cannot_be_used_is_no_matter_for_a_server_that_needs_none(
+def test_an_unusable_proxy_does_not_matter_for_a_server_that_needs_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("HTTPS_PROXY", "https_proxy"):

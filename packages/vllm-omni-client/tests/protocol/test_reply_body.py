@@ -17,7 +17,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     [b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"],
     ids=["told", "not told"],
 )
-def test_t13_a_huge_body_is_refused_while_it_comes(ask: Ask, serve: Serve, head: bytes) -> None:
+def test_t13_a_huge_body_is_refused_as_it_arrives(ask: Ask, serve: Serve, head: bytes) -> None:
     sent = 0
 
     def flood(connection: socket.socket, request: bytes) -> bool:
@@ -43,7 +43,7 @@ def test_t13_a_huge_error_is_read_as_far_as_it_is_useful(ask: Ask, serve: Serve)
     assert len(error.message) < 300
 
 
-def test_t14_an_encoded_reply_is_refused_unread(ask: Ask, serve: Serve) -> None:
+def test_t14_a_compressed_reply_is_refused_unread(ask: Ask, serve: Serve) -> None:
     bomb = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 10\r\n\r\n\x1f\x8b"
     error = failure(ask, serve(saying(bomb)), "generate_image", SEEDLESS)
     assert isinstance(error, BadReply)
@@ -61,10 +61,10 @@ def test_t14_an_encoded_reply_is_refused_unread(ask: Ask, serve: Serve) -> None:
     ],
     ids=["100", "103", "1.0", "identity", "chunked"],
 )
-def test_t16_unusual_but_right_replies_are_read(ask: Ask, serve: Serve, reply: bytes) -> None:
+def test_t16_unusual_but_valid_replies_are_read(ask: Ask, serve: Serve, reply: bytes) -> None:
     assert ask(serve(saying(reply)), "generate_image", SEEDLESS) == DRAWN
 
 
-def test_t16_no_content_is_no_picture(ask: Ask, serve: Serve) -> None:
+def test_t16_no_content_is_not_an_image(ask: Ask, serve: Serve) -> None:
     error = failure(ask, serve(saying(b"HTTP/1.1 204 No Content\r\n\r\n")), "generate_image", SEEDLESS)
     assert isinstance(error, BadReply)

@@ -100,7 +100,7 @@ def test_a_wait_ends_before_the_deadline_and_within_the_allowed_retries(
 
 
 @given(ERRORS, POLICIES, HISTORIES, JITTER)
-def test_what_may_have_cost_is_sent_again_once_at_most_and_only_to_a_server_that_is_well(
+def test_a_request_that_may_have_cost_is_sent_again_once_at_most_and_only_to_a_healthy_server(
     error: OmniError, policy: Policy, history: History, jitter: float
 ) -> None:
     verdict = decide(error, policy=policy, history=history, jitter=jitter)
@@ -113,14 +113,14 @@ def test_what_may_have_cost_is_sent_again_once_at_most_and_only_to_a_server_that
 
 
 @given(OF_CLASS["final"], POLICIES, HISTORIES, JITTER)
-def test_what_is_certain_to_fail_again_is_never_repeated(
+def test_a_request_that_is_certain_to_fail_again_is_never_repeated(
     error: OmniError, policy: Policy, history: History, jitter: float
 ) -> None:
     assert decide(error, policy=policy, history=history, jitter=jitter) == Stop()
 
 
 @given(OF_CLASS["never_sent"], HISTORIES, JITTER)
-def test_what_was_never_sent_is_repeated_while_there_is_time(
+def test_a_request_that_was_never_sent_is_repeated_while_there_is_time(
     error: OmniError, history: History, jitter: float
 ) -> None:
     assume(history.attempts <= GENEROUS.max_retries and history.elapsed_seconds < 270)
@@ -129,7 +129,7 @@ def test_what_was_never_sent_is_repeated_while_there_is_time(
 
 
 @given(ERRORS, POLICIES, HISTORIES, JITTER, st.floats(0, 100))
-def test_less_time_never_allows_more(
+def test_less_time_never_allows_more_retries(
     error: OmniError, policy: Policy, history: History, jitter: float, less: float
 ) -> None:
     hurried = Policy(
@@ -150,7 +150,7 @@ def test_an_unknown_outcome_without_a_seed_is_never_sent_again() -> None:
     )
 
 
-def test_a_server_fault_is_sent_again_without_a_seed_because_there_is_no_picture_to_double() -> None:
+def test_a_server_fault_is_retried_without_a_seed_because_no_image_can_be_duplicated() -> None:
     policy = Policy(max_retries=5, timeout_seconds=300.0, repeatable=False)
     verdict = decide(
         ServerError("x", status=500), policy=policy, history=History(attempts=1, healthy=True), jitter=0.0
@@ -169,30 +169,32 @@ def test_a_server_fault_is_sent_again_without_a_seed_because_there_is_no_picture
         (1e9, Stop()),
     ],
 )
-def test_a_servers_own_wait_is_honoured_up_to_two_minutes(asked: float | None, verdict: Wait | Stop) -> None:
+def test_a_wait_requested_by_the_server_is_honoured_up_to_two_minutes(
+    asked: float | None, verdict: Wait | Stop
+) -> None:
     error = ServerBusy("x", status=429, retry_after_seconds=asked)
     assert decide(error, policy=GENEROUS, history=History(attempts=2), jitter=0.5) == verdict
 
 
-def test_a_servers_own_wait_beyond_the_deadline_is_not_begun() -> None:
+def test_a_requested_wait_beyond_the_deadline_is_not_started() -> None:
     error = ServerBusy("x", status=429, retry_after_seconds=60.0)
     history = History(attempts=1, elapsed_seconds=250.0)
     assert decide(error, policy=GENEROUS, history=history, jitter=0.5) == Stop()
 
 
 @given(st.integers(1, 10_000), JITTER)
-def test_backoff_grows_twofold_to_half_a_minute_and_is_jittered_in_full(attempts: int, jitter: float) -> None:
+def test_backoff_doubles_up_to_half_a_minute_with_full_jitter(attempts: int, jitter: float) -> None:
     longest = min(0.5 * 2 ** (min(attempts, 20) - 1), 30.0)
     assert backoff_seconds(attempts, jitter) == jitter * longest
 
 
 @pytest.mark.parametrize(("error", "kind"), CLASSES)
-def test_health_is_asked_where_it_decides(error: OmniError, kind: Outcome) -> None:
+def test_health_is_checked_if_it_decides(error: OmniError, kind: Outcome) -> None:
     decides = kind in {"failed", "unknown"} and not isinstance(error, EngineDead)
     assert depends_on_health(error, GENEROUS) is decides
 
 
-def test_health_is_not_asked_where_nothing_would_follow() -> None:
+def test_health_is_not_checked_if_no_retry_would_follow() -> None:
     seedless = Policy(max_retries=2, timeout_seconds=300.0, repeatable=False)
     once = Policy(max_retries=0, timeout_seconds=300.0, repeatable=True)
     assert not depends_on_health(ConnectionLost("x"), seedless)

@@ -49,7 +49,7 @@ def test_a_wait_is_read(headers: dict[str, str], seconds: float) -> None:
         {"date": NOW},
     ],
 )
-def test_junk_is_no_wait(headers: dict[str, str]) -> None:
+def test_an_invalid_wait_is_ignored(headers: dict[str, str]) -> None:
     assert retry_after_seconds(headers) is None
 
 

@@ -23,7 +23,7 @@ def test_a_new_client_has_four_cheap_retries_or_two_costly_ones() -> None:
     assert (Wait(1.0).tokens, Wait(1.0, costly=True).tokens) == (CHEAP_RETRY, COSTLY_RETRY)
 
 
-def test_a_caller_who_allows_more_to_one_call_has_them() -> None:
+def test_a_caller_who_allows_more_retries_to_one_call_gets_them() -> None:
     assert retries(ServerBusy("later", status=503), RetryBudget(7)) == 7
     assert retries(ServerBusy("later", status=503), RetryBudget(30)) == 30
     assert RetryBudget(2).tokens == RESERVE
@@ -40,7 +40,7 @@ def test_a_success_pays_for_one_cheap_retry_up_to_the_capacity() -> None:
     assert retries(ServerBusy("later", status=503), budget) == 1
 
 
-def test_it_is_never_less_than_empty() -> None:
+def test_the_budget_is_never_negative() -> None:
     budget = RetryBudget()
     budget.take(1000.0)
     assert budget.tokens == 0.0

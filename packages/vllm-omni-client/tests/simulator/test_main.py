@@ -21,7 +21,7 @@ def told(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
-def test_it_says_in_one_line_where_it_listens_and_serves_there() -> None:
+def test_it_prints_in_one_line_where_it_listens_and_serves_there() -> None:
     options = (
         "--port",
         "0",
@@ -78,7 +78,7 @@ def test_a_model_that_cannot_batch_does_not_start(capsys: pytest.CaptureFixture[
     assert "'Flux2KleinPipeline' does not support request-level batching" in capsys.readouterr().err
 
 
-def test_a_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["--port", str(taken.getsockname()[1])]) == 1
     assert "vllm-omni-simulator cannot start: " in capsys.readouterr().err
@@ -99,7 +99,7 @@ def test_without_its_extra_the_command_says_what_to_install(module: str) -> None
     assert module in done.stderr
 
 
-def test_the_command_hands_its_arguments_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_passes_its_arguments_on(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run_command(["--port", "x"])
     assert stopped.value.code == 2

@@ -59,7 +59,7 @@ class Scene:
         return [connection.requests for connection in self.opened]
 
 
-async def test_one_request_after_the_other_uses_one_connection() -> None:
+async def test_successive_requests_use_one_connection() -> None:
     scene = Scene()
     for _ in range(3):
         response = await scene.begin()
@@ -68,7 +68,7 @@ async def test_one_request_after_the_other_uses_one_connection() -> None:
     assert scene.counts == [3]
 
 
-async def test_requests_at_the_same_time_have_a_connection_each_and_the_last_freed_is_used_next() -> None:
+async def test_simultaneous_requests_have_a_connection_each_and_the_last_freed_is_used_next() -> None:
     scene = Scene()
     first, second, third = [await scene.begin() for _ in range(3)]
     for response in (third, first, second):
@@ -77,7 +77,7 @@ async def test_requests_at_the_same_time_have_a_connection_each_and_the_last_fre
     assert scene.counts == [1, 2, 1]
 
 
-async def test_what_was_idle_for_too_long_is_closed() -> None:
+async def test_connections_that_were_idle_for_too_long_are_closed() -> None:
     scene = Scene()
     first, second = [await scene.begin() for _ in range(2)]
     await first.aclose()
@@ -86,7 +86,7 @@ async def test_what_was_idle_for_too_long_is_closed() -> None:
     assert [connection.closed for connection in scene.opened] == [True, False]
 
 
-async def test_while_an_old_one_is_closed_others_come_and_go() -> None:
+async def test_while_an_old_one_is_closed_others_can_be_used() -> None:
     scene = Scene(most_idle=1)
     responses = [await scene.begin() for _ in range(3)]
     for connection in scene.opened:
@@ -100,7 +100,7 @@ async def test_while_an_old_one_is_closed_others_come_and_go() -> None:
     assert scene.counts == [1, 1, 2]
 
 
-async def test_more_than_allowed_are_not_kept() -> None:
+async def test_no_more_than_allowed_are_kept() -> None:
     scene = Scene(most_idle=2)
     responses = [await scene.begin() for _ in range(4)]
     for response in responses:
@@ -108,7 +108,7 @@ async def test_more_than_allowed_are_not_kept() -> None:
     assert [connection.closed for connection in scene.opened] == [True, True, False, False]
 
 
-async def test_a_request_that_failed_or_was_cancelled_gives_its_connection_back() -> None:
+async def test_a_failed_or_cancelled_request_returns_its_connection() -> None:
     scene = Scene()
     [connection] = scene.opened
     connection.error = httpx.ReadError("broken")
@@ -126,7 +126,7 @@ async def test_a_request_that_failed_or_was_cancelled_gives_its_connection_back(
     assert scene.counts == [3]
 
 
-async def test_closing_closes_those_in_use_too() -> None:
+async def test_closing_closes_connections_in_use_too() -> None:
     scene = Scene()
     await scene.begin()
     await (await scene.begin()).aclose()

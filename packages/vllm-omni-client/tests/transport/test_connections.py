@@ -28,7 +28,7 @@ def echo(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, content=BODY, headers={"x-seen": request.headers.get("x-team", "")})
 
 
-def test_a_callers_http_client_is_used_and_stays_open() -> None:
+def test_an_http_client_of_the_caller_is_used_and_stays_open() -> None:
     seen: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -44,14 +44,14 @@ def test_a_callers_http_client_is_used_and_stays_open() -> None:
     assert seen[0].headers["accept-encoding"] == "identity"
 
 
-async def test_a_callers_async_http_client_is_used_and_stays_open() -> None:
+async def test_an_async_http_client_of_the_caller_is_used_and_stays_open() -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(echo)) as http:
         async with AsyncOmniClient("http://gpu:1", http_client=http, capabilities=KNOWN) as client:
             assert await client.generate_image(SEEDED) == DRAWN
         assert not http.is_closed
 
 
-def test_a_callers_http_client_that_follows_redirects_does_not_follow_them_with_our_key() -> None:
+def test_an_http_client_of_the_caller_does_not_follow_redirects_with_our_key() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.url.host == "gpu"
         return httpx.Response(307, headers={"location": "http://elsewhere/"})
@@ -76,19 +76,19 @@ def test_a_callers_http_client_that_follows_redirects_does_not_follow_them_with_
     ],
     ids=["verify=False", "verify=path", "proxy=url", "proxy=False", "transport"],
 )
-def test_settings_that_an_http_client_has_itself_are_refused_beside_it(settings: dict[str, object]) -> None:
+def test_settings_that_an_http_client_has_itself_are_refused_next_to_it(settings: dict[str, object]) -> None:
     with httpx.Client() as http, pytest.raises(InvalidParameter) as caught:
         OmniClient("http://gpu:1", http_client=http, **settings)  # type: ignore[arg-type]  # settings of a test
     assert caught.value.parameter == "http_client"
 
 
 @pytest.mark.parametrize("make", [OmniClient, AsyncOmniClient])
-def test_something_else_than_an_http_client_is_refused(make: Callable[..., object]) -> None:
+def test_anything_but_an_http_client_is_refused(make: Callable[..., object]) -> None:
     with pytest.raises(InvalidParameter, match="http_client must be an httpx client, not dict"):
         make("http://gpu:1", http_client={})
 
 
-def test_the_deadline_ends_a_trickling_reply_over_a_reused_connection_of_the_callers_client(
+def test_the_deadline_ends_a_trickling_reply_over_a_reused_connection_of_the_client(
     serve: Serve,
 ) -> None:
     ended = threading.Event()
@@ -140,7 +140,7 @@ def test_a_copy_has_its_own_settings_and_the_same_connections() -> None:
         client.generate_image(SEEDED)
 
 
-def test_a_copy_retries_as_often_as_it_is_told(serve: Serve) -> None:
+def test_a_copy_retries_as_often_as_it_is_set_to(serve: Serve) -> None:
     busy = b"HTTP/1.1 503 Busy\r\nretry-after: 0\r\ncontent-length: 2\r\n\r\n{}"
     url = serve(saying(*[busy] * 7, PICTURE))
     with OmniClient(url, max_retries=0, capabilities=KNOWN, sleep=lambda _: None) as client:
@@ -185,7 +185,7 @@ def test_an_option_that_cannot_be_used_is_refused_by_name(
     assert caught.value.parameter == parameter
 
 
-def test_a_health_check_of_a_copy_ends_within_its_time(serve: Serve) -> None:
+def test_a_health_check_of_a_copy_ends_within_its_time_limit(serve: Serve) -> None:
     release = threading.Event()
 
     def silent(connection: socket.socket, request: bytes) -> bool:

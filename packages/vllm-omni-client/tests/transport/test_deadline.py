@@ -14,7 +14,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     return client_of(request.param)
 
 
-def test_t06_a_server_that_says_nothing_is_left_at_the_deadline_and_sees_it(ask: Ask, serve: Serve) -> None:
+def test_t06_a_silent_server_is_given_up_at_the_deadline_and_notices(ask: Ask, serve: Serve) -> None:
     left = threading.Event()
 
     def silent(connection: socket.socket, request: bytes) -> bool:

@@ -35,7 +35,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_t01_a_server_that_is_down_is_told_at_once(ask: Ask) -> None:
+def test_t01_a_server_that_is_down_is_reported_at_once(ask: Ask) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     error = failure(ask, url, "generate_image", SEEDLESS, max_retries=2)
     assert isinstance(error, ServerUnreachable)
@@ -50,13 +50,13 @@ def test_t01_health_of_a_server_that_is_down_is_asked_once(ask: Ask) -> None:
     assert (error.reason, attempts(error)) == ("refused", 1)
 
 
-def test_t02_a_name_that_is_not_known_is_told_apart(ask: Ask) -> None:
+def test_t02_an_unknown_host_name_is_distinguished(ask: Ask) -> None:
     error = failure(ask, "http://nowhere.invalid", "get_models", max_retries=0)
     assert isinstance(error, ServerUnreachable)
     assert error.reason == "dns"
 
 
-def test_a_proxy_that_is_down_is_told_apart_from_the_server(
+def test_a_proxy_that_is_down_is_distinguished_from_the_server(
     ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY"):
@@ -69,7 +69,7 @@ def test_a_proxy_that_is_down_is_told_apart_from_the_server(
         assert "HTTP_PROXY" in error.next_step
 
 
-def test_a_proxy_that_refuses_to_connect_is_told_apart_from_the_server(
+def test_a_proxy_that_refuses_to_connect_is_distinguished_from_the_server(
     ask: Ask, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusing = serve(saying(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"))
@@ -81,7 +81,7 @@ def test_a_proxy_that_refuses_to_connect_is_told_apart_from_the_server(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse where Linux drops")
-def test_t03_a_host_that_does_not_answer_is_unreachable_and_no_work_was_begun(
+def test_t03_a_host_that_does_not_answer_is_unreachable_and_no_work_was_started(
     ask: Ask, blackhole: str
 ) -> None:
     error = failure(ask, blackhole, "generate_image", SEEDLESS, timeout=0.3, max_retries=0)
@@ -148,7 +148,7 @@ def test_t04_a_certificate_that_no_one_vouches_for_is_never_retried(
 @pytest.mark.parametrize(
     "sent", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{"], ids=["before", "within"]
 )
-def test_t08_a_reset_has_words_and_an_unknown_outcome(ask: Ask, serve: Serve, sent: bytes) -> None:
+def test_t08_a_reset_is_explained_and_its_outcome_unknown(ask: Ask, serve: Serve, sent: bytes) -> None:
     def script(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(sent)
         reset(connection)
@@ -185,5 +185,5 @@ def test_t12_a_reply_without_a_length_that_ends_early_is_an_unknown_outcome(ask:
     refuses_a_cut(ask, serve, b'HTTP/1.1 200 OK\r\n\r\n{"data":')
 
 
-def test_what_is_no_http_is_an_unknown_outcome(ask: Ask, serve: Serve) -> None:
+def test_anything_but_http_is_an_unknown_outcome(ask: Ask, serve: Serve) -> None:
     refuses_a_cut(ask, serve, b"SSH-2.0-OpenSSH_9.9\r\n")

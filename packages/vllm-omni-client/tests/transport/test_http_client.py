@@ -33,7 +33,7 @@ JOBS = 10_000
 PLACES = 32
 
 
-async def test_t05_ten_thousand_pictures_at_once_share_32_connections_and_none_waits_in_vain() -> None:
+async def test_t05_ten_thousand_simultaneous_images_share_32_connections_and_none_starves() -> None:
     now = most = 0
     places = asyncio.Semaphore(PLACES)
 
@@ -96,7 +96,7 @@ def test_t15_a_redirect_is_not_followed_and_the_key_goes_nowhere(ask: Ask, serve
 
 
 @pytest.mark.parametrize("proxy", ["junk", "http://me:s3cret@127.0.0.1:1", "socks9://x"])
-def test_t17_a_server_on_this_machine_is_reached_past_any_proxy(
+def test_t17_a_server_on_this_machine_is_reached_without_a_proxy(
     ask: Ask, serve: Serve, proxy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -133,7 +133,7 @@ def test_t17_a_proxy_setting_that_cannot_be_used_is_named_and_not_repeated(
     assert "s3cret" not in error.message
 
 
-async def test_t18_a_connection_that_the_server_closed_between_calls_is_made_anew(serve: Serve) -> None:
+async def test_t18_a_connection_that_the_server_closed_between_calls_is_opened_again(serve: Serve) -> None:
     connections: set[socket.socket] = set()
 
     def one_each(connection: socket.socket, request: bytes) -> bool:
@@ -147,7 +147,7 @@ async def test_t18_a_connection_that_the_server_closed_between_calls_is_made_ane
     assert len(connections) == 3
 
 
-async def test_t18_a_connection_that_the_server_closes_as_it_is_used_costs_nothing(serve: Serve) -> None:
+async def test_t18_a_connection_that_the_server_closes_on_reuse_costs_nothing(serve: Serve) -> None:
     requests: list[bytes] = []
 
     def closes_on_the_second(connection: socket.socket, request: bytes) -> bool:
@@ -165,7 +165,7 @@ async def test_t18_a_connection_that_the_server_closes_as_it_is_used_costs_nothi
     assert len(requests) == 3
 
 
-async def test_calls_one_after_another_share_a_connection(serve: Serve) -> None:
+async def test_successive_calls_share_a_connection(serve: Serve) -> None:
     connections: set[socket.socket] = set()
 
     def keeps(connection: socket.socket, request: bytes) -> bool:
@@ -180,7 +180,7 @@ async def test_calls_one_after_another_share_a_connection(serve: Serve) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_connections_of_a_closed_event_loop_are_given_up(serve: Serve) -> None:
+def test_connections_of_a_closed_event_loop_are_dropped(serve: Serve) -> None:
     def keeps(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(PICTURE)
         return True
@@ -199,7 +199,7 @@ async def test_a_client_of_another_running_event_loop_is_refused(serve: Serve) -
             await asyncio.to_thread(lambda: asyncio.run(client.generate_image(SEEDLESS)))
 
 
-def test_a_certificate_file_that_is_not_there_is_named(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_certificate_file_is_named(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
     error = failure(ask, "https://localhost:1", "health_check")
     assert isinstance(error, InvalidParameter)
@@ -226,7 +226,7 @@ def gateway(serve: Serve, tmp_path: Path) -> Iterator[Gateway]:
 
 
 @pytest.mark.parametrize("given", ["path", "text", "context"])
-def test_a_gateway_with_an_internal_ca_a_header_and_a_key_is_passed(
+def test_a_gateway_with_an_internal_ca_a_header_and_a_key_works(
     ask: Ask, gateway: Gateway, given: str
 ) -> None:
     verify = {
@@ -249,7 +249,7 @@ def test_the_ca_of_the_environment_is_used_for_a_gateway(
     assert ask(gateway.url, "generate_image", SEEDED, headers={HEADER: TOKEN}) == DRAWN
 
 
-def test_a_certificate_that_nobody_is_to_check_is_accepted(ask: Ask, gateway: Gateway) -> None:
+def test_an_unchecked_certificate_is_accepted(ask: Ask, gateway: Gateway) -> None:
     assert ask(gateway.url, "generate_image", SEEDED, headers={HEADER: TOKEN}, verify=False) == DRAWN
 
 
@@ -296,13 +296,13 @@ def test_a_ca_file_without_certificates_is_named(ask: Ask, tmp_path: Path, conte
 
 
 @pytest.mark.parametrize("verify", [None, 7, b"ca.pem"])
-def test_something_that_says_nothing_about_certificates_is_refused(ask: Ask, verify: object) -> None:
+def test_anything_but_certificate_settings_is_refused(ask: Ask, verify: object) -> None:
     error = failure(ask, "https://localhost:1", "health_check", verify=verify)
     assert isinstance(error, InvalidParameter)
     assert error.parameter == "verify"
 
 
-def test_a_proxy_of_ones_own_is_used_for_a_server_on_this_machine_too(ask: Ask, serve: Serve) -> None:
+def test_a_given_proxy_is_used_even_for_a_server_on_this_machine(ask: Ask, serve: Serve) -> None:
     seen: list[bytes] = []
 
     def proxy(connection: socket.socket, request: bytes) -> bool:
@@ -315,9 +315,7 @@ def test_a_proxy_of_ones_own_is_used_for_a_server_on_this_machine_too(ask: Ask, 
     assert seen == [b"POST http://127.0.0.1:9/v1/images/generations HTTP/1.1"]
 
 
-def test_no_proxy_is_used_when_none_is_wanted(
-    ask: Ask, serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_proxy_is_used_if_none_is_wanted(ask: Ask, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", serve(saying(PICTURE)))
     monkeypatch.setenv("http_proxy", serve(saying(PICTURE)))
     error = failure(ask, "http://gpu.invalid:8000", "health_check", proxy=False)

@@ -61,7 +61,7 @@ class Scene:
         return [connection.requests for connection in self.opened]
 
 
-def test_one_request_after_the_other_uses_one_connection_and_is_told_which() -> None:
+def test_successive_requests_use_one_connection_and_are_told_which() -> None:
     scene = Scene()
     for _ in range(3):
         response = scene.begin()
@@ -71,7 +71,7 @@ def test_one_request_after_the_other_uses_one_connection_and_is_told_which() -> 
     assert scene.events.count((REUSED, scene.opened[0].stream)) == 2
 
 
-def test_requests_at_the_same_time_have_a_connection_each_and_the_last_freed_is_used_next() -> None:
+def test_simultaneous_requests_have_a_connection_each_and_the_last_freed_is_used_next() -> None:
     scene = Scene()
     first, second, third = [scene.begin() for _ in range(3)]
     for response in (third, first, second):
@@ -81,7 +81,7 @@ def test_requests_at_the_same_time_have_a_connection_each_and_the_last_freed_is_
     assert scene.counts == [1, 2, 1]
 
 
-def test_what_was_idle_for_too_long_or_is_more_than_allowed_is_closed() -> None:
+def test_connections_that_were_idle_for_too_long_or_exceed_the_limit_are_closed() -> None:
     scene = Scene(most_idle=2)
     first, second, *others = [scene.begin() for _ in range(4)]
     first.close()
@@ -93,7 +93,7 @@ def test_what_was_idle_for_too_long_or_is_more_than_allowed_is_closed() -> None:
     assert [connection.closed for connection in scene.opened] == [True, True, False, False]
 
 
-def test_a_request_that_failed_gives_its_connection_back_without_its_stream() -> None:
+def test_a_failed_request_returns_its_connection_without_its_stream() -> None:
     scene = Scene()
     scene.begin().close()
     scene.opened[0].error = httpx.ReadError("broken")
@@ -105,7 +105,7 @@ def test_a_request_that_failed_gives_its_connection_back_without_its_stream() ->
     assert [event for event, _ in scene.events].count(REUSED) == 1
 
 
-def test_closing_closes_those_in_use_too() -> None:
+def test_closing_closes_connections_in_use_too() -> None:
     scene = Scene()
     scene.begin()
     scene.begin().close()
@@ -113,7 +113,7 @@ def test_closing_closes_those_in_use_too() -> None:
     assert [connection.closed for connection in scene.opened] == [True, True]
 
 
-def test_calls_one_after_another_share_a_connection_to_localhost(serve: Serve) -> None:
+def test_successive_calls_share_a_connection_to_localhost(serve: Serve) -> None:
     connections: set[socket.socket] = set()
 
     def answer(connection: socket.socket, request: bytes) -> bool:

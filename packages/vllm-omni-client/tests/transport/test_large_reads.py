@@ -33,7 +33,7 @@ async def served(talk: Talk) -> AsyncGenerator[httpx.AsyncClient]:
             yield client
 
 
-async def test_a_long_reply_comes_in_pieces_of_more_than_httpcores_own_64_kib() -> None:
+async def test_a_long_reply_arrives_in_pieces_larger_than_the_64_kib_of_httpcore() -> None:
     async def talk(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (8 * MIB) + bytes(8 * MIB))
         await writer.drain()
@@ -53,7 +53,7 @@ async def test_a_reply_that_is_cut_off_is_a_protocol_error_of_httpx() -> None:
             await client.get("/")
 
 
-async def test_a_server_that_says_nothing_is_a_read_timeout_of_httpx() -> None:
+async def test_a_silent_server_is_a_read_timeout_of_httpx() -> None:
     done = asyncio.Event()
 
     async def talk(_: asyncio.StreamWriter) -> None:
@@ -65,7 +65,7 @@ async def test_a_server_that_says_nothing_is_a_read_timeout_of_httpx() -> None:
         done.set()
 
 
-async def test_nobody_there_is_a_connect_error_of_httpx_with_its_cause() -> None:
+async def test_an_unreachable_server_is_a_connect_error_of_httpx_with_its_cause() -> None:
     transport = LargeReadTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), idle_seconds=3.0)
     async with httpx.AsyncClient(transport=transport) as client:
         with pytest.raises(httpx.ConnectError) as caught:

@@ -51,13 +51,13 @@ def test_the_address_that_answered_last_comes_first() -> None:
     assert listeners.tried == ["127.0.0.1", "::1", "::1", "::1"]
 
 
-def test_where_nothing_listens_the_error_is_that_of_ipv4() -> None:
+def test_if_nothing_listens_the_error_is_that_of_ipv4() -> None:
     with pytest.raises(httpx.ConnectError, match=r"refused by 127\.0\.0\.1"):
         send(Listeners(), "http://localhost:6655/x")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "gpu", "localhost.example"])
-def test_any_other_host_is_left_as_it_is(host: str) -> None:
+def test_any_other_host_is_left_unchanged(host: str) -> None:
     listeners = Listeners(host.strip("[]"))
     assert send(listeners, f"http://{host}:6655/x").content == b"content"
     assert len(listeners.tried) == 1

@@ -43,7 +43,7 @@ def test_t03_the_connection_has_a_limit_of_its_own(ask: Ask, blackhole: str) -> 
     assert attempts(error) == 4
 
 
-def test_t05_a_turn_is_waited_for_until_the_deadline_and_questions_never_wait(serve: Serve) -> None:
+def test_t05_a_slot_is_waited_for_until_the_deadline_and_queries_never_wait(serve: Serve) -> None:
     arrived, leave = threading.Event(), threading.Event()
 
     def slow(connection: socket.socket, request: bytes) -> bool:
@@ -68,7 +68,7 @@ def test_t05_a_turn_is_waited_for_until_the_deadline_and_questions_never_wait(se
     assert caught.value.gpu_spent == "no"
 
 
-async def test_t05_a_turn_is_waited_for_in_asyncio_too(serve: Serve) -> None:
+async def test_t05_a_slot_is_waited_for_in_asyncio_too(serve: Serve) -> None:
     arrived, leave = threading.Event(), threading.Event()
 
     def slow(connection: socket.socket, request: bytes) -> bool:
@@ -88,7 +88,7 @@ async def test_t05_a_turn_is_waited_for_in_asyncio_too(serve: Serve) -> None:
     assert caught.value.gpu_spent == "no"
 
 
-def test_t06_silence_beyond_the_read_timeout_is_followed_by_another_attempt(ask: Ask, serve: Serve) -> None:
+def test_t06_silence_beyond_the_read_timeout_leads_to_another_attempt(ask: Ask, serve: Serve) -> None:
     seen: list[str] = []
 
     def silent_at_first(connection: socket.socket, request: bytes) -> bool:

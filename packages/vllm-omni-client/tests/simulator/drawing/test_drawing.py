@@ -35,24 +35,24 @@ def test_the_same_subject_gives_the_same_pixels() -> None:
         subject(guidance=GuidanceRule(scale=2.0, negative_prompt="blurry")),
     ],
 )
-def test_another_subject_gives_another_picture(other: Subject) -> None:
+def test_another_subject_gives_another_image(other: Subject) -> None:
     assert paint(other).tobytes() != paint(subject()).tobytes()
 
 
-def test_a_hundred_seeds_give_a_hundred_pictures() -> None:
+def test_a_hundred_seeds_give_a_hundred_images() -> None:
     assert len({paint(subject(seed=seed)).tobytes() for seed in range(100)}) == 100
 
 
 @pytest.mark.parametrize(
     "size", [(1, 1), (16, 16), (16, 4096), (64, 64), (1024, 576), (100, 3), (2048, 2048)]
 )
-def test_a_picture_has_the_size_that_was_asked_for(size: tuple[int, int]) -> None:
+def test_an_image_has_the_size_that_was_requested(size: tuple[int, int]) -> None:
     picture = draw(subject(width=size[0], height=size[1]))
     assert (picture.size, picture.mode) == (size, "RGB")
 
 
 @pytest.mark.parametrize("size", [(64, 64), (256, 256), (1024, 576), (576, 1024)])
-def test_the_mark_stands_in_the_lower_left_corner_and_leaves_the_rest_alone(size: tuple[int, int]) -> None:
+def test_the_mark_is_in_the_lower_left_corner_and_leaves_the_rest_alone(size: tuple[int, int]) -> None:
     plain = paint(subject(width=size[0], height=size[1]))
     box = ImageChops.difference(plain, draw(subject(width=size[0], height=size[1]))).getbbox()
     assert box is not None
@@ -63,7 +63,7 @@ def test_the_mark_stands_in_the_lower_left_corner_and_leaves_the_rest_alone(size
     assert top > size[1] * 0.6
 
 
-def test_the_mark_is_white_letters_on_a_dark_plate_whatever_the_picture() -> None:
+def test_the_mark_is_white_letters_on_a_dark_plate_whatever_the_image() -> None:
     for tone in (0, 128, 255):
         picture = mark(Image.new("RGB", (256, 256), (tone, tone, tone)))
         corner = picture.crop((0, 220, 110, 256)).convert("L")

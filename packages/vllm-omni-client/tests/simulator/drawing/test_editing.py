@@ -40,14 +40,14 @@ def brightness(picture: Image.Image, box: tuple[int, int, int, int]) -> float:
     return ImageStat.Stat(picture.crop(box).convert("L")).mean[0]
 
 
-def test_the_shapes_of_the_input_picture_can_be_seen() -> None:
+def test_the_shapes_of_the_input_image_can_be_seen() -> None:
     made = paint(subject(sources=sources()))
     assert brightness(made, (70, 0, 128, 128)) > brightness(made, (0, 0, 58, 128)) + 40
     turned = paint(subject(sources=sources(halves(230, 20))))
     assert brightness(turned, (0, 0, 58, 128)) > brightness(turned, (70, 0, 128, 128)) + 40
 
 
-def test_it_is_another_picture_than_the_input() -> None:
+def test_the_edit_differs_from_its_input() -> None:
     assert difference(paint(subject(sources=sources())), halves()) > 5
 
 
@@ -65,7 +65,7 @@ def test_less_strength_changes_less() -> None:
     assert changes[0] < changes[2] / 1.5
 
 
-def test_nothing_changes_outside_of_the_mask() -> None:
+def test_nothing_changes_outside_the_mask() -> None:
     mask = Image.new("L", (128, 128), 0)
     mask.paste(255, (0, 64, 128, 128))
     made = paint(subject(sources=sources(mask=mask)))
@@ -74,14 +74,14 @@ def test_nothing_changes_outside_of_the_mask() -> None:
     assert difference(made.crop(bottom), halves().crop(bottom)) > 5
 
 
-def test_a_second_picture_is_laid_into_a_corner() -> None:
+def test_a_second_image_is_pasted_into_a_corner() -> None:
     one = paint(subject(sources=sources(halves())))
     two = paint(subject(sources=sources(halves(), Image.new("RGB", (64, 64), (255, 0, 0)))))
     assert two.getpixel((127, 0)) == (255, 0, 0)
     assert difference(one.crop((0, 64, 128, 128)), two.crop((0, 64, 128, 128))) < 40
 
 
-def test_an_adapter_changes_the_picture() -> None:
+def test_an_adapter_changes_the_image() -> None:
     plain, styled, stronger = (
         paint(subject(adapter=adapter))
         for adapter in (None, Adapter(path="/a", scale=1.0), Adapter(path="/a", scale=0.5))
@@ -90,7 +90,7 @@ def test_an_adapter_changes_the_picture() -> None:
 
 
 @pytest.mark.parametrize(("path", "status"), [("/loras/style", 200), ("/loras/other", 500)])
-async def test_an_adapter_is_found_where_the_settings_have_it(path: str, status: int) -> None:
+async def test_an_adapter_is_found_at_the_paths_in_the_settings(path: str, status: int) -> None:
     app = create_app(SimulatorSettings(lora_paths=("/loras/style",)))
     request = {"prompt": "a", "size": "64x64", "lora": {"name": "style", "path": path}}
     transport = httpx.ASGITransport(app)
@@ -107,7 +107,7 @@ async def test_an_adapter_is_found_where_the_settings_have_it(path: str, status:
         ("black-forest-labs/FLUX.2-klein-4B", 4),
     ],
 )
-async def test_the_model_decides_how_many_pictures_an_edit_may_bring(model: str, most: int) -> None:
+async def test_the_model_decides_how_many_images_an_edit_may_have(model: str, most: int) -> None:
     buffer = io.BytesIO()
     halves(size=(64, 64)).save(buffer, "PNG")
     form = {"prompt": "a", "num_inference_steps": "1"}
@@ -122,7 +122,7 @@ async def test_the_model_decides_how_many_pictures_an_edit_may_bring(model: str,
     assert statuses == [200, 400]
 
 
-async def test_a_model_for_edits_makes_no_picture_from_text() -> None:
+async def test_a_model_for_edits_generates_no_image_from_text() -> None:
     transport = httpx.ASGITransport(create_app(SimulatorSettings(model="Qwen/Qwen-Image-Edit")))
     async with httpx.AsyncClient(transport=transport, base_url="http://simulator") as http:
         response = await http.post("/v1/images/generations", json={"prompt": "a", "size": "64x64"})

@@ -35,7 +35,7 @@ class Gate:
         assert await asyncio.to_thread(self.begun.wait, 20)
 
 
-async def test_work_is_done_in_the_order_of_arrival_and_never_two_at_once() -> None:
+async def test_tasks_run_in_order_of_arrival_and_never_two_at_once() -> None:
     machine, order, at_once = engine(), list[int](), list[int]()
     lock = threading.Lock()
 
@@ -72,7 +72,7 @@ async def test_speed_scales_the_time() -> None:
     assert 0.19 <= finished.run_seconds < 10
 
 
-async def test_what_is_cancelled_in_the_queue_is_never_done() -> None:
+async def test_a_task_cancelled_in_the_queue_never_runs() -> None:
     machine, gate, done = engine(), Gate(), list[str]()
     async with asyncio.timeout(20):
         first = asyncio.create_task(machine.run(task(gate.produce)))
@@ -90,7 +90,7 @@ async def test_what_is_cancelled_in_the_queue_is_never_done() -> None:
     assert (done, machine.running, machine.waiting) == (["third"], 0, 0)
 
 
-async def test_what_runs_goes_on_to_its_end_when_cancelled() -> None:
+async def test_a_running_task_runs_to_its_end_even_if_cancelled() -> None:
     machine, gate = engine(), Gate()
     async with asyncio.timeout(20):
         running = asyncio.create_task(machine.run(task(gate.produce)))
@@ -106,7 +106,7 @@ async def test_what_runs_goes_on_to_its_end_when_cancelled() -> None:
         assert (await after).value == "after"
 
 
-async def test_work_that_does_not_fit_into_memory_fails_alone() -> None:
+async def test_a_task_that_does_not_fit_into_memory_fails_alone() -> None:
     machine = engine(gpu_gib=60.0)  # the model's 53.7 and pictures of 3.15 megapixels
     async with asyncio.timeout(20):
         with pytest.raises(WorkerError) as caught:
@@ -120,7 +120,7 @@ async def test_work_that_does_not_fit_into_memory_fails_alone() -> None:
     assert finished.peak_memory_mib == pytest.approx((53.7 + 6.0) * 1024)
 
 
-async def test_work_that_fails_fails_alone() -> None:
+async def test_a_failing_task_fails_alone() -> None:
     def broken() -> str:
         raise RuntimeError("broken")
 
@@ -147,7 +147,7 @@ async def test_equal_requests_run_in_one_batch_if_there_is_room() -> None:
     assert third.peak_memory_mib == fifth.peak_memory_mib == pytest.approx((53.7 + 2.0) * 1024)
 
 
-def test_an_engine_survives_the_event_loop_that_it_worked_on() -> None:
+def test_an_engine_survives_the_event_loop_that_it_ran_on() -> None:
     machine, gate = engine(), Gate()
 
     async def abandon() -> None:

@@ -14,7 +14,9 @@ from vllm_omni_client.simulator.engine.model_rules import GuidanceRule, WorkerEr
         ("qwen/other", "OtherPipeline", 0.07),
     ],
 )
-def test_the_rules_go_by_the_last_part_of_the_name(model: str, pipeline: str, linear_seconds: float) -> None:
+def test_the_rules_follow_the_last_part_of_the_model_name(
+    model: str, pipeline: str, linear_seconds: float
+) -> None:
     family = rules_for(model).family
     assert (family.pipeline, family.linear_seconds) == (pipeline, linear_seconds)
 
@@ -28,14 +30,14 @@ def test_the_rules_go_by_the_last_part_of_the_name(model: str, pipeline: str, li
         ("Z-Image-Turbo", 1024 * 1024, 8, False, 0.77),
     ],
 )
-def test_a_picture_takes_about_the_published_time(
+def test_an_image_takes_about_the_published_time(
     model: str, pixels: int, steps: int, *, guided: bool, published: float
 ) -> None:
     seconds = rules_for(model).seconds(pixels=pixels, steps=steps, guided=guided, n=1)
     assert seconds == pytest.approx(published, rel=0.15)
 
 
-def test_more_pixels_steps_and_pictures_take_longer() -> None:
+def test_more_pixels_steps_and_images_take_longer() -> None:
     rules = rules_for("FLUX.2-klein-4B")
     one = rules.seconds(pixels=1024 * 1024, steps=4, guided=False, n=1)
     assert one < rules.seconds(pixels=1024 * 1024, steps=5, guided=False, n=1)
@@ -44,7 +46,7 @@ def test_more_pixels_steps_and_pictures_take_longer() -> None:
     assert one < rules.seconds(pixels=1024 * 1024, steps=4, guided=False, n=2) < 2 * one
 
 
-def test_memory_is_that_of_the_model_and_of_the_pictures() -> None:
+def test_memory_is_that_of_the_model_and_of_the_images() -> None:
     rules = rules_for("FLUX.2-klein-4B")
     assert rules.gib(pixels=0) == 14.9
     assert rules.gib(pixels=3 * 1024 * 1024) == pytest.approx(20.9)
@@ -59,7 +61,7 @@ def test_klein_reads_guidance_above_one_and_no_negative_prompt() -> None:
     )
 
 
-def test_z_image_runs_guided_unless_told_otherwise() -> None:
+def test_z_image_runs_guided_unless_requested_otherwise() -> None:
     rules = rules_for("z-image")
     assert rules.guidance(guidance_scale=0.0, true_cfg_scale=None, negative_prompt="a") is None
     assert rules.guidance(guidance_scale=None, true_cfg_scale=None, negative_prompt="a") == GuidanceRule(
@@ -67,7 +69,7 @@ def test_z_image_runs_guided_unless_told_otherwise() -> None:
     )
 
 
-def test_qwen_image_is_guided_by_true_cfg_scale_and_a_negative_prompt_together() -> None:
+def test_qwen_image_needs_true_cfg_scale_and_a_negative_prompt_for_guidance() -> None:
     rules = rules_for("qwen-image")
     assert rules.guidance(guidance_scale=9.0, true_cfg_scale=4.0, negative_prompt=None) is None
     assert rules.guidance(guidance_scale=9.0, true_cfg_scale=1.0, negative_prompt="") is None
@@ -76,18 +78,18 @@ def test_qwen_image_is_guided_by_true_cfg_scale_and_a_negative_prompt_together()
     )
 
 
-def test_a_size_left_out_is_1024() -> None:
+def test_an_omitted_size_is_1024() -> None:
     assert rules_for("klein").size(None, None) == (1024, 1024)
 
 
-def test_z_image_names_the_side_that_is_no_multiple() -> None:
+def test_z_image_names_the_side_that_is_not_a_multiple() -> None:
     with pytest.raises(WorkerError, match=r"Height must be divisible by 16 \(got 1000\)"):
         rules_for("z-image").size(1001, 1000)
     with pytest.raises(WorkerError, match=r"Width must be divisible by 16 \(got 1001\)"):
         rules_for("z-image").size(1001, 1008)
 
 
-def test_a_long_prompt_is_cut_on_a_character() -> None:
+def test_a_long_prompt_is_cut_between_characters() -> None:
     rules = rules_for("klein")
     cut = rules.prompt("狐" * 5000)
     assert cut == "狐" * (512 * 4 // 3)

@@ -17,7 +17,7 @@ async def test_nobody_waits_for_a_server_that_is_awake(engine_state: EngineState
         await engine_state.until_awake()
 
 
-async def test_who_waits_goes_on_when_it_wakes(engine_state: EngineState) -> None:
+async def test_a_waiting_request_continues_when_the_server_wakes(engine_state: EngineState) -> None:
     engine_state.sleep(SleepRequest(stage_ids=[0], level=1))
     waiting = asyncio.create_task(engine_state.until_awake())
     await asyncio.sleep(0)
@@ -27,7 +27,7 @@ async def test_who_waits_goes_on_when_it_wakes(engine_state: EngineState) -> Non
         await waiting
 
 
-def test_weights_that_were_thrown_away_do_not_come_back(engine_state: EngineState) -> None:
+def test_discarded_weights_do_not_come_back(engine_state: EngineState) -> None:
     engine_state.sleep(SleepRequest(stage_ids=[0]))
     for _ in range(2):
         with pytest.raises(HttpError) as caught:
@@ -35,7 +35,7 @@ def test_weights_that_were_thrown_away_do_not_come_back(engine_state: EngineStat
         assert (caught.value.status, caught.value.kind) == (501, "NotImplementedError")
 
 
-async def test_a_stage_that_there_is_not_is_refused_and_stops_admission_all_the_same(
+async def test_an_unknown_stage_is_refused_and_still_stops_admission(
     engine_state: EngineState,
 ) -> None:
     with pytest.raises(HttpError, match=r"Invalid stage_ids \[9\]; valid range is 0\.\.0"):

@@ -16,7 +16,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_faults_are_added_told_and_cleared(http: httpx.AsyncClient) -> None:
+async def test_faults_are_added_listed_and_cleared(http: httpx.AsyncClient) -> None:
     added = await http.post(FAULTS, json={"faults": ["status@1", {"kind": "engine-death", "first": 2}]})
     assert added.json() == {"faults": {"status@1": 0, "engine-death@2-": 0}, "alive": True}
     statuses = [(await http.post(PATH, json=REQUEST)).status_code for _ in range(2)]
@@ -38,13 +38,13 @@ async def test_faults_are_added_told_and_cleared(http: httpx.AsyncClient) -> Non
         (b'{"faults": [], "other": 1}', "Extra inputs are not permitted"),
     ],
 )
-async def test_what_is_no_fault_is_refused(http: httpx.AsyncClient, body: bytes, reason: str) -> None:
+async def test_anything_but_a_fault_is_refused(http: httpx.AsyncClient, body: bytes, reason: str) -> None:
     response = await http.post(FAULTS, content=body)
     assert response.status_code == 400
     assert reason in response.json()["error"]
 
 
-async def test_nobody_steers_a_server_that_was_not_opened_for_it() -> None:
+async def test_faults_cannot_be_controlled_on_a_server_without_control_routes() -> None:
     transport = httpx.ASGITransport(create_app())
     async with httpx.AsyncClient(transport=transport, base_url="http://simulator") as client:
         for method in ("GET", "POST", "DELETE"):

@@ -50,7 +50,7 @@ def test_a_fault_is_written_as_text_and_read_again(text: str, fault: Fault) -> N
         ("status,colour=red", "colour: Extra inputs are not permitted"),
     ],
 )
-def test_a_text_that_is_no_fault_is_refused_with_the_reason(text: str, reason: str) -> None:
+def test_text_that_is_not_a_fault_is_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=r"not a valid fault|not an option") as caught:
         Fault.parse(text)
     assert reason in str(caught.value)
@@ -70,7 +70,7 @@ def test_requests_are_counted_from_one(text: str, numbers: list[int]) -> None:
     assert met(FaultPlan([Fault.parse(text)]), 6) == numbers
 
 
-def test_a_percentage_is_kept_and_repeated_by_its_seed() -> None:
+def test_a_percentage_is_met_and_repeatable_with_its_seed() -> None:
     first, again, other = (met(FaultPlan([Fault.parse("status@10%")], seed=seed), 1000) for seed in (1, 1, 2))
     assert first == again
     assert first != other
@@ -104,14 +104,14 @@ def test_faults_are_added_and_cleared_while_it_runs() -> None:
     assert plan.counts() == {}
 
 
-def test_nothing_is_added_where_one_of_several_is_no_fault() -> None:
+def test_nothing_is_added_if_one_of_several_is_invalid() -> None:
     plan = FaultPlan()
     with pytest.raises(ValueError, match="not a valid fault"):
         plan.add("status", "nonsense")
     assert plan.counts() == {}
 
 
-def test_settings_take_faults_as_text_or_as_values() -> None:
+def test_settings_accept_faults_as_text_or_as_values() -> None:
     settings = SimulatorSettings.model_validate({"faults": ["status@1", Fault(kind="black")]})
     assert settings.faults == (Fault.parse("status@1"), Fault(kind="black"))
     with pytest.raises(ValidationError, match="'nonsense' is not a valid fault"):

@@ -118,7 +118,7 @@ def length_in(head: bytes) -> int:
     return next(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length"))
 
 
-def test_a_truncated_reply_ends_in_good_order_and_too_early() -> None:
+def test_a_truncated_reply_ends_cleanly_and_too_early() -> None:
     with broken("truncate@1") as client:
         received, reset = raw(client)
         head, _, body = received.partition(b"\r\n\r\n")
@@ -149,14 +149,14 @@ def test_json_of_the_wrong_types() -> None:
     assert (type(body["created"]), type(body["data"]), type(body["size"])) == (str, dict, int)
 
 
-def test_base64_that_is_none() -> None:
+def test_base64_that_is_invalid() -> None:
     with broken("junk-base64@1") as client:
         body = ask(client).json()
     with pytest.raises(ValueError, match="base64"):
         base64.b64decode(body["data"][0]["b64_json"], validate=True)
 
 
-def test_pictures_of_half_the_size_while_the_reply_says_the_whole() -> None:
+def test_images_of_half_the_size_while_the_reply_states_the_full_size() -> None:
     with broken("wrong-size") as client:
         response = ask(client)
         as_file = ask(client, response_format="file", output_format="webp")
@@ -167,12 +167,12 @@ def test_pictures_of_half_the_size_while_the_reply_says_the_whole() -> None:
     assert int(as_file.headers["content-length"]) == len(as_file.content)
 
 
-def test_fewer_pictures_than_were_asked_for() -> None:
+def test_fewer_images_than_requested() -> None:
     with broken("fewer") as client:
         assert [len(ask(client, n=n).json()["data"]) for n in (1, 3)] == [0, 2]
 
 
-def test_black_pictures() -> None:
+def test_black_images() -> None:
     with broken("black") as client:
         response = ask(client, n=2, output_format="jpeg")
     assert [(picture.format, picture.getextrema()) for picture in pictures(response)] == [
@@ -180,7 +180,7 @@ def test_black_pictures() -> None:
     ] * 2
 
 
-def test_a_bomb_unpacks_to_what_was_ordered() -> None:
+def test_a_bomb_decompresses_to_the_requested_size() -> None:
     with broken("gzip-bomb,mebibytes=3") as client, client.stream("POST", PATH, json=REQUEST) as response:
         packed = b"".join(response.iter_raw())
     assert response.headers["content-encoding"] == "gzip"
@@ -188,7 +188,7 @@ def test_a_bomb_unpacks_to_what_was_ordered() -> None:
     assert len(zlib.decompress(packed, wbits=31)) == 3 * 1024 * 1024
 
 
-def test_out_of_memory_is_told_as_the_server_tells_it() -> None:
+def test_out_of_memory_is_reported_as_the_server_reports_it() -> None:
     with broken("out-of-memory@1") as client:
         response = ask(client)
         assert response.status_code == 500
@@ -209,14 +209,14 @@ def test_a_dead_engine_stays_dead() -> None:
             assert (health.status_code, health.json()) == (503, {"status": "unhealthy"})
 
 
-def test_an_older_server_is_unhealthy_without_a_word() -> None:
+def test_an_older_server_is_unhealthy_without_a_note() -> None:
     with broken("engine-death@1", server_version="0.26.0") as client:
         ask(client)
         response = client.get("/health")
         assert (response.status_code, response.content) == (503, b"")
 
 
-def test_another_model_is_served_from_a_swap_on() -> None:
+def test_another_model_is_served_after_a_swap() -> None:
     with broken("model-swap,name=other@2") as client:
         [card] = client.get("/v1/models").json()["data"]
         statuses = [ask(client, model=card["id"]).status_code for _ in range(2)]
@@ -224,7 +224,7 @@ def test_another_model_is_served_from_a_swap_on() -> None:
     assert (statuses, swapped) == ([200, 400], ["other"])
 
 
-def test_an_edit_meets_faults_as_well() -> None:
+def test_edits_are_affected_by_faults_too() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64)).save(buffer, "PNG")
     form = {"prompt": "a", "num_inference_steps": "1"}
@@ -233,12 +233,12 @@ def test_an_edit_meets_faults_as_well() -> None:
     assert [picture.getextrema() for picture in pictures(response)] == [((0, 0), (0, 0), (0, 0))]
 
 
-def test_an_error_is_not_spoilt() -> None:
+def test_an_error_is_not_corrupted() -> None:
     with broken("black") as client:
         assert ask(client, n=11).json()["error"]["param"] == "body.n"
 
 
-def test_a_fault_may_lie_on_another_path() -> None:
+def test_a_fault_may_be_limited_to_another_path() -> None:
     with broken("status,status=500,path=/health@1") as client:
         assert [client.get("/health").status_code for _ in range(2)] == [500, 200]
 
@@ -252,7 +252,7 @@ async def test_in_one_process_a_broken_connection_is_an_error_of_the_caller() ->
         assert (await http.post(PATH, json=REQUEST)).status_code == 200
 
 
-def test_a_simulation_is_steered_while_it_runs() -> None:
+def test_a_simulation_is_controlled_while_it_runs() -> None:
     simulation = Simulation()
     with serve_simulation(simulation) as url, httpx.Client(base_url=url, timeout=SECONDS) as client:
         assert ask(client).status_code == 200
@@ -262,7 +262,7 @@ def test_a_simulation_is_steered_while_it_runs() -> None:
 
 
 @pytest.mark.parametrize("kind", ["fewer", "black", "junk-base64", "wrong-size"])
-def test_a_reply_without_pictures_to_spoil_stays_what_it_is(kind: str) -> None:
+def test_a_reply_without_images_to_corrupt_stays_unchanged(kind: str) -> None:
     with broken(f"{kind},path=/") as client:
         assert client.get("/v1/models").json()["data"][0]["object"] == "model"
         assert client.get("/health").json() == {"status": "healthy"}

@@ -25,7 +25,7 @@ async def test_it_answers_in_the_same_process_with_no_lifespan_and_no_settings()
     assert response.json()["metrics"]["peak_memory_mb"] == pytest.approx(16.9 * 1024)
 
 
-async def test_a_layered_model_sends_as_many_transparent_layers_as_are_asked_for() -> None:
+async def test_a_layered_model_sends_as_many_transparent_layers_as_are_requested() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (300, 150), "teal").save(buffer, "PNG")
     upload = {"image": ("teal.png", buffer.getvalue())}
@@ -55,7 +55,7 @@ async def test_many_requests_at_once_are_all_answered() -> None:
     assert len({answer.json()["data"][0]["b64_json"] for answer in answers}) == 50
 
 
-def test_one_application_serves_one_event_loop_after_the_other() -> None:
+def test_one_application_serves_several_event_loops_in_turn() -> None:
     app = create_app()
 
     async def ask() -> int:
@@ -66,7 +66,7 @@ def test_one_application_serves_one_event_loop_after_the_other() -> None:
     assert [asyncio.run(ask()) for _ in range(3)] == [200] * 3
 
 
-async def test_a_call_that_is_cancelled_in_the_queue_is_counted_as_left() -> None:
+async def test_a_call_cancelled_in_the_queue_counts_as_left() -> None:
     request = {"prompt": "a", "size": "64x64", "num_inference_steps": 50}
     waiting = 'num_requests_waiting{model_name="black-forest-labs/FLUX.2-klein-4B"} 1.0'
     async with client(SimulatorSettings(speed=0.3)) as http, asyncio.timeout(60):
@@ -83,7 +83,7 @@ async def test_a_call_that_is_cancelled_in_the_queue_is_counted_as_left() -> Non
     assert 'reason="client_disconnect"} 1.0' in text
 
 
-async def test_out_of_memory_is_a_500_that_says_so_and_the_server_goes_on() -> None:
+async def test_out_of_memory_is_a_500_that_says_so_and_the_server_continues() -> None:
     async with client() as http:
         too_large = await http.post(PATH, json={"prompt": "a", "size": "4096x4096"})
         too_many = await http.post(PATH, json={"prompt": "a", "n": 10})
@@ -111,7 +111,7 @@ async def test_out_of_memory_is_a_500_that_says_so_and_the_server_goes_on() -> N
         (SimulatorSettings(vram_gib=None), 200),
     ],
 )
-async def test_a_gpu_that_nobody_named_is_large_enough_for_the_model(
+async def test_without_a_configured_gpu_the_model_always_fits(
     settings: SimulatorSettings, status: int
 ) -> None:
     async with client(settings) as http:
@@ -119,7 +119,7 @@ async def test_a_gpu_that_nobody_named_is_large_enough_for_the_model(
     assert response.status_code == status
 
 
-async def test_the_version_is_the_one_given() -> None:
+async def test_the_version_is_the_given_one() -> None:
     async with client(SimulatorSettings(server_version="0.26.1")) as http:
         assert (await http.get("/version")).json() == {"version": "0.26.1"}
 
@@ -141,7 +141,7 @@ async def test_a_key_of_any_bytes_can_be_wrong_without_harm() -> None:
     assert (response.status_code, response.json()) == (401, {"error": "Unauthorized"})
 
 
-async def test_a_picture_that_its_format_cannot_hold_is_a_500() -> None:
+async def test_an_image_that_its_format_cannot_hold_is_a_500() -> None:
     async with client(SimulatorSettings(vram_gib=None)) as http:
         response = await http.post(PATH, json={"prompt": "a", "size": "16400x16", "output_format": "webp"})
     assert response.status_code == 500
@@ -195,7 +195,7 @@ async def test_requests_are_counted_by_route_method_and_status() -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-async def test_a_picture_says_in_its_file_that_it_was_drawn_by_a_procedure(kind: str) -> None:
+async def test_an_image_file_says_that_it_was_drawn_by_a_procedure(kind: str) -> None:
     async with client() as http:
         body = {"prompt": "a", "size": "64x64", "output_format": kind}
         data = base64.b64decode((await http.post(PATH, json=body)).json()["data"][0]["b64_json"])

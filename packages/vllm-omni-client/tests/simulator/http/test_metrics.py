@@ -26,7 +26,7 @@ def families(page: str) -> list[str]:
     return re.findall(r"^# TYPE (\S+)", page, re.MULTILINE)
 
 
-async def test_the_families_come_in_the_order_of_the_server() -> None:
+async def test_the_families_are_in_the_order_of_the_server() -> None:
     [page] = await pages()
     names = [name for name in families(page) if not name.startswith(("process_", "http_"))]
     assert names[:5] == [
@@ -49,7 +49,7 @@ async def test_the_families_come_in_the_order_of_the_server() -> None:
     )
 
 
-async def test_what_was_not_observed_yet_shows_its_head_alone() -> None:
+async def test_a_family_without_values_shows_only_its_head() -> None:
     before, after = await pages(SMALL)
     for name in ("stage_gen_time_s", "diffusion_exec_s", "stage_in_queue_s", "image_ttfp_s"):
         assert f"# TYPE vllm_omni:{name} histogram" in before
@@ -59,7 +59,7 @@ async def test_what_was_not_observed_yet_shows_its_head_alone() -> None:
     assert "\nvllm_omni:stage_waiting_requests{" in after
 
 
-async def test_failures_tell_since_when_they_are_counted_only_once_there_is_one() -> None:
+async def test_failure_metrics_have_a_start_time_only_once_there_is_a_failure() -> None:
     before, after = await pages(SMALL | {"generator_device": "abacus"})
     assert ["vllm_omni:requests_failed_created" in families(page) for page in (before, after)] == [
         False,
@@ -68,7 +68,7 @@ async def test_failures_tell_since_when_they_are_counted_only_once_there_is_one(
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc here")
-async def test_the_process_itself_is_told_where_the_system_tells_it() -> None:
+async def test_process_metrics_are_reported_if_the_system_provides_them() -> None:
     [page] = await pages()
     values = dict(re.findall(r"^process_(\w+) (\S+)$", page, re.MULTILINE))
     assert set(values) == {

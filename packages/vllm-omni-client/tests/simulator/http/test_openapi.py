@@ -61,7 +61,7 @@ async def test_every_reference_leads_to_a_schema(document: Mapping[str, Any]) ->
     assert {value for name, value in members(document) if name == "$ref"} <= known
 
 
-async def test_a_field_that_may_be_left_out_has_no_default_of_null(document: Mapping[str, Any]) -> None:
+async def test_a_field_that_may_be_omitted_has_no_default_of_null(document: Mapping[str, Any]) -> None:
     assert None not in [value for name, value in members(document) if name == "default"]
     properties = document["components"]["schemas"]["ImageGenerationRequest"]["properties"]
     assert properties["vae_use_tiling"]["default"] is False

@@ -41,9 +41,7 @@ def png(mode: str = "RGB") -> bytes:
         ("dev", (0, 30)),
     ],
 )
-def test_the_newest_release_that_is_not_newer_speaks_for_a_version(
-    version: str, speaks: tuple[int, int]
-) -> None:
+def test_the_newest_release_up_to_a_version_speaks_for_it(version: str, speaks: tuple[int, int]) -> None:
     assert release_for(version).version == speaks
 
 
@@ -158,7 +156,7 @@ async def test_older_servers_have_no_limit_on_the_size_of_their_own(version: str
         assert (await http.post(PATH, json=SMALL | {"size": "9000x9000"})).status_code == status
 
 
-async def test_the_oldest_server_keeps_a_given_limit_in_edits_only() -> None:
+async def test_the_oldest_server_applies_a_given_limit_only_to_edits() -> None:
     async with client("0.14.0", max_generated_image_size=1000) as http:
         made = await http.post(PATH, json=SMALL)
         form = {"prompt": "a", "num_inference_steps": "1"}
@@ -173,7 +171,7 @@ async def test_the_oldest_server_keeps_a_given_limit_in_edits_only() -> None:
 @pytest.mark.parametrize(
     ("version", "same"), [("0.14.0", True), ("0.20.0", True), ("0.26.0", False), ("0.30.0", False)]
 )
-async def test_a_guidance_of_zero_is_taken_for_one_by_older_servers(version: str, *, same: bool) -> None:
+async def test_a_guidance_of_zero_is_treated_as_one_by_older_servers(version: str, *, same: bool) -> None:
     async with client(version, model="Tongyi-MAI/Z-Image-Turbo") as http:
         zero, one = [
             (await http.post(PATH, json=SMALL | {"size": "64x64", "guidance_scale": scale})).json()["data"]
@@ -189,7 +187,7 @@ async def test_the_oldest_servers_cannot_sleep(version: str, route: int) -> None
     assert response.status_code == route
 
 
-async def test_a_server_of_0_20_that_never_slept_breaks_when_it_is_woken() -> None:
+async def test_a_0_20_server_that_never_slept_crashes_when_it_is_woken() -> None:
     async with client("0.20.0") as http:
         broken = await http.post("/v1/omni/wakeup", json={"stage_ids": [0]})
         await http.post("/v1/omni/sleep", json={"stage_ids": [0], "level": 1})
@@ -206,7 +204,7 @@ async def test_older_servers_export_no_metrics_of_their_own(version: str, *, has
         assert ("vllm_omni:" in (await http.get("/metrics")).text) is has
 
 
-async def test_the_oldest_server_packs_its_pictures() -> None:
+async def test_the_oldest_server_compresses_its_images() -> None:
     sizes: list[int] = []
     for version in ("0.14.0", "0.20.0"):
         async with client(version) as http:
@@ -229,7 +227,7 @@ async def test_a_seed_of_zero_in_an_edit_is_random_on_the_oldest_server() -> Non
     assert same == {"0.14.0": False, "0.20.0": True}
 
 
-async def test_the_oldest_server_takes_any_number_of_input_pictures() -> None:
+async def test_the_oldest_server_accepts_any_number_of_input_images() -> None:
     form = {"prompt": "a", "num_inference_steps": "1"}
     statuses: list[int] = []
     for version in ("0.14.0", "0.20.0"):
@@ -246,7 +244,7 @@ async def complaint(version: str, path: str = PATH, **request: object) -> dict[s
     return response.json()["error"]
 
 
-async def test_a_broken_request_is_told_in_the_words_of_each_release() -> None:
+async def test_a_broken_request_is_reported_in_the_words_of_each_release() -> None:
     wrong = {**SMALL, "n": 11}
     raw = (
         "{'type': 'less_than_equal', 'loc': ('body', 'n'), 'msg': 'Input should be less than or equal to 10',"
@@ -274,7 +272,7 @@ async def test_a_broken_request_is_told_in_the_words_of_each_release() -> None:
     }
 
 
-def test_a_route_that_no_line_is_known_of_is_told_without_one() -> None:
+def test_a_route_without_a_known_line_is_reported_without_one() -> None:
     missing = {"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}
     told = RequestValidationError([missing]).message_for(release_for("0.20.0"), "POST /v1/unknown")
     assert told == f"1 validation error:\n  {missing} [{missing}]"
@@ -400,6 +398,6 @@ async def test_0_22_does_not_count_images() -> None:
     assert latencies == ["0.0", "1.0"]
 
 
-async def test_a_field_that_a_release_lacks_is_shown_where_the_whole_request_is() -> None:
+async def test_a_field_that_a_release_lacks_is_shown_with_the_complete_request() -> None:
     told = await complaint("0.26.0", json={"output_compression": 7, "n": 1})
     assert "'input': {'output_compression': 7, 'n': 1}" in str(told["message"])

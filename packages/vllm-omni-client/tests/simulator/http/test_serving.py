@@ -14,7 +14,7 @@ def healthy(url: str) -> bool:
         return False
 
 
-def test_a_server_that_starts_refuses_connections_until_it_is_ready() -> None:
+def test_a_starting_server_refuses_connections_until_it_is_ready() -> None:
     with serve_in_thread(SimulatorSettings(startup_seconds=0.5)) as url:
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/health")
@@ -30,7 +30,7 @@ def test_a_server_may_be_stopped_before_it_is_ready() -> None:
     assert time.monotonic() - began < 20
 
 
-def test_a_port_is_taken_while_the_server_starts() -> None:
+def test_a_port_is_in_use_while_the_server_starts() -> None:
     with serve_in_thread(SimulatorSettings(startup_seconds=60.0)) as url:
         port = int(url.rpartition(":")[2])
         with pytest.raises(OSError, match="in use"), socket.create_server(("127.0.0.1", port)):

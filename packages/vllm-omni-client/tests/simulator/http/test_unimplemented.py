@@ -18,7 +18,7 @@ def client(version: str = "0.30.0") -> httpx.AsyncClient:
         ("GET", "/v1/audio/voices"),
     ],
 )
-async def test_a_route_that_is_not_implemented_says_so(method: str, path: str) -> None:
+async def test_an_unimplemented_route_says_so(method: str, path: str) -> None:
     async with client() as http:
         response = await http.request(method, path, content=b"anything")
     assert response.status_code == 501
@@ -44,7 +44,7 @@ async def test_a_route_that_is_not_implemented_says_so(method: str, path: str) -
         ("/v1/realtime/sessions", [404, 404, 404, 501]),
     ],
 )
-async def test_a_release_refuses_the_routes_that_it_has(path: str, statuses: list[int]) -> None:
+async def test_each_release_refuses_its_own_unimplemented_routes(path: str, statuses: list[int]) -> None:
     found: list[int] = []
     for version in ("0.14.0", "0.20.0", "0.26.0", "0.30.0"):
         async with client(version) as http:
