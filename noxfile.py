@@ -45,7 +45,8 @@ PORTABLE = (
     "tests/laws",
 )
 TEST_TOOLS = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "respx", "trustme")
-PYTEST = ("pytest", "-q", "-n", "auto")
+# One process more than there are cores: tests often wait for a server.
+PYTEST = ("pytest", "-q", "-n", str((os.cpu_count() or 1) + 1))
 
 
 def sync(session: nox.Session, *groups: str) -> None:

@@ -151,8 +151,31 @@ def test_the_bounds_themselves_are_accepted(field: str, value: object) -> None:
     assert json.loads(request_of(**{field: value}).to_json())[field] == value
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seed": "x"}, "seed = 'x': must be an integer. "),
+        ({"seed": 1.5}, "seed = 1.5: must be an integer. "),
+        ({"n": 0}, "n = 0: must be at least 1. "),
+        ({"output_compression": 101}, "output_compression = 101: must be at most 100. "),
+        ({"guidance_scale": "much"}, "guidance_scale = 'much': must be a number. "),
+        ({"guidance_scale": float("nan")}, "guidance_scale = nan: must be a finite number. "),
+        ({"negative_prompt": 7}, "negative_prompt = 7: must be text. "),
+        ({"return_stage_metrics": 1}, "return_stage_metrics = 1: must be true or false. "),
+        ({"extra_params": [1]}, "extra_params = [1]: must be an object with named values. "),
+        ({"output_format": "gif"}, "output_format = 'gif': must be 'png', 'jpeg' or 'webp'. "),
+        ({"size": (256,)}, "size = (256,): must be WIDTHxHEIGHT in pixels, such as 1024x1024. "),
+        ({"image_size": 512}, "image_size is not a field of this request; did you mean size? "),
+    ],
+)
+def test_a_refused_value_says_what_it_must_be(values: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidParameter) as raised:
+        ImageGenerationRequest.model_validate({"prompt": "a fox", **values})
+    assert str(raised.value).startswith(message)
+
+
 def test_a_missing_prompt_is_named() -> None:
-    with pytest.raises(InvalidParameter, match=r"^prompt: Field required\. "):
+    with pytest.raises(InvalidParameter, match=r"^prompt is missing\. "):
         ImageGenerationRequest.model_validate({})
 
 

@@ -22,7 +22,7 @@ _SHOWN_VALUE: Final = 60
 _MEANT: Final[Mapping[str, str]] = {
     **dict.fromkeys(("steps", "num_steps", "inference_steps", "sampling_steps"), "num_inference_steps"),
     **dict.fromkeys(("cfg", "cfg_scale", "guidance", "scale"), "guidance_scale"),
-    **dict.fromkeys(("width", "height", "aspect_ratio", "resolution", "dimensions"), "size"),
+    **dict.fromkeys(("width", "height", "aspect_ratio", "resolution", "dimensions", "image_size"), "size"),
     **dict.fromkeys(("count", "num_images", "num_images_per_prompt", "batch_size"), "n"),
     **dict.fromkeys(("negative", "neg_prompt"), "negative_prompt"),
     **dict.fromkeys(("format", "image_format"), "output_format"),
@@ -35,6 +35,20 @@ _MEANT: Final[Mapping[str, str]] = {
     "extra_body": "the fields themselves, without extra_body",
 }
 """What other image servers and libraries call a field; used if the request has the field."""
+_COMPLAINTS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("int_type", "int_from_float"), "must be an integer"),
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object with named values",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "missing": "is missing",
+}
+"""What to say instead of pydantic's own messages, by their type."""
+_SIZE_FORM: Final = "must be WIDTHxHEIGHT in pixels, such as 1024x1024"
 _NUMBERS: Final = re.compile(r"[0-9]+x[0-9]+")
 _SIZE: Final = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
 
@@ -54,12 +68,14 @@ def _encodable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 def _as_text(value: object) -> object:
-    """Turn a pair of a width and a height into text; return anything else unchanged."""
+    """Turn a pair of a width and a height into text; refuse anything else but text."""
     match value:
         case [int(width), int(height)] if type(width) is type(height) is int:
             return f"{width}x{height}"
-        case _:
+        case str() | None:
             return value
+        case _:
+            raise ValueError(_SIZE_FORM)
 
 
 def size_text(value: str) -> str:
@@ -67,7 +83,7 @@ def size_text(value: str) -> str:
     if _NUMBERS.fullmatch(value) and not _SIZE.fullmatch(value):
         raise ValueError("width and height must be 1 to 99999 pixels each, such as 1024x1024")
     if not _SIZE.fullmatch(value):
-        raise ValueError("must be WIDTHxHEIGHT in pixels, such as 1024x1024")
+        raise ValueError(_SIZE_FORM)
     return value
 
 
@@ -92,7 +108,7 @@ def unknown_field(name: str, known: Iterable[str]) -> InvalidParameter:
 
 
 def invalid_parameter(error: ValidationError, known: Iterable[str]) -> InvalidParameter:
-    """Return pydantic's first complaint as a one-line error that names the field.
+    """Return pydantic's first complaint as a one-line error that names the field and what it must be.
 
     Args:
         error: What pydantic raised.
@@ -104,7 +120,10 @@ def invalid_parameter(error: ValidationError, known: Iterable[str]) -> InvalidPa
         return unknown_field(parameter, known)
     value = printable(repr(complaint["input"]), limit=_SHOWN_VALUE)
     reason = complaint["msg"].removeprefix("Value error, ")
+    if words := _COMPLAINTS.get(complaint["type"]):
+        reason = words.format(**complaint.get("ctx", {}))
     if not parameter:
         return InvalidParameter(reason)
-    what = f"{parameter} = {value}" if complaint["type"] != "missing" else parameter
-    return InvalidParameter(f"{what}: {reason}", parameter=parameter)
+    if complaint["type"] == "missing":
+        return InvalidParameter(f"{parameter} {reason}", parameter=parameter)
+    return InvalidParameter(f"{parameter} = {value}: {reason}", parameter=parameter)

@@ -121,14 +121,21 @@ def _from_path(field: UploadField, path: "str | PathLike[str]") -> bytes:
         with Path(text).open("rb") as file:
             return _bound(field, file.read(MOST_UPLOAD_BYTES + 1))
     except (OSError, ValueError) as error:
-        raise _refusal(field, f"{printable(text, limit=_SHOWN)!r} cannot be read: {error}") from error
+        raise _refusal(
+            field, f"{printable(text, limit=_SHOWN)!r} cannot be read: {_reason(error)}"
+        ) from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """Return what the system says, without its number and without the path."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _read(field: UploadField, file: BinaryFile) -> bytes:
     try:
         content = cast("object", file.read(MOST_UPLOAD_BYTES + 1))
     except (OSError, ValueError) as error:
-        raise _refusal(field, f"the file object cannot be read: {error}") from error
+        raise _refusal(field, f"the file object cannot be read: {_reason(error)}") from error
     if not isinstance(content, bytes):
         raise _refusal(field, "the file object was opened for text; open it in binary mode")
     return content

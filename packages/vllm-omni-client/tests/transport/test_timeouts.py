@@ -101,7 +101,7 @@ def test_t06_silence_beyond_the_read_timeout_leads_to_another_attempt(ask: Ask, 
             seen.append("left")
         return False
 
-    reply = ask(serve(silent_at_first), "generate_image", SEEDED, read_timeout=0.2)
+    reply = ask(serve(silent_at_first), "generate_image", SEEDED, read_timeout=1.0)
     assert isinstance(reply, ImageGenerationReply)
     assert reply.receipt
     assert [failure.error for failure in reply.receipt.failures] == ["RequestTimeout"]
