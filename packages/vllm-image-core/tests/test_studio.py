@@ -66,6 +66,7 @@ async def test_an_interrupted_image_is_explained_in_one_line(
     [
         ("steps", "did you mean num_inference_steps?"),
         ("stepz", "did you mean num_inference_steps?"),
+        ("size", "did you mean width and height?"),
         ("cfg", "did you mean guidance_scale?"),
         ("sead", "did you mean seed?"),
         ("sampler", "use one of negative_prompt, width, height, "),

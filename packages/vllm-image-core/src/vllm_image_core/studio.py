@@ -61,6 +61,7 @@ from vllm_image_core.studio_views import ImageGrid
 from vllm_image_core.text import folder_text
 
 _VALUES = tuple(RequestValues.__annotations__)
+_SIZE = "width and height"
 _STYLES = "styles"
 _WILDCARDS = "wildcards"
 """The folder of wildcard files, in the output folder unless another is given."""
@@ -583,8 +584,9 @@ def _request_values(values: RequestValues) -> RequestValues:
     unknown = next((name for name in values if name not in _VALUES), None)
     if unknown is None:
         return {**values, "seed": None} if values.get("seed") == RANDOM_SEED else values
-    meant = {**ALIASES, **{name: name for name in _VALUES}}
-    near = [meant[name] for name in get_close_matches(unknown, meant, n=1) if meant[name] in _VALUES]
+    aliases = {name: field for name, field in ALIASES.items() if field in _VALUES}
+    meant = {**aliases, **{name: name for name in _VALUES}, "size": _SIZE, "resolution": _SIZE}
+    near = [meant[name] for name in get_close_matches(unknown, meant, n=1)]
     hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(_VALUES)}."
     raise InvalidRequest(
         f"{unknown} is not a parameter of an image; {hint}",
