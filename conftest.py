@@ -56,7 +56,7 @@ def serve() -> Iterator[Callable[[Script], str]]:
 
 
 class MisbehavingServer:
-    """A klein that counts requests for images by their prompt, and answers the first of each in its own way.
+    """A klein that counts image requests by their prompt, and answers the first of each in its own way.
 
     Args:
         fault: What it does with a generation.

@@ -1,4 +1,4 @@
-"""What is run before a commit: `uvx nox`; one part of it: `uvx nox -s lint`; the list: `uvx nox -l`."""
+"""Checks to run before a commit: `uvx nox`; one of them: `uvx nox -s lint`; the list: `uvx nox -l`."""
 
 import os
 import shutil
@@ -128,7 +128,7 @@ WINDOWS_LIKE = (
 
 @nox.session(name="windows-like")
 def windows_like(session: nox.Session) -> None:
-    """The tests of what differs on Windows, with as much of Windows as Linux can emulate: 3 minutes."""
+    """The tests that differ on Windows, with as much of Windows as Linux can emulate: 3 minutes."""
     if sys.platform != "linux":
         session.skip("it emulates Windows on Linux")
     sync(session, "test")
@@ -225,7 +225,7 @@ def notebooks(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def lowest(session: nox.Session) -> None:
-    """The oldest versions that the packages say they work with."""
+    """The oldest versions that the packages claim to support."""
     editable = [f"--editable=packages/{package}" for package in PACKAGES]
     session.install("--resolution=lowest-direct", *editable, "--group=test")
     session.run(*PYTEST, *session.posargs)
@@ -300,7 +300,7 @@ def npm(session: nox.Session, command: str, folder: Path, *packages: str) -> obj
 def hosts(session: nox.Session) -> None:
     """Real hosts against our server: Claude Code, the Inspector, the TypeScript clients, a browser.
 
-    OMNI_URL may name a vLLM-Omni server; without it, pictures are simulated. 700 MB of packages.
+    OMNI_URL may name a vLLM-Omni server; without it, images are simulated. 700 MB of packages.
     """
     sync(session, "hosts")
     folder = (session.cache_dir / "hosts").resolve()

@@ -1,4 +1,4 @@
-"""The programs that are compared: each one brings images from the request to a file.
+"""The programs to compare: each one takes images from the request to a file.
 
 Each runs in a process and an environment of its own, with nothing but its own dependencies, and reports the
 CPU time that this process spent. So the rounds of several peers can be interleaved.
@@ -250,7 +250,7 @@ def interpreter(environment: str) -> str:
 
 
 async def serve_rounds(name: str, url: str, folder: Path) -> None:
-    """Run the rounds that are asked for on stdin."""
+    """Run the rounds that are requested on stdin."""
     async with PEERS[name](url, folder) as run:
         loop = asyncio.get_running_loop()
         while line := await loop.run_in_executor(None, sys.stdin.readline):

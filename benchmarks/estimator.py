@@ -246,7 +246,7 @@ def _running_mean_error(server: Server) -> float:
 
 
 def _eta_error(server: Server) -> float:
-    """A batch on a server that makes one at a time, with one more waiting there; time is virtual."""
+    """A batch on a server that generates one image at a time, with one more waiting; time is virtual."""
     works, seconds = _batch(server)
     now = 0.0
     predictor, clock, remaining = Predictor(server.profile), ServiceClock(), Backlog(timer=lambda: now)
@@ -270,7 +270,7 @@ def _eta_error(server: Server) -> float:
 
 
 def _studios_eta_error(server: Server) -> float:
-    """A studio's own batch, to its end: what it told after some pictures, and how long it took from there."""
+    """A studio's batch, to its end: its ETA after some images, and how long it took from there."""
     return run(_studios_batch(server))
 
 
@@ -314,7 +314,7 @@ def _waiting_error(server: Server) -> float:
 
 
 def _queued(server: Server, service: Callable[[float, float], float | None]) -> float:
-    """Twenty pictures, four of which are always at a server that makes one at a time."""
+    """Twenty images, four of which are always at a server that generates one at a time."""
     predictor, ends = Predictor(server.profile), [0.0] * 4
     for number in range(20):
         work = server.job()

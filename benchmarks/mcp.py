@@ -65,7 +65,7 @@ asyncio.run(main())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cpu:
-    """Milliseconds of CPU for one picture, medians over the rounds.
+    """Milliseconds of CPU for one image, medians over the rounds.
 
     Attributes:
         studio: The studio's own.

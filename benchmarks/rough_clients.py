@@ -81,7 +81,7 @@ def _disconnect(port: int, number: int) -> None:
 
 
 def _send_frame(port: int, number: int) -> str | None:
-    """Send a frame that is no message, and return what was wrong with the answer."""
+    """Send an invalid frame, and return what was wrong with the answer."""
     frame = _frame(random.Random(number))
     connection = HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     try:

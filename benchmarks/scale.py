@@ -60,7 +60,7 @@ class Result:
 
 
 def simulate(servers: int, images: int, cell: int, seed: int) -> Result:
-    """Generate some images on cells of servers, and lose a tenth of all servers half way."""
+    """Generate some images on cells of servers, and lose a tenth of all servers halfway."""
     draw = random.Random(seed)
 
     def fault(_request: ServerRequest, _number: int) -> str | None:
@@ -107,7 +107,7 @@ def simulate(servers: int, images: int, cell: int, seed: int) -> Result:
 
 
 def arithmetic(images: int) -> str:
-    """Return a row of the table: what so many images need if they are to be done in a day."""
+    """Return a row of the table: what this many images need to be done in a day."""
     per_second = images / DAY
     gpus = math.ceil(per_second * SECONDS)
     gigabits = per_second * BYTES * BASE64 * 8 / 1e9

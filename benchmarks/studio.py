@@ -1,4 +1,4 @@
-"""Measure what a saved, indexed and described image costs, beside the plain loops of other clients.
+"""Measure what a saved, indexed and described image costs, compared with the plain loops of other clients.
 
 Run it with `uvx nox -s bench -- studio`. `Studio.batch` records each request before it is sent, checks the
 image, writes its metadata into the file, syncs it to disk, indexes it and learns from it; the openai SDK's

@@ -1,4 +1,4 @@
-"""What the site has besides docs/: the READMEs, the notebooks, the examples, and the API reference.
+"""Add to the site what is not in docs/: the READMEs, the notebooks, the examples, and the API reference.
 
 The site loads nothing from elsewhere: `npm ci` fetches the program that draws the diagrams, as
 `docs/package-lock.json` pins it, and the site serves it itself.

@@ -1,4 +1,4 @@
-"""Fixtures that the tests of the whole share: a vLLM-Omni server, and a listener before it."""
+"""Fixtures for tests across the packages: a vLLM-Omni server, and a listener in front of it."""
 
 import email
 import importlib.util

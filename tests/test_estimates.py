@@ -1,4 +1,4 @@
-"""Estimates against the simulated server, whose time is virtual here: what it tells is exact."""
+"""Estimates against the simulated server, whose time is virtual here, so that its reports are exact."""
 
 import asyncio
 from pathlib import Path

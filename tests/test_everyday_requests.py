@@ -1,4 +1,4 @@
-"""What people ask for every day is done through each door: by tool, at the shell and in Python."""
+"""Everyday requests work through each interface: by tool, at the shell and in Python."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Each parameter of the SDK goes through all doors: SDK, Python, tools, shell and batch files.
+"""Each parameter of the SDK works through every interface: SDK, Python, tools, shell and batch files.
 
 What a server receives is compared through a listener in front of it, a simulated server and vLLM-Omni itself.
 """

@@ -1,4 +1,4 @@
-"""A server behind a company's gateway (an internal CA, a header, a key) is reached through all four doors."""
+"""A server behind a company's gateway (an internal CA, a header, a key) works through every interface."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""One image is paid for twice at most, by whichever door it is asked for; counted where the requests arrive.
+"""An image costs two requests at most, through every interface; counted where the requests arrive.
 
 What the client does alone is in the client's own tests, and what the errors say is in the MCP server's.
 """
@@ -35,7 +35,7 @@ Replies = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Order:
-    """What a door is asked with.
+    """What an interface is called with.
 
     Attributes:
         urls: The servers.
@@ -54,7 +54,7 @@ Door = Callable[[Order], Awaitable[Replies]]
 
 
 def attempts_in(text: str) -> int:
-    """How many attempts a text tells; one if it names no number."""
+    """How many attempts a text mentions; one if it names no number."""
     found = ATTEMPTS.search(text)
     return int(found[1]) if found else 1
 
@@ -169,20 +169,20 @@ async def command_batch(order: Order) -> Replies:
 
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the waits between attempts be next to nothing."""
+    """Make the waits between attempts negligible."""
     monkeypatch.setattr("vllm_omni_client._protocol.retry._FIRST_BACKOFF_SECONDS", 0.001)
     monkeypatch.setattr("vllm_image_core.fleet.server._PAUSE_SECONDS", 0.001)
 
 
 @dataclass
 class Street:
-    """Doors before servers that misbehave."""
+    """Interfaces in front of servers that misbehave."""
 
     misbehave: Misbehave
     folder: Path
 
     async def count(self, door: Door, fault: str, *, servers: int, times: int = 1_000) -> Counter[str]:
-        """Ask at a door, and return how many requests came for each prompt, if that is what the door told."""
+        """Call an interface; return the requests per prompt, if the interface reports the same."""
         those = [self.misbehave(fault, times) for _ in range(servers)]
         timeout = SILENCE_SECONDS if fault == "silence" else 20.0
         urls = [server.url for server in those]

@@ -19,7 +19,7 @@ PROMPTS: Final = tuple(f"a secret fox number {number} in the snow" for number in
 
 @pytest.fixture
 def failing() -> Iterator[str]:
-    """A server that fails at every image, though its health is good."""
+    """A server that fails at every image although its health is good."""
     faults = (Fault.parse("status,status=500"),)
     with serve_in_thread(SimulatorSettings(api_key=KEY, faults=faults)) as url:
         yield url

@@ -1,4 +1,4 @@
-"""A request is resolved once, and passes through few modules, whichever door it comes in by."""
+"""A request is resolved once, and passes through few modules, through whichever interface it comes."""
 
 import sys
 import threading

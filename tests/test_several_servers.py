@@ -59,7 +59,7 @@ def requests(count: int) -> list[ImageRequest]:
 
 
 def told(path: Path) -> dict[str, object]:
-    """What a picture's file tells of its making."""
+    """What an image's file records about how it was made."""
     facts: dict[str, object] = json.loads(read_text(path.read_bytes())[KEYWORD])
     return facts
 

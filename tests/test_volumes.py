@@ -1,4 +1,4 @@
-"""Images are saved, found and made once on volumes that answer as those of other systems do (emulated)."""
+"""Images are saved, found and generated once on emulated volumes of other systems."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""The page on the architecture names every module in its room, and none that is not there."""
+"""The page on the architecture names every module in its section, and no others."""
 
 import re
 from pathlib import Path

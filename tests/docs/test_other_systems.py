@@ -1,4 +1,4 @@
-"""What runs on Windows and on a Mac is asked for in CI, and no test needs there what only Unix has."""
+"""CI runs the tests on Windows and on a Mac, and no test there needs Unix."""
 
 import ast
 import re

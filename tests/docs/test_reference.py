@@ -1,4 +1,4 @@
-"""The tables of the pages are what the code is: options, tools, results and models."""
+"""The tables on the pages match the code: options, tools, results and models."""
 
 import asyncio
 import json

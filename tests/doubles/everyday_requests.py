@@ -22,7 +22,7 @@ _SHELL_SMALL: Final = ("--width", "64", "--height", "64", "--steps", "2")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """What is there before a request.
+    """What exists before a request.
 
     Attributes:
         first: An image of ours in the output folder.

@@ -111,7 +111,7 @@ class Wire:
         self._schemas = schemas
 
     def faults(self, message: Message) -> list[str]:
-        """What is wrong with a message that a server sent; nothing, if all is well."""
+        """What is wrong with a message that a server sent; nothing if it is valid."""
         if message.version not in self._schemas:
             return [f"a message of version {message.version}"]
         names, body = self._definitions(message.version), message.body

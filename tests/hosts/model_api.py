@@ -116,7 +116,7 @@ def serve(model: Model) -> None:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
-            """Nothing: stdout has the port, and the log has the requests."""
+            """Log nothing: stdout has the port, and the log has the requests."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_port, flush=True)  # noqa: T201 - how the port is told

@@ -102,7 +102,7 @@ def outcomes(model: "ModelApi") -> list[tuple[str, bool, str]]:
 
 
 def parts(content: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401 - Claude Code writes either form
-    """Content blocks, also where a text stands for the only one."""
+    """Content blocks, even if a text stands for the only one."""
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
@@ -113,7 +113,7 @@ def told(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def assert_seen(blocks: Sequence[Mapping[str, Any]], *, pictures: int, links: Sequence[str]) -> None:
-    """The model is shown so many pictures, whole ones, and each link with its address."""
+    """The model sees this many complete images, and each link with its address."""
     shown = [block["source"] for block in blocks if block["type"] == "image"]
     assert len(shown) == pictures
     for source in shown:

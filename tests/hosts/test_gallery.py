@@ -1,6 +1,6 @@
 """The gallery in the window of a host: a headless Chromium, with our real server behind it.
 
-The pictures of it are kept in the folder that HOSTS_SHOTS names, to be looked at.
+The images of it are kept in the folder that HOSTS_SHOTS names, to be looked at.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The official Inspector's command line, strict, in both eras: it finds no error, and one thing to remark.
+"""The official Inspector's command line, strict, in both protocol eras: no error, and one remark.
 
 It would rather have a null in the results as `anyof`, which costs each host's model 300 tokens more.
 """
@@ -33,7 +33,7 @@ def test_the_tools_are_listed_without_findings(
 
 
 def findings(report: str) -> set[str]:
-    """What the Inspector would rather see otherwise, and in which schema."""
+    """What the Inspector remarks, and in which schema."""
     paths = re.findall(r"path: (\w+)", report, re.IGNORECASE)
     issues = re.findall(r"issue: ([^(.]*[^(. ])", report, re.IGNORECASE)
     return {f"{path}: {issue}" for path, issue in zip(paths, issues, strict=True)}

@@ -71,7 +71,7 @@ class Host:
         self._process.stdin.flush()
 
     def close(self) -> None:
-        """Go away, as hosts do: by closing what the server reads."""
+        """Disconnect as hosts do: by closing the server's stdin."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.close()

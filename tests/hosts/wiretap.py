@@ -1,4 +1,4 @@
-"""Between a host and the server that it starts: passes every line on, and writes it into a file beside.
+"""Sit between a host and its server: pass every line on, and record it in a file.
 
 `python wiretap.py LOG COMMAND...` is what a host is told to start. A line of the file is a JSON object: who
 sent it ("host" or "server"), and what, word for word.

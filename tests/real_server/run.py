@@ -82,7 +82,7 @@ def installed(folder: Path) -> None:
 
 
 def install_packages(python: str) -> None:
-    """PyTorch first, as vLLM is built against it; vLLM without kernels, as pictures need none of them."""
+    """PyTorch first, as vLLM is built against it; vLLM without kernels, as images need none of them."""
 
     def pip(*arguments: str | Path, **environment: str) -> None:
         command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
@@ -149,7 +149,7 @@ class Server:
         raise RuntimeError(f"The server did not start:\n{self._said.read_text(errors='replace')[-4000:]}")
 
     def kill(self) -> None:
-        """End all of its processes at once, as a machine that goes down does."""
+        """Kill all of its processes at once, as if the machine went down."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:

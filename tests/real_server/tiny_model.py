@@ -1,4 +1,4 @@
-"""Makes a model of a few random weights: its pictures are noise, and the server takes it for real.
+"""Create a model with a few random weights, whose images are noise, for a real server.
 
 Run by the Python that the server is installed in: `python tiny_model.py klein|qwen FOLDER`.
 """
@@ -47,7 +47,7 @@ def alphabet() -> list[str]:
 
 
 def tokenizer() -> Qwen2TokenizerFast:
-    """Every byte is a token."""
+    """Create a tokenizer for which every byte is a token."""
     vocabulary = {text: number for number, text in enumerate([*alphabet(), *SPECIAL])}
     end_of_text, start, end = SPECIAL
     made = Qwen2TokenizerFast(
@@ -67,7 +67,7 @@ def scheduler(**settings: float) -> FlowMatchEulerDiscreteScheduler:
 
 
 def klein() -> Flux2KleinPipeline:
-    """Text to picture, and picture to picture."""
+    """Create a model for text to image and image to image."""
     text = Qwen3Config(
         **TEXT,
         num_hidden_layers=3,
@@ -100,7 +100,7 @@ def klein() -> Flux2KleinPipeline:
 
 
 def qwen() -> QwenImagePipeline:
-    """Text to picture."""
+    """Create a model for text to image."""
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
     vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32}
     text = Qwen2_5_VLConfig(

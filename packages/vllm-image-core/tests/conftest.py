@@ -27,7 +27,7 @@ class BatchServer:
 
     Attributes:
         sent: The prompts of all generations and edits, as they came.
-        edits: The edits among them, with the bytes of their pictures, by role.
+        edits: The edits among them, with the bytes of their images, by role.
         asked: How often its health was asked.
         healthy: What it answers then.
         fails: The error of a prompt, or None; called with the prompt and how often it was sent before.
@@ -55,7 +55,7 @@ class BatchServer:
         self._content = base64.b64encode(file.getvalue()).decode()
 
     def studio(self, folder: Path, *, stale_seconds: float = 15.0, outage_timeout: float = 600.0) -> Studio:
-        """A studio on this server that often probes what is away and renews its leases."""
+        """A studio on this server that probes often during an outage, and often renews its leases."""
         studio = Studio(self, output_dir=folder, outage_timeout=outage_timeout)
         studio._batches._context = replace(
             studio._batches._context,
@@ -67,7 +67,7 @@ class BatchServer:
         return studio
 
     async def came(self, count: int) -> None:
-        """Wait until so many generations have come."""
+        """Wait until this many generations have arrived."""
         while len(self.sent) < count:
             self._news.clear()
             await self._news.wait()
@@ -149,7 +149,7 @@ def small_picture() -> Picture:
 
 @pytest.fixture
 def put(small_picture: Picture) -> Callable[..., Path]:
-    """Write a picture whose file tells these facts, as another process would."""
+    """Write an image whose file tells these facts, as another process would."""
 
     def put(path: Path, **facts: object) -> Path:
         path.write_bytes(write_text(small_picture, {"vllm-image": json.dumps(facts)}).bytes)

@@ -1,4 +1,4 @@
-"""Pictures made small off the event loop, however they are at hand."""
+"""Previews are drawn off the event loop, from any source."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ Put = Callable[..., Path]
 def image_source(
     request: pytest.FixtureRequest, small_picture: Picture, put: Put, tmp_path: Path
 ) -> ImageSource:
-    """The same picture, at hand in each way."""
+    """The same image from each kind of source."""
     path = put(tmp_path / "fox.png", prompt="a red fox")
     [record] = Index(tmp_path).find(Query()).pictures
     ways: dict[str, ImageSource] = {

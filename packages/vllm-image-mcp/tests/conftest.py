@@ -65,12 +65,12 @@ def connect(era: str, omni: "OmniServer", tmp_path: Path) -> Callable[..., Clien
 
 
 class OmniServer:
-    """The simulator on a port. It records what it is sent, and can be told to fail or to wait.
+    """The simulator on a port. It records what it receives, and can be made to fail or wait.
 
     Attributes:
         url: Its base URL.
         requests: The bodies of all generations and edits since the test began, as they came; of an edit the
-            fields of its form, with the pictures as bytes under "image" and their further roles.
+            fields of its form, with the images as bytes under "image" and their further roles.
         most_at_once: How many of them were under way at the same time.
         failures: Prompts that are answered with a status and an error message.
     """
@@ -119,12 +119,12 @@ class OmniServer:
         self._released.clear()
 
     def wait_for(self, count: int) -> None:
-        """Wait until that many generations have come."""
+        """Wait until that many generations have arrived."""
         with self._arrival:
             assert self._arrival.wait_for(lambda: len(self.requests) >= count, DEADLINE_SECONDS)
 
     def release(self) -> None:
-        """Let go of those that wait, and hold no more."""
+        """Release the waiting requests, and hold no more."""
         self._let_through = sys.maxsize
         self._released.set()
 
@@ -211,7 +211,7 @@ def simulator() -> Iterator[OmniServer]:
 
 @pytest.fixture
 def omni(simulator: OmniServer) -> Iterator[OmniServer]:
-    """A simulated FLUX.2-klein-4B that knows nothing of the last test."""
+    """A simulated FLUX.2-klein-4B without any state from the last test."""
     simulator.reset()
     yield simulator
     simulator.reset()
@@ -226,7 +226,7 @@ def nobody() -> str:
 
 @pytest.fixture
 def scripted() -> Iterator[Callable[[Mapping[str, Answer]], str]]:
-    """Start servers that answer by a table, path by path; what is not in it is a healthy klein's."""
+    """Start servers that answer from a table by path, and otherwise like a healthy klein."""
     listeners: list[socket.socket] = []
 
     def start(answers: Mapping[str, Answer]) -> str:
@@ -326,7 +326,7 @@ class StdioServer:
         return self.answer(self._last_id)
 
     def answer(self, to: int) -> dict[str, Any]:
-        """Wait for the answer to a request; what comes before it is no answer, and left out."""
+        """Wait for the answer to a request, skipping other messages."""
         while True:
             message = json.loads(self._arrived.get(timeout=DEADLINE_SECONDS))
             if message.get("id") == to:
@@ -374,7 +374,7 @@ class StdioServer:
         return self._log.read_text("utf-8")
 
     def close(self) -> None:
-        """Make sure that nothing is left of it."""
+        """Make sure that it is gone."""
         if self.process.poll() is None:
             self.process.kill()
         self.wait()

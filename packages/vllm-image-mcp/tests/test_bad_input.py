@@ -1,4 +1,4 @@
-"""What a model may send by mistake: each is refused in words that help, and nothing reaches the server."""
+"""What a model may send by mistake: each is refused helpfully, and nothing reaches the server."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ PARAMETERS = (
 
 @pytest.fixture(params=["2026-07-28"])
 def era(request: pytest.FixtureRequest) -> str:
-    """One is enough here, but where a test asks for both: arguments are checked behind the protocol."""
+    """One is enough here unless a test asks for both: arguments are checked behind the protocol."""
     return request.param
 
 
@@ -35,7 +35,7 @@ def text(result: CallToolResult) -> str:
 
 
 async def refused(client: Client, tool: str, arguments: dict[str, object]) -> str:
-    """The text of a call that is refused: short, on one line, for a reader who is no programmer."""
+    """The text of a refused call: short, on one line, for a reader who is not a programmer."""
     result = await client.call_tool(tool, arguments)
     told = text(result)
     assert (result.is_error, result.structured_content) == (True, None), told

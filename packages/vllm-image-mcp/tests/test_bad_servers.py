@@ -1,4 +1,4 @@
-"""Servers that are down, broken or full: what the model is told, and that the next call works."""
+"""Servers that are down, broken or full: what the model learns, and that the next call works."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ BOTH_ERAS = pytest.mark.parametrize(
 
 @pytest.fixture(params=["2026-07-28"])
 def era(request: pytest.FixtureRequest) -> str:
-    """One is enough here, but where a test asks for both: a server fails behind the protocol."""
+    """One is enough here unless a test asks for both: a server fails behind the protocol."""
     return request.param
 
 

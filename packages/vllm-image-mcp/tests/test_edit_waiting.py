@@ -1,4 +1,4 @@
-"""Edits that take their time: bounded, told of, kept and shown as generations are."""
+"""Slow edits: limited, reported, kept and shown as generations are."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ def png(size: tuple[int, int] = (128, 96), colour: str = "#336699") -> bytes:
 
 @pytest.fixture(autouse=True)
 def fox(tmp_path: Path) -> Path:
-    """A picture that lies in the output folder."""
+    """An image in the output folder."""
     path = tmp_path / "fox.png"
     path.write_bytes(png())
     return path

@@ -1,4 +1,4 @@
-"""What tools and commands say of an image that is not made, and how often they tried; counted there."""
+"""What tools and commands say about an image that fails, and the attempts that the server counts."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ OUT_OF_MEMORY = (
 
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the waits between attempts be next to nothing."""
+    """Make the waits between attempts negligible."""
     monkeypatch.setattr("vllm_omni_client._protocol.retry._FIRST_BACKOFF_SECONDS", 0.001)
 
 

@@ -1,4 +1,4 @@
-"""What a tool may read: pictures below the allowed folders, and nothing that only looks like one of them."""
+"""What a tool may read: images below the allowed folders, and nothing that only looks like one."""
 
 import io
 import os
@@ -28,7 +28,7 @@ def png(colour: str = OURS) -> bytes:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """The output folder, with a picture, beside a folder that is nobody's business."""
+    """The output folder, with an image, next to a private folder."""
     folder = tmp_path / "out"
     (folder / "sub" / "deep").mkdir(parents=True)
     for path in (folder / "fox.png", folder / "sub" / "owl.png", folder / "sub" / "deep" / "hare.jpg"):
@@ -277,7 +277,7 @@ def test_a_name_that_no_file_can_have_is_refused_for_its_length(read: Callable[[
 
 
 def swapping(path: Path, target: Path, stop: threading.Event, *, folder: bool) -> None:
-    """Make a name a picture of ours and a link to a secret in turn."""
+    """Alternate a name between one of our images and a link to a secret."""
     aside = path.with_name("aside")
     while not stop.is_set():
         with suppress(OSError):

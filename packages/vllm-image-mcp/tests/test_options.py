@@ -110,7 +110,7 @@ def test_a_bad_value_before_the_command_cannot_be_corrected_after_it() -> None:
 @program.command()
 @with_settings
 def cut_off(_: Settings) -> None:
-    """Say how to go on."""
+    """Say how to continue."""
     click.echo(how_to_resume("batch_1", as_json=True))
 
 
@@ -152,7 +152,7 @@ class SettingsWithOneMore(Settings):
 @click.command()
 @partial(with_settings, model=SettingsWithOneMore)
 def one_more(settings: SettingsWithOneMore) -> None:
-    """Print the added setting, and how to go on."""
+    """Print the added setting, and how to continue."""
     click.echo(f"{settings.quantum} {how_to_resume('batch_1')}")
 
 

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's Pictures folder."""
+    """A user's Images folder."""
     folder = tmp_path / "home" / "Pictures"
     monkeypatch.setattr("vllm_image_mcp.output_folder.pictures_folder", lambda: folder)
     return folder
 
 
 def read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in a folder in which nothing can be made: a file stands where ours would be, for root too."""
+    """Work in a folder in which nothing can be created, even by root: a file is in the way."""
     folder.mkdir()
     (folder / "generated_images").write_text("in the way")
     monkeypatch.chdir(folder)
@@ -176,7 +176,7 @@ FAULTY = ("a name that is too long", "a file", "below a file", "a link to itself
 
 
 def faulty(folder: Path, fault: str) -> Path:
-    """A folder that nobody can use, root neither."""
+    """A folder that nobody can use, not even root."""
     if fault == "a name that is too long":
         return folder / ("n" * 300)
     if fault == "a link to itself":
@@ -265,7 +265,7 @@ def test_a_folder_named_at_a_shell_is_used_or_an_error(
 
 
 def remove_working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in a folder that is not there any more."""
+    """Work in a folder that no longer exists."""
     folder.mkdir()
     monkeypatch.chdir(folder)
     folder.rmdir()

@@ -1,4 +1,4 @@
-"""The server's end in the midst of work, and what the next one knows: nothing is lost, nothing made twice."""
+"""A server that ends in the middle of work, and its successor: nothing is lost or generated twice."""
 
 import contextlib
 import io
@@ -45,7 +45,7 @@ def told(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def begun(server: "StdioServer", omni: "OmniServer") -> str:
-    """A batch of five of which two are made and the third is under way."""
+    """A batch of five of which two are done and the third is in progress."""
     omni.hold_after(2)
     answer = told(server.call("batch_generate", prompts=PROMPTS, max_concurrent=1, max_wait=0, **SMALL))
     omni.wait_for(3)
@@ -62,7 +62,7 @@ def cut_off(server: "StdioServer", omni: "OmniServer") -> str:
 
 
 def told_of_two(server: "StdioServer", name: str) -> dict[str, Any]:
-    """What another process's server tells once the two are in the journal, which is within a second."""
+    """What another process's server reports once the two are in the journal, which is within a second."""
     until = time.monotonic() + 30
     while True:
         seen = told(server.call("get_batch", batch_id=name, max_wait=0))

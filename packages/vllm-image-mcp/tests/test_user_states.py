@@ -1,4 +1,4 @@
-"""What belongs to one user does not exist for the others: each tool and resource, crossed with users."""
+"""Users cannot see what belongs to others: each tool and resource, tried by each user."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Both clients build a request from a prompt and keyword arguments; a slip is named with what was meant."""
+"""Both clients build a request from a prompt and keyword arguments, and correct a misspelt name."""
 
 import asyncio
 import inspect

@@ -1,4 +1,4 @@
-"""Both clients: the same calls, the same retries, the same errors, where no socket is needed."""
+"""Both clients: the same calls, the same retries, the same errors, without a socket."""
 
 import asyncio
 import base64
@@ -104,7 +104,7 @@ def generations(respx_mock: respx.MockRouter) -> respx.Route:
 
 @pytest.fixture
 def models(respx_mock: respx.MockRouter) -> respx.Route:
-    """What is served, which is asked for where a request has missed it."""
+    """The served models, which are requested after a request named the wrong one."""
     return respx_mock.get(f"{URL}/v1/models").respond(200, json={"data": [{"id": "named CANARY-key"}]})
 
 

@@ -1,4 +1,4 @@
-"""Both clients on a real socket: files, edits, what a server can do, a client that is closed in mid-call."""
+"""Both clients on a real socket: files, edits, capabilities, and a client closed in mid-call."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""An edit keeps the bounds that the server forgets, and goes out as a form."""
+"""An edit has the bounds that the server does not check, and is sent as a form."""
 
 import pytest
 from vllm_omni_client.edits import ImageEditRequest

@@ -1,4 +1,4 @@
-"""One image is paid for twice at most, whatever a server does; counted where the requests arrive."""
+"""An image costs two requests at most, whatever a server does; counted where the requests arrive."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,13 +26,13 @@ DEADLINE_SECONDS = 60
 
 
 def patience_with(fault: str) -> float | None:
-    """The read timeout: short only where the server says nothing."""
+    """The read timeout: short only if the server is silent."""
     return 0.3 if fault == "silence" else None
 
 
 @pytest.fixture(params=["async", "async over a used connection", "sync"])
 def draw(request: pytest.FixtureRequest) -> Draw:
-    """Ask one of the two clients for a picture."""
+    """Ask one of the two clients for an image."""
     settings = {"timeout": 20.0, "jitter": lambda: 0.0, "capabilities": Capabilities()}
 
     async def in_async(url: str, **more: object) -> object:

@@ -1,4 +1,4 @@
-"""What can be wrong with an answer, on a real socket; the ids are those of the list of faults."""
+"""Everything that can be wrong with an answer, on a real socket; the ids are those of the list of faults."""
 
 import asyncio
 import base64
@@ -44,7 +44,7 @@ HTML = (
 
 
 def encoded(kind: str = "PNG", size: tuple[int, int] = (4, 3), colour: str = "red", **options: int) -> bytes:
-    """A picture of one colour, but for a corner."""
+    """An image of one colour, but for a corner."""
     picture = Image.new("RGB", size, colour)
     picture.putpixel((size[0] - 1, size[1] - 1), (1, 2, 3))
     return saved(picture, kind, **options)
@@ -88,7 +88,7 @@ def asked() -> Asked:
 
 @pytest.fixture(params=["async", "sync"])
 def draw(request: pytest.FixtureRequest, serve: Serve, asked: Asked) -> Draw:
-    """Ask one of the two clients for a picture of a server that answers by a list; the last one for ever."""
+    """Ask one of the two clients for an image of a server that answers by a list; the last one for ever."""
 
     async def in_async(
         url: str, parsed: ImageGenerationRequest, settings: Mapping[str, object], into: Path | None

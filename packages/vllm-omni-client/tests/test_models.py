@@ -1,4 +1,4 @@
-"""Wire types: what leaves is exactly what was asked for, what comes in is believed only as far as it goes."""
+"""Wire types: exactly the requested fields are sent, and replies are validated."""
 
 import base64
 import json

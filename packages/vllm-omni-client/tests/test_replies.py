@@ -1,4 +1,4 @@
-"""A picture of a reply is a value: it knows its format and size, saves itself and shows itself."""
+"""An image of a reply is a value: it knows its format and size, saves itself and shows itself."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""Pictures to start from are read from wherever the caller has them; an address is refused."""
+"""Images to start from are read from wherever the caller has them; an address is refused."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How many pictures of a batch are under way: as was said when it was made, also where it goes on."""
+"""How many images of a batch are in progress: the number that was given, even after a resume."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,7 +26,7 @@ SET = 5
 
 
 async def interrupted(server: "BatchServer", studio: Studio, *, asked: int | None) -> str:
-    """A batch of five whose studio is closed while its first picture is made."""
+    """A batch of five whose studio is closed while its first image is made."""
     server.gate.clear()
     async with studio:
         batch = await studio.batch(requests(5), max_concurrent=asked)
@@ -121,7 +121,7 @@ async def test_a_wrong_number_is_refused_before_a_batch_is_resumed(
 
 
 def aged(folder: Path) -> None:
-    """Make a journal one of the first version, which did not tell who has said how many."""
+    """Turn a journal into one of the first version, which did not record where the concurrency came from."""
     with Database(folder, JOURNAL).open() as connection:
         for later in ("chosen", "pixels", "resumed", "resumed_images"):
             connection.execute(f"ALTER TABLE batch DROP COLUMN {later}")

@@ -1,4 +1,4 @@
-"""The end of a batch, as its studio tells it: whole batches on servers in virtual time.
+"""The ETA of a batch: complete batches on servers in virtual time.
 
 That loop ends by itself when nothing will happen; a deadline of its own time would pass while the journal's
 thread writes.
@@ -67,7 +67,7 @@ def gpu(
 
 
 async def told_after(count: int, batch: ImageBatch) -> tuple[Eta, float]:
-    """What a batch tells after so many outcomes, and how long it takes from there."""
+    """The ETA of a batch after some outcomes, and how long it takes from there."""
     loop = asyncio.get_running_loop()
     told, then, seen = batch.eta, loop.time(), 0
     async for _ in batch:
@@ -81,7 +81,7 @@ async def told_after(count: int, batch: ImageBatch) -> tuple[Eta, float]:
 def made_by(
     folder: Path, servers: list[VirtualServer], requests: list[ImageRequest], *, after: int
 ) -> tuple[Eta, Eta, float]:
-    """What a batch tells before it has made anything, what it tells then, and how long that took."""
+    """The ETA of a batch before its first image, a later one, and how long it took."""
 
     async def main() -> tuple[Eta, Eta, float]:
         for server in servers:

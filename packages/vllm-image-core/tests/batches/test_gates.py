@@ -1,4 +1,4 @@
-"""Waiting for what is away, and being alone."""
+"""Waiting out an outage, and running alone."""
 
 import asyncio
 import shutil
@@ -20,7 +20,7 @@ DEADLINE_SECONDS = 60
 
 
 class Thing:
-    """Something that is away until a test brings it back."""
+    """A resource that is unavailable until a test brings it back."""
 
     def __init__(self, *, outage_seconds: float = 600.0) -> None:
         self.well = False

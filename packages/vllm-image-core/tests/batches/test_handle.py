@@ -1,4 +1,4 @@
-"""A batch in the hands of its caller: begun, awaited, retried and cancelled."""
+"""A batch from its caller's side: started, awaited, retried and cancelled."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Copies of input images go when no batch needs them."""
+"""Copies of input images are removed when no batch needs them."""
 
 import asyncio
 import hashlib
@@ -22,7 +22,7 @@ def named(*pictures: bytes) -> dict[str, bytes]:
 
 
 def aged(folder: Path) -> None:
-    """Let all copies be older than a sweep spares."""
+    """Make all copies old enough to be removed."""
     for path in inputs_folder(folder).iterdir():
         old = path.stat().st_mtime - GRACE_SECONDS - 1
         os.utime(path, (old, old))

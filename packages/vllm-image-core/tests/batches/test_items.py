@@ -1,4 +1,4 @@
-"""What became of the requests of a batch."""
+"""The outcomes of a batch's requests."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A batch over a limit is refused before anything is sent, with the time when there is room again."""
+"""A batch over a limit is refused before anything is sent, with the time when there will be room."""
 
 import asyncio
 import re
@@ -38,7 +38,7 @@ async def make(studio: Studio, count: int) -> str:
 
 
 def age(folder: Path, seconds: int) -> None:
-    """Make all batches so much older."""
+    """Make all batches older by some seconds."""
     with Database(folder, JOURNAL).open() as connection:
         connection.execute(
             "UPDATE batch SET created = created - ?, beat_at = beat_at - ?", (seconds, seconds)

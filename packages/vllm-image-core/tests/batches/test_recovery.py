@@ -1,4 +1,4 @@
-"""Damaged journals: what can be read of them is kept, and batches go on."""
+"""Damaged journals: what can still be read is kept, and batches continue."""
 
 import asyncio
 import errno
@@ -101,7 +101,7 @@ def _leaves(path: Path, table: str) -> list[int]:
 
 
 async def _half_done(server: "BatchServer", folder: Path) -> str:
-    """A batch of 30 long requests, of which some are made."""
+    """A batch of 30 long requests, some of which are done."""
     async with asyncio.timeout(DEADLINE_SECONDS), server.studio(folder) as studio:
         wanted = [replace(each, negative_prompt="blurred " * 100) for each in requests(30)]
         batch = await studio.batch(wanted, max_concurrent=1)

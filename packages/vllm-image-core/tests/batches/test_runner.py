@@ -34,7 +34,7 @@ DEADLINE_SECONDS = 60
 
 
 async def killed(studio: Studio) -> None:
-    """Leave a studio's batches as `kill -9` does: the lease is not given back, and its process is dead."""
+    """Leave a studio's batches as `kill -9` does: the lease is not released, and its process is dead."""
     for batch in studio._batches._batches.values():
         run = batch._started.run
         assert run is not None
@@ -95,7 +95,7 @@ def named(*pictures: bytes) -> dict[str, bytes]:
 
 
 def aged(folder: Path) -> None:
-    """Let all copies be older than a sweep spares."""
+    """Make all copies old enough to be removed."""
     for path in inputs_folder(folder).iterdir():
         old = path.stat().st_mtime - GRACE_SECONDS - 1
         os.utime(path, (old, old))

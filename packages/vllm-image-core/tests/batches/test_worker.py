@@ -1,4 +1,4 @@
-"""One request of a batch, through crashes, broken connections and folders that take nothing."""
+"""One request of a batch, through crashes, broken connections and unwritable folders."""
 
 import asyncio
 import sys

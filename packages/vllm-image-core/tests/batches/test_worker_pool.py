@@ -1,4 +1,4 @@
-"""Batches: bounded, lazy, structured, one outcome for each item."""
+"""The worker pool: bounded, lazy, structured, and one outcome for each item."""
 
 import asyncio
 import itertools
@@ -17,7 +17,7 @@ class Broken(Exception):
 
 
 class Doors:
-    """Work that ends when the test opens its door, and tells what it saw."""
+    """Work that ends when the test opens its door, and reports what it saw."""
 
     def __init__(self) -> None:
         self.started: list[int] = []

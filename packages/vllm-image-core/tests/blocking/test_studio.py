@@ -1,4 +1,4 @@
-"""A studio without `await`: the same methods, in scripts, at prompts and where an event loop is running."""
+"""A studio without `await`: the same methods, in scripts, at the prompt and inside a running event loop."""
 
 import asyncio
 import gc

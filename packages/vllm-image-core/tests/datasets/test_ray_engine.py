@@ -1,4 +1,4 @@
-"""What does not need Ray itself; `nox -s distributed` runs it."""
+"""The parts that do not need Ray itself; `nox -s distributed` tests Ray."""
 
 from types import SimpleNamespace
 

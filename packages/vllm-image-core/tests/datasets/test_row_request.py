@@ -1,4 +1,4 @@
-"""A row becomes a request, and the same row the same request."""
+"""A row becomes a request, and the same row always becomes the same request."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Pictures of one colour or of noise, and the colours of a drawing."""
+"""Images of one colour or of noise, and the colours of a drawing."""
 
 import io
 import os

@@ -21,7 +21,7 @@ NOON = datetime(2026, 2, 18, 14, 30, 22, tzinfo=UTC)
 
 
 def png(request: ImageGenerationRequest) -> bytes:
-    """A picture of the size that was asked for, in a colour that follows from the seed."""
+    """An image of the size that was asked for, in a colour that follows from the seed."""
     width, height = map(int, (request.size or "64x64").split("x"))
     file = io.BytesIO()
     Image.new("RGB", (width, height), f"#{(request.seed or 0) % 2**24:06x}").save(file, "PNG")
@@ -29,7 +29,7 @@ def png(request: ImageGenerationRequest) -> bytes:
 
 
 def encoded(kind: str) -> bytes:
-    """A picture of 64x64 that is not one colour all over."""
+    """An image of 64x64 that is not one colour all over."""
     file = io.BytesIO()
     Image.radial_gradient("L").crop((32, 32, 96, 96)).convert("RGB").save(file, kind)
     return file.getvalue()
@@ -37,7 +37,7 @@ def encoded(kind: str) -> bytes:
 
 @dataclass
 class Server:
-    """A backend in this process: it answers at once unless it is told otherwise."""
+    """A backend in this process that answers at once unless a test says otherwise."""
 
     model: str = KLEIN
     draw: Callable[[ImageGenerationRequest], bytes] = png
@@ -84,7 +84,7 @@ class Server:
 
 
 class DownServer(Server):
-    """A backend that nobody reaches."""
+    """A backend that cannot be reached."""
 
     async def get_models(self) -> ModelList:
         raise ServerUnreachable("http://gpu:6655 cannot be reached: refused", reason="refused")

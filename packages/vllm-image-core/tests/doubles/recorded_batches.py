@@ -1,4 +1,4 @@
-"""Batches of foxes, and what befalls their journals."""
+"""Batches of foxes, and damage to their journals."""
 
 import asyncio
 from pathlib import Path
@@ -27,7 +27,7 @@ def forgotten(folder: Path, *positions: int) -> None:
 
 
 async def paused(batch: ImageBatch) -> str:
-    """Wait until a batch waits, and tell why."""
+    """Wait until a batch is paused, and return why."""
     heard: asyncio.Queue[str] = asyncio.Queue()
 
     def hear(event: Event) -> None:

@@ -34,7 +34,7 @@ def copies(folder: Path) -> dict[str, bytes]:
 
 
 async def interrupted(server: "BatchServer", folder: Path, *requests: ImageRequest) -> str:
-    """A batch that was recorded, and whose process ended before anything was made."""
+    """A recorded batch whose process ended before any image was generated."""
     server.gate.clear()
     async with server.studio(folder) as studio:
         batch = await studio.batch(requests)

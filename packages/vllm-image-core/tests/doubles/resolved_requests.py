@@ -1,4 +1,4 @@
-"""Requests, resolved for a profile, and what is refused of them."""
+"""Resolve requests for a profile, or return the refusal."""
 
 import pytest
 from vllm_image_core.errors import InvalidRequest

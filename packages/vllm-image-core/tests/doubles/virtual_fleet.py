@@ -15,7 +15,7 @@ SIZES = (0.3, 0.6, 1.0, 1.0, 2.0, 3.0)
 
 
 def work(request: ServerRequest) -> float:
-    """A double's own measure: its seconds are in the field for guidance."""
+    """The cost of a request on a double, whose seconds are in the guidance field."""
     return request.guidance_scale or 1.0
 
 

@@ -20,7 +20,7 @@ class Clock:
 
 
 def speed(seconds: float = 10.0, *, parallelism: int = 1, others: int = 0) -> ServerSpeed:
-    """A server that needs so long for `WORK`."""
+    """A server that needs this long for `WORK`."""
     predictor = Predictor(KLEIN)
     for _ in range(10):
         predictor.observe(WORK, seconds)
@@ -263,7 +263,7 @@ def test_an_eta_is_a_value() -> None:
 
 
 def of_edits(seconds: float, *, edit_seconds: float | None = None) -> ServerSpeed:
-    """A server that needs so long for `WORK`, and for an edit as large."""
+    """A server that needs this long for `WORK`, and for an edit of the same size."""
     edits = Predictor(KLEIN)
     for _ in range(10 if edit_seconds else 0):
         edits.observe(EDIT, edit_seconds or 0.0)

@@ -77,7 +77,7 @@ def test_an_estimate_for_an_unknown_model_says_that_it_is_a_guess() -> None:
 
 
 def measured(seconds: float, *, count: int = 23, peak_gb: float | None = None) -> Predictor:
-    """A server that made so many pictures of 1024x1024 in 4 steps."""
+    """A server that has generated this many images of 1024x1024 in 4 steps."""
     predictor = Predictor(KLEIN)
     for _ in range(count):
         peak = None if peak_gb is None else peak_gb / GB_PER_MIB
@@ -204,7 +204,7 @@ def test_concurrency_is_lower_for_images_that_need_more_memory_than_the_rule_ass
 
 
 def with_peaks(*, model_gb: float, gb_per_megapixel: float) -> Predictor:
-    """A server whose pictures have shown what they need."""
+    """A server whose memory peaks are known."""
     predictor = Predictor(KLEIN)
     for megapixels in (0.25, 0.5, 1.0, 2.0) * 5:
         peak = (model_gb + gb_per_megapixel * megapixels) / GB_PER_MIB

@@ -12,7 +12,7 @@ from vllm_omni_client.models import ImageGenerationRequest
 def made(
     server: VirtualServer, jobs: int, parallel: int | None = None, ceiling: int | None = None
 ) -> tuple[float, Fleet]:
-    """The seconds that some jobs take, as many open as the fleet wants, and the fleet afterwards."""
+    """Run some jobs, as many at once as the fleet wants; return the seconds and the fleet."""
 
     async def main() -> tuple[float, Fleet]:
         loop = asyncio.get_running_loop()

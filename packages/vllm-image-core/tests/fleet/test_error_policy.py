@@ -1,4 +1,4 @@
-"""One classification of errors: what the client says of an error is what fleet and batch do with it."""
+"""One classification of errors: fleet and batch act on what the client says about an error."""
 
 import pytest
 from vllm_image_core.batches.worker import Meaning, meaning_of

@@ -1,4 +1,4 @@
-"""What servers are asked apart from their calls."""
+"""What servers are asked outside of calls."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The page of a folder's images: what it holds, and what it never does."""
+"""The page of a folder's images: what it contains, and what it never does."""
 
 import errno
 import json

@@ -19,7 +19,7 @@ async def test_an_estimate_needs_a_whole_number_of_images(tmp_path: Path) -> Non
 
 
 class TimedServer(Server):
-    """A backend that needs some seconds of a clock that it moves, one picture at a time."""
+    """A backend that needs some seconds of a clock that it moves, one image at a time."""
 
     def __init__(self, seconds: float, **metrics: int) -> None:
         super().__init__(draw=lambda _: encoded("PNG"))

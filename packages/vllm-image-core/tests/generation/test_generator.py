@@ -1,4 +1,4 @@
-"""One request, from its check to its file: sent once, saved whole, and found again."""
+"""One request, from its check to its file: sent once, saved completely, and found again."""
 
 import asyncio
 import shutil

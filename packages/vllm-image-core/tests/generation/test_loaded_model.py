@@ -1,4 +1,4 @@
-"""The model that the servers have loaded, asked for once and followed."""
+"""The model that the servers have loaded: requested once, then followed."""
 
 import logging
 from dataclasses import replace

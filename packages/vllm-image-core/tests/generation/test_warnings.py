@@ -1,4 +1,4 @@
-"""What differs from the request, and what hints at a model that failed silently."""
+"""Differences from the request, and signs of a model that failed silently."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Contact sheets: limits are kept, and each image can be told by its number."""
+"""Contact sheets: limits are kept, and each image has a readable number."""
 
 import pytest
 from coloured_pictures import COLOURS, RGB, colour_at, near, noise, plain

@@ -1,4 +1,4 @@
-"""The same picture from different seeds."""
+"""The same image from different seeds."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Text in EXIF, in the encodings that are in the wild."""
+"""Text in EXIF, in the encodings found in the wild."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Pictures of one colour, found without decoding others."""
+"""Images of one colour, found without decoding others."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""A mask is white exactly where boxes and polygons lie."""
+"""A mask is white exactly inside its boxes and polygons."""
 
 import io
 

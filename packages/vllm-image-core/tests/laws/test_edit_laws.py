@@ -1,4 +1,4 @@
-"""Laws of edits, over all models that edit: never outside of a limit, and the same when resolved again."""
+"""Laws of edits, for all models that edit: never over a limit, and the same when resolved again."""
 
 import io
 from functools import cache

@@ -1,4 +1,4 @@
-"""What holds for every name that a server may tell."""
+"""What holds for every name that a server may report."""
 
 from hypothesis import given
 from hypothesis import strategies as st

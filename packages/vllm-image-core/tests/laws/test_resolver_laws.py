@@ -29,7 +29,7 @@ anything = st.one_of(
 
 
 def pictures_for(profile: Profile) -> int:
-    """As many input pictures as a request to this model needs."""
+    """As many input images as a request to this model needs."""
     return 0 if profile.text_to_image else 1
 
 

@@ -1,4 +1,4 @@
-"""Of the models that a server lists, the right one is used."""
+"""The right one of the models that a server lists is used."""
 
 import pytest
 from vllm_image_core.models.registry import Registry

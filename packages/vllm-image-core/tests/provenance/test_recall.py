@@ -1,4 +1,4 @@
-"""How a picture was made, read back from its own file, whoever wrote it."""
+"""How an image was made, read back from its own file, whoever wrote it."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""How a picture was made, in its own file: for us, for other tools, and for who asks where it comes from."""
+"""How an image was made, in its own file: for us, for other tools, and for anyone who asks its origin."""
 
 import io
 import json
@@ -123,7 +123,7 @@ def test_an_image_that_states_its_own_source_keeps_it(kind: str) -> None:
 
 
 def told_by_the_server(kind: str) -> Picture:
-    """A picture in which the server wrote texts of its own, the prompt among them, and how it is turned."""
+    """An image with texts that the server wrote, including the prompt, and an orientation."""
     image, file = Image.radial_gradient("L").convert("RGB"), io.BytesIO()
     exif = image.getexif()
     exif.update({0x010E: "my secret fox", 0x0112: 6, 0x0131: "server 1.0"})

@@ -1,4 +1,4 @@
-"""Content keys: equal where the pictures would be, different where anything that shapes them is."""
+"""Content hashes: equal if the images would be equal, different if anything that shapes them differs."""
 
 import hashlib
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A data: URL is decoded strictly, and only so much of it."""
+"""A data: URL is decoded strictly and within a limit."""
 
 import base64
 

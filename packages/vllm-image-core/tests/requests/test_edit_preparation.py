@@ -1,4 +1,4 @@
-"""What an edit sends is prepared as asked: its mask drawn, its image extended or enlarged."""
+"""An edit's images are prepared as requested: the mask is drawn, the image extended or enlarged."""
 
 from typing import Any
 

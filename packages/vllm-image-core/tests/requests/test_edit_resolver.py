@@ -1,4 +1,4 @@
-"""Edits, resolved: what each model reads of an edit, and what is refused before anything is sent."""
+"""Resolved edits: what each model reads of an edit, and what is refused before anything is sent."""
 
 import io
 import math

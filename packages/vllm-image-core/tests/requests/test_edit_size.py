@@ -1,4 +1,4 @@
-"""The size of an edit: the picture's own, fitted to the model, where none is asked for."""
+"""The size of an edit: that of the image, fitted to the model, if none is requested."""
 
 from typing import Any
 

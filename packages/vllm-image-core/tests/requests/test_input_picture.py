@@ -1,4 +1,4 @@
-"""Input pictures: read once, within bounds, whatever they are given as."""
+"""Input images: read once, within limits, in whatever form they are given."""
 
 import hashlib
 import io

@@ -310,7 +310,7 @@ def test_i05_every_64_bit_seed_is_sent_unchanged(value: int) -> None:
 def test_i06_what_the_server_would_refuse_is_refused_here_with_the_bounds(
     parameter: str, value: object
 ) -> None:
-    """A number of pictures per request is none of a caller's parameters: one is sent for each picture."""
+    """A number of images per request is none of a caller's parameters: one is sent for each image."""
     error = refused(**{parameter: value})
     assert (error.parameter, error.allowed) == (
         parameter,

@@ -1,4 +1,4 @@
-"""The size of an image: chosen from what is asked for and what the model makes."""
+"""The size of an image: chosen from what is requested and what the model generates."""
 
 import math
 

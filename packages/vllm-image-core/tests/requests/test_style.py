@@ -1,4 +1,4 @@
-"""A style is words around the prompt, and settings, some of them for some models alone."""
+"""A style has words around the prompt and settings, some of them for certain models only."""
 
 import pytest
 from vllm_image_core.models.registry import Registry

@@ -1,4 +1,4 @@
-"""Styles come with the package or from a folder of TOML files, which wins."""
+"""Styles come with the package or from a folder of TOML files, which takes precedence."""
 
 import errno
 import os

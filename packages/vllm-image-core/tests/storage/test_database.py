@@ -1,4 +1,4 @@
-"""The SQLite file beside the pictures."""
+"""The SQLite file next to the images."""
 
 import errno
 import os

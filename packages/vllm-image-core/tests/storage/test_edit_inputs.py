@@ -109,7 +109,7 @@ async def test_hostile_input_names_in_a_file_lead_nowhere(
 
 
 def with_facts(image: GeneratedImage, **facts: object) -> bytes:
-    """The picture's file as somebody else may have written it."""
+    """The image's file as somebody else may have written it."""
     return write_text(image.picture, {"vllm-image": json.dumps({**recipe_of(image), **facts})}).bytes
 
 

@@ -1,4 +1,4 @@
-"""Images are exported as copies or in another format, and replace nothing unless that is asked for."""
+"""Images are exported as copies or in another format, and replace nothing unless requested."""
 
 import errno
 import io

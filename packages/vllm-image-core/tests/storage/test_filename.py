@@ -1,4 +1,4 @@
-"""File names: made from time and prompt, or given and checked."""
+"""File names: built from time and prompt, or given and checked."""
 
 import unicodedata
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What the system would refuse or change in the path of a folder is said before any work."""
+"""What the system would refuse or change in a folder's path is reported before any work."""
 
 import errno
 import sys

@@ -1,4 +1,4 @@
-"""Writes that follow one another are made together, and nothing is lost or silently given up."""
+"""Consecutive writes are grouped, and nothing is lost or silently dropped."""
 
 import threading
 from collections.abc import Sequence

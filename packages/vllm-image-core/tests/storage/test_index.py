@@ -60,7 +60,7 @@ def found(root: Path, **query: object) -> list[str]:
 
 @pytest.fixture
 def large(root: Path, put: Put, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose files take longer to look at than an answer may; it was looked at a while ago."""
+    """A folder whose files take too long to check before an answer; it was checked a while ago."""
     for number in range(4):
         put(root / f"{number}.png", prompt="a red fox", key="aa", created=f"2026-01-0{number + 1}")
     monkeypatch.setattr(index, "_LARGE", 2)
@@ -97,7 +97,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 def wait_for_threads() -> None:
-    """Wait until what goes on beside the answers is done."""
+    """Wait until the background work is done."""
     for thread in threading.enumerate():
         if thread.name.startswith("index of "):
             thread.join(DEADLINE_SECONDS)
@@ -116,7 +116,7 @@ def break_pages_of(path: Path, name: str) -> None:
 
 
 class Halfway:
-    """Stops the first thread that reads files after so many of them, until it may go on."""
+    """Stops the first thread that reads files after some of them, until it may continue."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
         self._left = after

@@ -1,4 +1,4 @@
-"""The library: pictures saved, entered, found again, and never dropped."""
+"""The library: images are saved, indexed, found again, and never lost."""
 
 import asyncio
 import io
@@ -36,7 +36,7 @@ FACTS = {"prompt": "a red fox", "seed": 42, "key": KEY, "created": NOON.isoforma
 
 @pytest.fixture
 def picture(small_picture: Picture) -> Picture:
-    """A picture that tells its facts."""
+    """An image that tells its facts."""
     return write_text(small_picture, {"vllm-image": json.dumps(FACTS)})
 
 
@@ -54,7 +54,7 @@ def found(library: Library) -> list[str]:
 
 
 def block(folder: Path) -> None:
-    """Put a file in the way of a folder, as good as a disk that was unplugged."""
+    """Put a file in the way of a folder, like a disk that was unplugged."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.write_text("in the way")
 
@@ -94,7 +94,7 @@ def small_disk(tmp_path: Path) -> Generator[Path]:
 
 
 def noise(side: int) -> Picture:
-    """A picture that cannot be packed: three bytes a pixel."""
+    """An image that cannot be compressed: three bytes a pixel."""
     file = io.BytesIO()
     Image.frombytes("RGB", (side, side), os.urandom(3 * side * side)).save(file, "PNG")
     return Picture.check(file.getvalue())

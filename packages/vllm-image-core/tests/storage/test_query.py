@@ -1,4 +1,4 @@
-"""Questions to the index."""
+"""Queries to the index."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -1,4 +1,4 @@
-"""Records: what is read of a file."""
+"""Records: what is read from a file."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The folder of the pictures: whole files or none, never over another, never outside."""
+"""The folder of the images: complete files or none, never overwriting, never outside."""
 
 import errno
 import hashlib
@@ -125,7 +125,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def started(tmp_path: Path) -> Generator[Callable[..., subprocess.Popen[str]]]:
-    """Start a process that saves the same prompt again and again, once it is told to go."""
+    """Start a process that saves the same prompt again and again, once it gets the signal."""
     children: list[subprocess.Popen[str]] = []
 
     def start(root: Path, times: int, *, before: str = "", side: int = 16) -> subprocess.Popen[str]:
@@ -167,7 +167,7 @@ def open_files() -> int:
 
 
 def hostile_names(count: int) -> list[str]:
-    """Names that lead elsewhere, are taken for others, or break something; no two are the same."""
+    """Names that lead elsewhere, pass for others, or break something; no two are the same."""
     chance = random.Random(4)
     parts = [
         *(

@@ -147,7 +147,7 @@ class SettingTable:
     ] = None
     gpu_vram_gb: Annotated[
         float | None,
-        Setting("Memory of that GPU, for gpu_status and batches.", "GB", above=0, at_most=100_000),
+        Setting("Memory of the server's GPU, for gpu_status and batches.", "GB", above=0, at_most=100_000),
     ] = None
     allow_dir: Annotated[
         tuple[Path, ...] | None,

@@ -1,4 +1,4 @@
-"""The command `edit`: any file of the person at the shell, and the same words for what cannot be."""
+"""The command `edit`: any file of the person at the shell, and plain words for what is refused."""
 
 import io
 import signal

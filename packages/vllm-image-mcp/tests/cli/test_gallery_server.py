@@ -1,4 +1,4 @@
-"""The served gallery: who may use it, what it shows, and what it stores."""
+"""The served gallery: who may use it, what it shows and what it stores."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Lines for `--json`: the same values, and nothing that a terminal would act on."""
+"""Lines for `--json`: the same values, and nothing that could control a terminal."""
 
 import json
 import unicodedata

@@ -1,4 +1,4 @@
-"""The versions of this installation, and dependencies that do not fit."""
+"""The versions of this installation, and mismatched dependencies."""
 
 from importlib import metadata
 

@@ -13,7 +13,7 @@ from vllm_image_mcp.state import State
 
 
 class Heard:
-    """A call whose progress is kept, on a batch that stands as it is told to."""
+    """A call whose progress is recorded, on a batch with given counts."""
 
     def __init__(self, eta: Eta, *, others: int | None = None) -> None:
         self.messages: list[str] = []

@@ -1,4 +1,4 @@
-"""Time: calls that answer before their pictures are there, and nothing that is lost or made twice for it."""
+"""Time: calls answer before their images are done, and nothing is lost or generated twice."""
 
 import asyncio
 import contextlib
@@ -94,7 +94,7 @@ async def test_twenty_images_are_generated_once_each_over_many_short_calls(
 async def test_three_minutes_work_through_a_client_with_a_limit_of_one_and_no_progress(
     omni: "OmniServer", tmp_path: Path
 ) -> None:
-    """The same in real time, a twentieth of it: pictures of 9 s, calls that wait 2.25 s, a limit of 3 s."""
+    """The same in real time, a twentieth of it: images of 9 s, calls that wait 2.25 s, a limit of 3 s."""
     omni.runs("Qwen/Qwen-Image", speed=9 / 23.6)
     settings = Settings.from_arguments(vllm_url=omni.url, output_dir=tmp_path, max_wait="2.25")
     calls = 1

@@ -1,4 +1,4 @@
-"""Requests of the OpenAI images API mean something for the loaded model, and what changed is said."""
+"""Requests of the OpenAI images API are translated for the loaded model, and changes are reported."""
 
 import io
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The prompts: what a person's choice becomes, with what is known of the loaded model."""
+"""The prompts: a person's choice, filled in with what is known about the loaded model."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Pictures, batches and profiles under their addresses, in both eras."""
+"""Images, batches and profiles under their addresses, in both protocol eras."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ SMALL = {"width": 128, "height": 96}
 
 
 async def made(client: Client, prompt: str = "a fox", **more: object) -> Path:
-    """The file of a picture that was made just now."""
+    """The file of an image that was made just now."""
     result = await client.call_tool("generate_image", {"prompt": prompt, **SMALL, **more})
     assert result.structured_content, result.content
     return Path(result.structured_content["file_path"])

@@ -1,4 +1,4 @@
-"""The pictures of a folder: what is sent of them, and which are the latest."""
+"""The images of a folder: what is sent, and which are the latest."""
 
 import os
 import random
@@ -13,7 +13,7 @@ from vllm_image_mcp.resources.stored_images import latest, read, smaller
 
 
 def noise(folder: Path, name: str, side: int = 64) -> Path:
-    """A picture that no format makes small."""
+    """An image that no format can compress."""
     pixels = random.Random(side).randbytes(side * side * 3)
     Image.frombytes("RGB", (side, side), pixels).save(folder / name)
     return folder / name

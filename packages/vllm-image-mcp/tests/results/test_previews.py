@@ -17,7 +17,7 @@ ROOM = 700_000
 
 
 def noise(folder: Path, name: str, *, side: int) -> Path:
-    """A picture that no encoder makes small."""
+    """An image that no encoder can compress."""
     path = folder / name
     Image.frombytes("RGB", (side, side), random.Random(name).randbytes(3 * side * side)).save(path)
     return path

@@ -1,4 +1,4 @@
-"""What comes back beside the structured content: a preview, links, the same as text, and never too much."""
+"""What comes back besides the structured content: a preview, links, the same as text, and never too much."""
 
 import base64
 import io

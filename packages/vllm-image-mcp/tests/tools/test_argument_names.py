@@ -1,4 +1,4 @@
-"""Which names of arguments are slips, and which are fields that a host added by itself."""
+"""Which argument names are misspelt, and which are fields that a host added by itself."""
 
 import asyncio
 from collections.abc import Mapping

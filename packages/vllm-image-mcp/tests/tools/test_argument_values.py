@@ -1,4 +1,4 @@
-"""Values as hosts write them: taken for what they say, and left alone where they say something else."""
+"""Values as hosts write them: converted to what they mean, and otherwise left alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast

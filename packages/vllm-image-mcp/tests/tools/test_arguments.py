@@ -1,4 +1,4 @@
-"""Calls as real hosts write them, over MCP: they go through, and what was changed or ignored is told."""
+"""Calls as real hosts write them, over MCP: they work, and changes are reported."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Asking the user before a long batch, in both eras; and not asking where nothing was set."""
+"""Asking the user before a long batch, in both protocol eras, and never without the option."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Own photos: the user is asked once for each folder, in both eras; roots of legacy hosts; data: URLs."""
+"""The user's own photos: the user is asked once per folder; roots of legacy hosts; data: URLs."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""The history through an MCP client: what is found, what it tells, and that it can be made again."""
+"""The history through an MCP client: what is found and reported, and that it can be made again."""
 
 import os
 from collections.abc import Callable

@@ -285,7 +285,7 @@ NEEDING_MORE = {"cancel_batch", "edit_image"}
 
 
 def misfits(value: JsonValue, shape: Shape, at: str = "answer") -> list[str]:
-    """Where a value is not of a shape; it may have more keys."""
+    """Where a value does not match a shape; it may have more keys."""
     if isinstance(shape, dict) and isinstance(value, dict):
         missing = [f"{at} has no {key}" for key in shape if key not in value]
         there = [misfits(value[key], part, f"{at}.{key}") for key, part in shape.items() if key in value]

@@ -1,4 +1,4 @@
-"""What the tools cost every host's model before its first word, and that short schemas say the same."""
+"""What the tools cost a host's model before its first word, and that short schemas say the same."""
 
 import json
 import math

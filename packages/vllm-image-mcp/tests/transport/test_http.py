@@ -1,4 +1,4 @@
-"""Streamable HTTP: both eras work, and only who may connect does."""
+"""Streamable HTTP: both protocol eras work, and only allowed clients can connect."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""The file of the users counts as it is now: who is not in it is not served, without a restart."""
+"""The users file applies at once: a user who is no longer in it is not served, without a restart."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The file of users on the page can be used as it is there."""
+"""The users file on the page works as it is."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The file of the users says who they are, or what is wrong with it; it never shows a token."""
+"""The users file gives the users, or what is wrong with it, and never shows a token."""
 
 import hashlib
 from pathlib import Path

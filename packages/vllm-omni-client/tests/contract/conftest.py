@@ -1,6 +1,6 @@
 """The servers that the contract is checked on: simulators, or the real one whose URL is in OMNI_URL.
 
-A real server may be started with any model and key (OMNI_API_KEY). It is asked for small pictures only.
+A real server may be started with any model and key (OMNI_API_KEY). It is asked for small images only.
 """
 
 import os
@@ -30,7 +30,7 @@ def _client(url: str, key: str | None) -> httpx.Client:
 
 @pytest.fixture(scope="session", params=["real"] if REAL_URL else MODELS)
 def server(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
-    """A connection to a server that answers at once: to each kind of model, or to the real one."""
+    """A connection to a server that answers at once: one for each kind of model, or the real one."""
     if REAL_URL:
         with _client(REAL_URL, REAL_KEY) as client:
             yield client
@@ -41,7 +41,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def server_key() -> str | None:
-    """The key of `server`; None where it wants none."""
+    """The key of `server`; None if it needs none."""
     return REAL_KEY if REAL_URL else None
 
 
@@ -89,14 +89,14 @@ def guarded(key: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def model_kind(server: httpx.Client) -> str:
-    """Which rules hold for the server's model: klein, qwen, z-image or other."""
+    """Which rules apply to the server's model: klein, qwen, z-image or other."""
     root = str(server.get("/v1/models").json()["data"][0]["root"]).lower()
     return next((kind for kind in ("klein", "qwen", "z-image") if kind in root), "other")
 
 
 @pytest.fixture
 def ask(server: httpx.Client) -> Ask:
-    """Ask for a small picture, with some fields changed; a field of None is sent as null."""
+    """Ask for a small image, with some fields changed; a field of None is sent as null."""
 
     def ask(**fields: object) -> httpx.Response:
         small = {"prompt": "a red fox", "size": "64x64", "num_inference_steps": 3, "seed": 7}

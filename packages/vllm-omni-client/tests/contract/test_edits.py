@@ -1,4 +1,4 @@
-"""POST /v1/images/edits: what is taken, what is refused, and what comes back."""
+"""POST /v1/images/edits: what is accepted, what is refused, and what comes back."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ Edit = Callable[..., httpx.Response]
 def picture(
     size: tuple[int, int] = (64, 64), *, colour: int = 200, mode: str = "RGB", kind: str = "PNG"
 ) -> bytes:
-    """A picture of one colour, as a file."""
+    """An image of one colour, as a file."""
     buffer = io.BytesIO()
     Image.new("L", size, colour).convert(mode).save(buffer, kind)
     return buffer.getvalue()
@@ -49,7 +49,7 @@ def pixels(response: httpx.Response, index: int = 0) -> bytes:
 
 @pytest.fixture
 def edit(server: httpx.Client) -> Edit:
-    """Ask for an edit of a small picture in two steps, with some fields changed; None leaves a field out."""
+    """Ask for an edit of a small image in two steps, with some fields changed; None leaves a field out."""
 
     def edit(files: Sequence[Part] | None = None, **fields: str | None) -> httpx.Response:
         form: Mapping[str, str | None] = {"prompt": "a red fox", "num_inference_steps": "2", "seed": "7"}

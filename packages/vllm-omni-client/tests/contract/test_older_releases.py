@@ -81,7 +81,7 @@ def test_an_older_release_answers_as_recorded(servers: dict[str, httpx.Client], 
 
 
 def shown(content: bytes, headers: httpx.Headers) -> object:
-    """What of a body has to be the same."""
+    """The part of a body that has to be the same."""
     kind = headers.get("content-type", "").partition(";")[0]
     if kind == "application/json" and content:
         return value(json.loads(content))
@@ -122,7 +122,7 @@ def picture(content: bytes) -> object:
 
 
 def is_stored(content: bytes) -> bool:
-    """Whether a PNG's lines are not compressed: such a block of deflate has its length twice at its start."""
+    """Whether a PNG's lines are uncompressed: such a deflate block starts with its length, twice."""
     at = content.index(b"IDAT") + 4
     first, length, inverse = struct.unpack_from("<BHH", content, at + 2)
     return not first & 6 and length == 0xFFFF - inverse

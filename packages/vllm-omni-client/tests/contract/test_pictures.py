@@ -1,4 +1,4 @@
-"""What comes back for a request that is carried out."""
+"""What comes back for a successful request."""
 
 import base64
 import io
@@ -14,12 +14,12 @@ Ask = Callable[..., httpx.Response]
 
 
 def pixels(response: httpx.Response, index: int = 0) -> bytes:
-    """The colours of a picture of the reply."""
+    """The colours of an image of the reply."""
     return opened(response, index).tobytes()
 
 
 def opened(response: httpx.Response, index: int = 0) -> Image.Image:
-    """A picture of the reply, decoded."""
+    """An image of the reply, decoded."""
     assert response.status_code == 200, response.text
     content = base64.b64decode(response.json()["data"][index]["b64_json"], validate=True)
     picture = Image.open(io.BytesIO(content))

@@ -1,4 +1,4 @@
-"""One request at a time: waiting, leaving, and what /metrics tells of it."""
+"""One request at a time: waiting, leaving, and what /metrics reports."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ LONGER = {"size": "128x128"}  # so that others have time to queue behind it
 
 
 def small_png() -> bytes:
-    """A picture to edit."""
+    """An image to edit."""
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64)).save(buffer, "PNG")
     return buffer.getvalue()
@@ -47,7 +47,7 @@ async def present(client: httpx.AsyncClient) -> float:
 
 
 async def until_present(client: httpx.AsyncClient, number: int) -> None:
-    """Wait until the server has so many requests."""
+    """Wait until the server has this many requests."""
     async with asyncio.timeout(SECONDS):
         while await present(client) != number:
             pass

@@ -1,4 +1,4 @@
-"""One request to both: the simulator answers as the real server does, but for time, ids and pixels.
+"""One request to both: the simulator answers like the real server, except for time, ids and pixels.
 
 It needs a real server (OMNI_URL): a simulator is started as it was, and asked the same things beside it.
 """
@@ -105,7 +105,7 @@ def bare(**fields: str | None) -> Sent:
 
 
 def nested(depth: int) -> object:
-    """Objects that lie in one another."""
+    """Nested objects."""
     value: object = 1
     for _ in range(depth):
         value = {"a": value}
@@ -435,7 +435,7 @@ def test_one_request_has_the_same_answer_from_both(
 
 
 def _shown(response: httpx.Response) -> object:
-    """What of an answer has to be the same."""
+    """The part of an answer that has to be the same."""
     headers = {name: _momentary(response.headers[name]) for name in HEADERS if name in response.headers}
     declared = response.headers.get("content-length")
     if response.request.method != "HEAD" and declared is not None:
@@ -488,7 +488,7 @@ def _pictured(data: bytes) -> object:
 
 
 def _is_stored(data: bytes) -> bool:
-    """Whether a PNG's lines are not compressed: such a block of deflate has its length twice at its start."""
+    """Whether a PNG's lines are uncompressed: such a deflate block starts with its length, twice."""
     at = data.index(b"IDAT") + 4
     first, length, inverse = struct.unpack_from("<BHH", data, at + 2)
     return not first & 6 and length == 0xFFFF - inverse

@@ -1,4 +1,4 @@
-"""A server that breaks connections as a test says, and both clients to ask it."""
+"""A server that breaks connections on demand, and both clients for it."""
 
 import asyncio
 import base64

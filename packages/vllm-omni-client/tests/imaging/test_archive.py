@@ -1,4 +1,4 @@
-"""The pictures of a reply in file mode, in the order of their numbers."""
+"""The images of a reply in file mode, in the order of their numbers."""
 
 import io
 import zipfile

@@ -1,4 +1,4 @@
-"""A file that another program holds open is waited for; what the system refuses otherwise is not."""
+"""A file that another program holds open is waited for; other refusals are not."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Format, size and soundness are told from the bytes alone, whatever the server calls them."""
+"""Format, size and integrity are derived from the bytes alone, whatever the server calls them."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""A PNG is walked chunk by chunk while it comes in; what is not whole is refused with the place."""
+"""A PNG is checked chunk by chunk as it arrives; an incomplete one is refused with the position."""
 
 import struct
 import zlib

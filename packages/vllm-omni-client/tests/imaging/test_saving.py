@@ -1,4 +1,4 @@
-"""A file appears under its name whole, or not at all."""
+"""A file appears under its name completely or not at all."""
 
 import errno
 import itertools

@@ -1,4 +1,4 @@
-"""A request is fitted to a server: what it would ignore is refused, what spares the wire is added."""
+"""A request is adapted to a server: ignored fields are refused, and options that save bandwidth are added."""
 
 import pytest
 from vllm_omni_client._protocol.adaptation import adapt_edit, adapt_generation, with_seed

@@ -1,4 +1,4 @@
-"""Why a connection failed is found behind the error, however deep it stands."""
+"""The reason of a failed connection is found in the chain of errors, however deep."""
 
 import socket
 import ssl

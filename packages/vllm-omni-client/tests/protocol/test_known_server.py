@@ -1,4 +1,4 @@
-"""What was learnt of a server is believed for a while, and doubted when another one may be there."""
+"""What was learnt about a server is cached for a while, and expires if the server may have changed."""
 
 import pytest
 from vllm_omni_client._protocol.known_server import KnownServer

@@ -1,4 +1,4 @@
-"""The picture is taken out of a body while it comes in, however the body is cut into pieces."""
+"""The image is extracted from a body as it arrives, however the body is cut into pieces."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The laws of trying again: what is free is repeated, what costs once at most, what is certain never."""
+"""The laws of retrying: free requests are repeated, costly ones once at most, hopeless ones never."""
 
 import pytest
 from hypothesis import assume, given

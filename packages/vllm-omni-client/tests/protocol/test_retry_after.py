@@ -1,4 +1,4 @@
-"""Retry-After is read in each of its forms, and junk is no wait at all."""
+"""Retry-After is read in each of its forms, and an invalid value is ignored."""
 
 from datetime import UTC, datetime, timedelta
 

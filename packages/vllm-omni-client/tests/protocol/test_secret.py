@@ -1,4 +1,4 @@
-"""The API key is taken out of what a server says."""
+"""The API key is removed from what a server says."""
 
 import pytest
 from vllm_omni_client._protocol.secret import redact

@@ -1,4 +1,4 @@
-"""What goes wrong on a real connection has an error of ours; the ids are those of the list of faults."""
+"""Every failure of a real connection is an error of ours; the ids are those of the list of faults."""
 
 import contextlib
 import shutil
@@ -98,7 +98,7 @@ def test_t04_plain_http_on_a_tls_address_is_never_retried(ask: Ask, serve: Serve
 
 @pytest.fixture(scope="module")
 def nobodys_certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    """A server's side of TLS, with a certificate that no one vouches for."""
+    """A server's side of TLS, with an untrusted certificate."""
     if (openssl := shutil.which("openssl")) is None:
         pytest.skip("it takes openssl to make a certificate")
     folder = tmp_path_factory.mktemp("tls")
@@ -161,7 +161,7 @@ def test_t08_a_reset_is_explained_and_its_outcome_unknown(ask: Ask, serve: Serve
 
 
 def refuses_a_cut(ask: Ask, serve: Serve, cut: bytes) -> None:
-    """A reply that does not end is never a picture; it is asked for once more."""
+    """An incomplete reply is never an image; it is requested once more."""
     error = failure(ask, serve(saying(cut)), "generate_image", SEEDLESS)
     assert isinstance(error, ConnectionLost | BadReply)
     assert (error.gpu_spent, attempts(error)) == ("unknown", 2)

@@ -1,4 +1,4 @@
-"""A blocking client keeps its connection, and a deadline ends also what is sent over a kept one."""
+"""A blocking client keeps its connection, and a deadline ends requests over a kept one too."""
 
 import socket
 import threading

@@ -15,7 +15,7 @@ Talk = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def served(talk: Talk) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client of a server that talks so."""
+    """A client of a server that answers like this."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

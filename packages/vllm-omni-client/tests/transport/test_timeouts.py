@@ -1,4 +1,4 @@
-"""How long a connection, a turn and a silence may last."""
+"""How long connecting, waiting for a slot and silence may last."""
 
 import asyncio
 import dataclasses

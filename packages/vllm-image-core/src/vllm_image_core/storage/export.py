@@ -1,4 +1,4 @@
-"""Export images into another folder, in the format asked for, without replacing a file silently."""
+"""Export images into another folder, converted if requested, without replacing a file silently."""
 
 import io
 import os

@@ -67,8 +67,8 @@ def dataset(
     """Generate an image for each row of large files, here or on a cluster.
 
     SOURCE is a .parquet, .csv or .jsonl file, or a folder of .parquet files. The columns are prompt, width,
-    seed and so on; copy numbers several images of one prompt. Images go to DIR/images, and a Parquet row
-    about each to DIR/rows.
+    seed and so on; the column copy numbers several images of one prompt. Images go to DIR/images, and a
+    Parquet row about each to DIR/rows.
 
     After an interruption, run it again, with any engine: finished images are not generated again, and rows
     that failed are tried again. The exit status is 1 if a row failed.

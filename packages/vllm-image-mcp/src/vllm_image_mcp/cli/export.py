@@ -1,4 +1,4 @@
-"""The `export` command: copy images of the output folder into another folder, in the format asked for."""
+"""The `export` command: copy images of the output folder into another folder, and convert them if asked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=GroupedOptions)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...|BATCH NUMBER...")
-@click.option("--to", "folder", type=PathArgument(), required=True, metavar="DIR", help="Where to.")
+@click.option("--to", "folder", type=PathArgument(), required=True, metavar="DIR", help="Folder to copy to.")
 @click.option(
     "--format",
     "output_format",
@@ -42,11 +42,11 @@ async def export(
     overwrite: bool,
     as_json: bool,
 ) -> int:
-    """Copy images into another folder, in the format asked for.
+    """Copy images into another folder, and convert them if asked.
 
-    They come from the output folder, and keep their names and what their files say about how they were made.
-    Name them by their files, or by a batch's id and their numbers on its contact sheet, counted from 0:
-    export batch_3bed 2 5 --to site. Where they are afterwards is printed.
+    The images come from the output folder; the copies keep their names and their metadata. Name the images by
+    file, or by a batch's id and their numbers on its contact sheet, counted from 0: export batch_3bed 2 5
+    --to site. The paths of the copies are printed.
     """
     state.check_folder()
     chosen, indexes = chosen_images(images, state.folder.path)

@@ -35,8 +35,8 @@ def gallery(
     DIR is the output folder unless you name another. The page needs no server and no network: search, sort,
     zoom, compare two images, and copy the command that makes one again.
 
-    With --serve, the page is served to this machine's browser instead, its address is printed, and keeping,
-    rejecting, rating and tagging images is possible until you press Ctrl-C.
+    With --serve, the page is served to this machine's browser instead, and its address is printed. There you
+    can keep, reject, rate and tag images until you press Ctrl-C.
     """
     if directory is not None:
         settings = settings.model_copy(update={"output_dir": directory})

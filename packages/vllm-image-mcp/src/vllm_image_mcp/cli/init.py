@@ -41,7 +41,7 @@ def init(
     """Add this server to the configuration of an MCP host.
 
     The host starts the server with the options that you give here, or that the environment sets. You see the
-    change before it is made; a copy of a file that is changed stays next to it.
+    change before it is made; if a file is changed, a copy of the old one stays next to it.
     """
     chosen, folders = HOSTS[mcp_host], UserFolders.of_this_user(os.environ)
     try:

@@ -36,7 +36,7 @@ async def rate(
     tag: str | None,
     as_json: bool,
 ) -> int:
-    """Keep or reject images, and print where they are afterwards.
+    """Keep or reject images, and print where they are now.
 
     Name the images by their files, or by a batch's id and their numbers on its contact sheet, counted from 0:
     rate keep batch_3bed 2 5. Rejected images are moved to the folder "rejected" in the output folder; `clear`

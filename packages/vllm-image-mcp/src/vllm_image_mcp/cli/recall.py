@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @shared_options.as_json
 @with_state
 async def recall(state: State, file: Path, *, as_json: bool) -> int:
-    """Read from an image file how it was made.
+    """Show how an image was made, as recorded in its file.
 
     FILE may be an image of this program, or of AUTOMATIC1111, Forge, ComfyUI, InvokeAI, Fooocus, NovelAI and
     others. The last line is the command that makes the image again. The exit status is 1 if the file does not

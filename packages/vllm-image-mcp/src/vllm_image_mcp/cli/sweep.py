@@ -53,7 +53,7 @@ async def sweep(
     """Generate variations of one or several prompts: --count 4, or --sweep guidance_scale=3,4,5.
 
     Each --sweep is an axis: the first one varies from column to column of the grid, the next from row to row.
-    Swept words replace themselves in the prompt: "a red fox" --sweep red=red,blue. The images are one batch,
+    Swept words are replaced in the prompt: "a red fox" --sweep red=red,blue. The images are one batch,
     which `resume` continues. Up to 1,000 images per prompt, 256 in a grid.
     """
     from vllm_image_core.requests.image_request import ImageRequest  # noqa: PLC0415 - slow to import

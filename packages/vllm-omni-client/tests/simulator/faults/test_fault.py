@@ -6,7 +6,7 @@ PATH = "/v1/images/generations"
 
 
 def met(plan: FaultPlan, requests: int, path: str = PATH) -> list[int]:
-    """The numbers of the requests that a fault meets."""
+    """The numbers of the requests that a fault affects."""
     return [number for number in range(1, requests + 1) if plan.next_fault(path) is not None]
 
 
