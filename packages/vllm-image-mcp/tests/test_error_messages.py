@@ -9,7 +9,14 @@ from pydantic import BaseModel, ValidationError
 from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, NotRecalled, UnknownBatch
 from vllm_image_core.fleet.health import Health
 from vllm_image_mcp.cli import main
-from vllm_image_mcp.error_messages import diagnosis, explain, explain_arguments, explain_unknown, sentence
+from vllm_image_mcp.error_messages import (
+    diagnosis,
+    explain,
+    explain_arguments,
+    explain_unknown,
+    next_step,
+    sentence,
+)
 from vllm_omni_client.errors import (
     BadReply,
     ConnectionLost,
@@ -78,6 +85,15 @@ def test_any_other_error_of_a_server_is_diagnosed_as_it_is_reported() -> None:
 def test_the_next_step_uses_the_words_of_this_program(error: ImageError | OmniError, words: str) -> None:
     assert words in explain(error, server_url=URL)
     assert words in sentence(error)
+
+
+def test_an_option_is_named_only_for_the_output_folder_and_an_attribute_never() -> None:
+    step = "Choose another output folder. The image is in the `picture` attribute of this error."
+    assert next_step(CannotSave("Full.", next_step=step)) == (
+        "Choose another output folder. Set it with --output-dir."
+    )
+    for other in ("Close the program that has it open, and try again.", "Choose another folder."):
+        assert next_step(CannotSave("Held.", next_step=other)) == other
 
 
 @pytest.mark.parametrize(

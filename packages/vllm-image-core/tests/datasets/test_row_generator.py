@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -154,22 +155,46 @@ async def test_an_image_waits_for_an_unavailable_store(batch_server: "BatchServe
     assert len(batch_server.sent) == 1
 
 
-async def test_an_image_that_the_store_refuses_is_kept(
-    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("beside", [True, False])
+async def test_an_image_that_the_store_refuses_is_kept_next_to_it_if_possible(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, beside: bool
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    out = tmp_path / "out"
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    out = tmp_path / "made" / "out"
     async with opened(batch_server, out, outage_seconds=0.05) as generator:
         batch_server.gate.clear()
         running = asyncio.ensure_future(generated(generator))
         await batch_server.came(1)
         out.rmdir()
-        out.write_bytes(b"in the way")
+        if not beside:
+            out.parent.rmdir()
+        (out if beside else out.parent).write_bytes(b"in the way")
         batch_server.gate.set()
         row = await running
 
     assert row.status == "failed"
     assert row.job_id is not None
-    [kept] = (tmp_path / "temporary" / "vllm-image-spill").rglob("*.png")
+    [kept] = tmp_path.rglob("*.png")
+    assert kept.is_relative_to(tmp_path / ("made" if beside else "temporary"))
     assert row.job_id.hex() in kept.name
-    assert str(kept) in (row.error or "")
+    assert f"The image is in {kept}." in (row.error or "")
+
+
+async def test_the_row_of_an_image_that_no_folder_takes_says_so(
+    batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    out = tmp_path / "made" / "out"
+    async with opened(batch_server, out, outage_seconds=0.05) as generator:
+        batch_server.gate.clear()
+        running = asyncio.ensure_future(generated(generator))
+        await batch_server.came(1)
+        out.rmdir()
+        out.parent.rmdir()
+        out.parent.write_bytes(b"in the way")
+        batch_server.gate.set()
+        row = await running
+
+    assert row.status == "failed"
+    assert "It could not be written to the spill folder either: No such file" in (row.error or "")

@@ -1,6 +1,7 @@
 """The library: images are saved, indexed, found again, and never lost."""
 
 import asyncio
+import errno
 import io
 import json
 import os
@@ -28,6 +29,7 @@ from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.library import Existing, Library, Saved
 from vllm_image_core.storage.query import Query
 from vllm_image_core.storage.store import Store
+from vllm_omni_client._imaging import held_files
 
 NOON = datetime(2026, 2, 18, 14, 30, 22, tzinfo=UTC)
 KEY = ContentKey("ab" * 32)
@@ -189,6 +191,27 @@ def test_the_default_spill_folder_is_new_and_private_and_next_to_the_output_fold
     assert list((tmp_path / "temporary").iterdir()) == ([] if beside else [paths[0].parent])
     if sys.platform != "win32":
         assert stat.S_IMODE(paths[0].parent.stat().st_mode) == 0o700
+
+
+def test_if_each_new_file_is_held_for_long_an_image_is_written_directly_into_the_spill_folder(
+    library: Library, picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(path: str, *_: object, **__: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    # Emulated: another program has each new file open, on a volume without hard links.
+    monkeypatch.setattr(held_files, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr("vllm_image_core.storage.folder.rename_if_free", held)
+    for name in ("rename", "replace", "unlink"):
+        monkeypatch.setattr(os, name, held)
+    saved = [save(library, picture) for _ in range(2)]
+    assert [one.path for one in saved] == [tmp_path / "spill" / name for name in ("fox.png", "fox_2.png")]
+    assert [one.path.read_bytes() for one in saved] == [picture.bytes] * 2
+    assert "another program has the file open" in saved[0].notes[0]
 
 
 def test_if_the_spill_folder_fails_too_the_error_has_the_image(

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import click
-from vllm_image_core.errors import CannotSave, ImageError, InvalidRequest, UnknownBatch
+from vllm_image_core.errors import ImageError, InvalidRequest, UnknownBatch
 from vllm_image_core.text import message_of, one_line
 from vllm_omni_client.errors import OmniError, OutOfGpuMemory, ServerUnreachable
 
@@ -40,8 +40,12 @@ _OUR_WORDS = {
     "health_check": "server_health",
     "Studio.styles.names() lists": "`vllm-image-mcp styles` and the resource styles://all list",
     "Set styles_dir.": "Set --styles-dir.",
+    " The image is in the `picture` attribute of this error.": "",
 }
 """Names that the lower packages use, each with the name that this program uses."""
+
+_OUTPUT_FOLDER = re.compile(r"\ban(?:other| absolute)? output folder\b[^.]*\.", re.IGNORECASE)
+"""The choice of a folder, up to the end of its sentence."""
 
 _SHELL_WORDS = {
     "(server_health)": "(`vllm-image-mcp health`)",
@@ -214,7 +218,7 @@ def next_step(error: ImageError | OmniError) -> str:
     step = with_program_names(error.next_step)
     if isinstance(error, UnknownBatch):
         return f"{step} Use list_batches to see the batches in this folder."
-    return f"{step} Set it with --output-dir." if isinstance(error, CannotSave) else step
+    return _OUTPUT_FOLDER.sub(r"\g<0> Set it with --output-dir.", step, count=1)
 
 
 def _sentences(*texts: str) -> str:

@@ -55,6 +55,7 @@ class ObjectStore:
             what is missing comes from the environment, as in the cloud's own tools.
 
     Attributes:
+        folder: The local folder, as an absolute path; None for a bucket.
         address: The folder's absolute path, or the address without a slash at its end.
 
     Raises:
@@ -66,10 +67,10 @@ class ObjectStore:
     def __init__(self, address: str | Path, options: Mapping[str, str] | None = None) -> None:
         self._obstore = _import_obstore()
         scheme, found, _ = str(address).partition("://")
-        self._folder = None if found else Path(address).expanduser().absolute()
-        self.address: str = str(self._folder or str(address).rstrip("/"))
-        if self._folder is not None:
-            self._store = self._open_folder(self._folder)
+        self.folder: Path | None = None if found else Path(address).expanduser().absolute()
+        self.address: str = str(self.folder or str(address).rstrip("/"))
+        if self.folder is not None:
+            self._store = self._open_folder(self.folder)
         elif scheme in _PREFIXES:
             self._store = self._open_bucket(scheme, options or {})
         else:
@@ -77,12 +78,12 @@ class ObjectStore:
 
     def uri(self, name: str) -> str:
         """Return the address of a file: a file:// URL in a folder, otherwise the bucket's address of it."""
-        return f"{self.address}/{name}" if self._folder is None else (self._folder / name).as_uri()
+        return f"{self.address}/{name}" if self.folder is None else (self.folder / name).as_uri()
 
     def name_of(self, uri: str) -> str:
         """Return the name of a file in this store by its address; raises ValueError for any other."""
         root, found = (self.uri("_").removesuffix("_"), uri)
-        if self._folder is not None:
+        if self.folder is not None:
             root, found = unquote(root), unquote(uri)
         if not found.startswith(root):
             raise ValueError(f"{uri} is not in {self.address}")
@@ -134,9 +135,9 @@ class ObjectStore:
 
     async def _put(self, name: str, data: bytes, *, mode: str) -> bool:
         try:
-            if self._folder is not None:
+            if self.folder is not None:
                 replaces = mode == "overwrite"
-                return await asyncio.to_thread(_write, self._folder / name, data, replaces=replaces)
+                return await asyncio.to_thread(_write, self.folder / name, data, replaces=replaces)
             await self._obstore.put_async(self._store, name, data, mode=mode)
         except self._obstore.exceptions.AlreadyExistsError:
             return False
@@ -175,7 +176,7 @@ class ObjectStore:
 
     def _failure(self, what: str, error: Exception) -> CannotSave:
         return CannotSave(
-            f"Cannot {what} {self.address}: {_first_line(error)}",
+            f"Cannot {what} {self.address}: {_first_line(error).rstrip('.')}.",
             next_step="Check the address, the credentials and the free space, then run it again.",
         )
 

@@ -3,12 +3,10 @@
 import asyncio
 import functools
 import hashlib
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final, Self
 from weakref import WeakValueDictionary
 
@@ -35,15 +33,14 @@ from vllm_image_core.provenance.facts import json_object
 from vllm_image_core.provenance.metadata import Metadata
 from vllm_image_core.provenance.recipe import find_recipe
 from vllm_image_core.requests.limits import draw_seed
+from vllm_image_core.storage.os_errors import reason_of
+from vllm_image_core.storage.spill_folder import CANNOT_SPILL, SpillFolder
 from vllm_image_core.text import message_of
 
 _PROBE: Final = "probe"
 
 _LOW_PRIORITY: Final = "dataset"
 """The batch of all jobs: a job of a batch gives way to requests that somebody is waiting for."""
-
-_SPILL: Final = "vllm-image-spill"
-"""The folder, in the system's temporary one, for images that the store did not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +96,7 @@ class RowGenerator:
         profiles = registry or Registry.builtin()
         choose = functools.partial(choose_model, registry=profiles, wanted=model)
         self._store = store
+        self._spill = SpillFolder(store.folder)
         self._defaults = dict(defaults or {})
         self._finished = finished or FinishedIds()
         self._metadata = metadata or Metadata()
@@ -180,17 +178,21 @@ class RowGenerator:
             if not is_new and existing is None:  # the one that is there is incomplete
                 await self._outages.save(lambda: self._store.replace(name, picture.bytes))
         except CannotSave as error:
-            raise await self._spill(name, picture, error) from error
+            raise await self._keep(name, picture, error) from error
         if existing is not None:
             return _row(existing, job, key, reused=True)
         image = _Image(picture, self._store.uri(name), received.server, round(self._timer() - started, 3))
         return _row(image, job, key, reused=False)
 
-    async def _spill(self, name: str, picture: Picture, error: CannotSave) -> PictureNotSaved:
-        """Write an image that the store did not take into a local folder, and say where it is."""
-        spill = ObjectStore(Path(tempfile.gettempdir()) / _SPILL)
-        await spill.create(name, picture.bytes)
-        kept = f"The image is in {spill.address}/{name}."
+    async def _keep(self, name: str, picture: Picture, error: CannotSave) -> PictureNotSaved:
+        """Write an image that the store did not take into the spill folder, and say where it is."""
+        try:
+            path = await asyncio.to_thread(
+                self._spill.save, picture, name.removesuffix(f".{picture.extension}")
+            )
+            kept = f"The image is in {path}."
+        except CANNOT_SPILL as second:
+            kept = f"It could not be written to the spill folder either: {reason_of(second)}."
         return PictureNotSaved(f"{error.message} {kept}", picture=picture, next_step=error.next_step)
 
     async def _existing(self, job: ResolvedJob, key: JobId) -> _Image | None:

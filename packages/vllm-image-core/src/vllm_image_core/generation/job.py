@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import functools
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,8 @@ from vllm_image_core.requests.content_hash import ContentKey, content_key
 from vllm_image_core.requests.generated_image import GeneratedImage
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.resolver import ResolvedRequest
+
+_logger = logging.getLogger(__name__)
 
 Record = Callable[[GeneratedImage], None]
 """Called with an image as soon as it is saved, even if the caller was cancelled meanwhile."""
@@ -53,7 +56,10 @@ async def save_guarded(save: SaveImage, record: Record, hold: Hold | None) -> Ge
             try:
                 again = await hold(error)
             except asyncio.CancelledError:
-                await asyncio.wait([asyncio.ensure_future(_save_completely(spilled, record))])
+                try:
+                    await _save_completely(spilled, record)
+                except PictureNotSaved as lost:  # nobody waits for it any longer
+                    _logger.warning("An image is lost: %s", lost.message)
                 raise
         if not again:
             break

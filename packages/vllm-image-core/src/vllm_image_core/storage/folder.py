@@ -117,6 +117,15 @@ class Folder:
             with suppress(OSError):
                 self.remove(name)
 
+    def create(self, name: str, *content: bytes | memoryview) -> None:
+        """Write a new file under its own name, which shows it before it is complete, and sync it to disk."""
+        descriptor = os.open(self._at(name), _NEW_FILE, _MODE, dir_fd=self.descriptor)
+        try:
+            _write(descriptor, content)
+        except OSError:
+            self.remove(name)
+            raise
+
     def place(self, temporary: str, name: str) -> bool:
         """Give a temporary file its final name atomically; return False if that name is taken.
 

@@ -121,7 +121,7 @@ def _check_length(folder: Path) -> None:
         f"The path of the output folder has {length} characters: "
         f"{one_line(str(folder), limit=_SHOWN)}. This Windows allows {_MOST_CHARACTERS} for each file, "
         f"and the files in the folder need up to {_ROOM} of them.",
-        next_step=f"Choose a folder with at most {most} characters, {_ENABLE_LONG_PATHS}.",
+        next_step=f"Choose an output folder with at most {most} characters, {_ENABLE_LONG_PATHS}.",
     )
 
 

@@ -1,9 +1,7 @@
 """Save images in the output folder (or a spill folder if that fails), index them and find them again."""
 
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -20,12 +18,13 @@ from vllm_image_core.imaging.picture import Picture
 from vllm_image_core.requests.content_hash import ContentKey
 from vllm_image_core.storage.database import FOLDER, JOURNAL_FILE
 from vllm_image_core.storage.file_locks import can_lock
-from vllm_image_core.storage.filename import check_filename, normal_form
+from vllm_image_core.storage.filename import automatic_stem, check_filename, normal_form
 from vllm_image_core.storage.folder import Folder, exists
 from vllm_image_core.storage.index import Index
 from vllm_image_core.storage.os_errors import next_step_after, reason_of
 from vllm_image_core.storage.record import Facts, Record, facts_in, record
 from vllm_image_core.storage.search import Search
+from vllm_image_core.storage.spill_folder import CANNOT_SPILL, SpillFolder
 from vllm_image_core.storage.store import Store
 from vllm_image_core.storage.subfolders import name_in
 from vllm_image_core.text import LONGEST_PATH, one_line
@@ -92,7 +91,7 @@ class Library:
         self.root: Path = self._store.root
         self._index = Index(self._store.root, group_seconds=group_seconds)
         self.search: Search = Search(self._store.root, self._index)
-        self._spill = None if spill_dir is None else Store(spill_dir)
+        self._spill = SpillFolder(self.root, None if spill_dir is None else Store(spill_dir).root)
         self._check_space = check_space
         self._locks_checked = False
         self._journal_file = self.root / FOLDER / JOURNAL_FILE
@@ -236,11 +235,12 @@ class Library:
         self, error: PictureNotSaved, *, prompt: str, now: datetime, filename: str | None
     ) -> Saved:
         try:
-            path = self._spilled(error.picture, prompt=prompt, now=now, filename=filename)
-        except (CannotSave, OSError, UnicodeError) as second:
-            reason = second.message if isinstance(second, CannotSave) else f"{reason_of(second)}."
+            path = self._spill.save(error.picture, check_filename(filename) or automatic_stem(prompt, now))
+        except CANNOT_SPILL as second:
+            spill = f" {one_line(str(self._spill.path), limit=LONGEST_PATH)}" if self._spill.path else ""
             raise PictureNotSaved(
-                f"{error.message} It could not be written to the spill folder either: {reason}",
+                f"{error.message} It could not be written to the spill folder{spill} either: "
+                f"{reason_of(second)}.",
                 picture=error.picture,
                 next_step=f"{error.next_step} The image is in the `picture` attribute of this error.",
             ) from error
@@ -250,22 +250,6 @@ class Library:
         )
         _logger.warning("%s", note)
         return Saved(path=path, spilled=True, notes=(note,))
-
-    def _spilled(self, picture: Picture, *, prompt: str, now: datetime, filename: str | None) -> Path:
-        """Save an image in the spill folder: a new one next to the output folder, or a temporary one."""
-        if self._spill is None:
-            # Systems clear their temporary folders. A folder with a fixed name could belong to another user.
-            with suppress(CannotSave, OSError, UnicodeError):
-                beside = Path(tempfile.mkdtemp(prefix=f"{self.root.name}-spill-", dir=self.root.parent))
-                try:
-                    path = Store(beside).save(picture, prompt=prompt, now=now, filename=filename)
-                except (CannotSave, OSError, UnicodeError):
-                    beside.rmdir()
-                    raise
-                self._spill = Store(beside)
-                return path
-            self._spill = Store(Path(tempfile.mkdtemp(prefix="vllm-image-spill-")))
-        return self._spill.save(picture, prompt=prompt, now=now, filename=filename)
 
     def _read_complete(self, candidate: Record) -> Existing | None:
         try:
