@@ -1,4 +1,5 @@
 import socket
+import sys
 from dataclasses import dataclass, field
 
 import pytest
@@ -126,3 +127,30 @@ def test_loopback_and_the_name_of_the_machine_are_this_machine(url: str) -> None
 )
 def test_others_are_not(url: str) -> None:
     assert not is_this_machine(url)
+
+
+def test_without_a_driver_the_library_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_library(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr("vllm_image_mcp.nvml.ctypes.CDLL", no_library)
+    monkeypatch.setattr("vllm_image_mcp.nvml.sys.platform", "linux")
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # an import would fail
+    assert local_gpu(HERE) is None
+
+
+def test_on_a_mac_there_is_no_such_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vllm_image_mcp.nvml.sys.platform", "darwin")
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert local_gpu(HERE) is None
+
+
+@pytest.mark.parametrize("platform", ["linux", "win32"])
+def test_with_a_driver_the_library_is_asked(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    library = Library([Card(total=32 * GIB, free=30 * GIB)])
+    monkeypatch.setattr("vllm_image_mcp.nvml.ctypes.CDLL", str)
+    monkeypatch.setattr("vllm_image_mcp.nvml.sys.platform", platform)
+    monkeypatch.setitem(sys.modules, "pynvml", library)
+    gpu = local_gpu(HERE)
+    assert gpu is not None
+    assert gpu.total_vram_gb == 32

@@ -1,9 +1,11 @@
 """Read name and memory of this machine's GPU through NVIDIA's management library (NVML)."""
 
+import ctypes
 import importlib
 import ipaddress
 import logging
 import socket
+import sys
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +17,8 @@ _BYTES_PER_GB = 1024**3
 
 def local_gpu(server_url: str, nvml: Any = None) -> Gpu | None:  # noqa: ANN401 - pynvml has no type stubs
     """Describe the first GPU of this machine if the server runs here and NVML works; None otherwise."""
-    if not is_this_machine(server_url):
+    if not is_this_machine(server_url) or (nvml := nvml or nvml_for(server_url)) is None:
         return None
-    nvml = nvml or importlib.import_module("pynvml")
     try:
         nvml.nvmlInit()
         try:
@@ -27,6 +28,24 @@ def local_gpu(server_url: str, nvml: Any = None) -> Gpu | None:  # noqa: ANN401 
     except nvml.NVMLError as error:
         _logger.info("NVML reports no GPU: %s", error)
         return None
+
+
+def nvml_for(server_url: str) -> Any:  # noqa: ANN401 - as above
+    """Import pynvml if the server runs here and NVIDIA's driver is installed; return None otherwise.
+
+    Without the driver it could tell nothing, and it takes 10 MB of memory.
+    """
+    return importlib.import_module("pynvml") if is_this_machine(server_url) and _has_driver() else None
+
+
+def _has_driver() -> bool:
+    if sys.platform != "linux":  # pynvml knows where the driver's library is on Windows
+        return sys.platform == "win32"
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def is_this_machine(url: str) -> bool:

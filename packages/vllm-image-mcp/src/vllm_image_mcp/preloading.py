@@ -33,7 +33,6 @@ _NEEDED: Final = (
     "PIL.JpegImagePlugin",
     "PIL.PngImagePlugin",
     "PIL.PpmImagePlugin",
-    "pynvml",
     "concurrent.futures.thread",
 )
 _FOR_THE_DEMO: Final = ("vllm_omni_client.simulator", "vllm_omni_client.simulator.http.app")

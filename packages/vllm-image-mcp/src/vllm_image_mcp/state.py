@@ -104,11 +104,15 @@ class State:
         return Styles(self.settings.styles_folder)
 
     def read_ahead(self) -> None:
-        """Read the model profiles ahead of the first call, which reports what is wrong with them."""
+        """Read what the first call needs, which reports what is wrong with it."""
         from vllm_image_core.errors import ImageError  # noqa: PLC0415 - not needed at startup
+
+        from vllm_image_mcp.nvml import nvml_for  # noqa: PLC0415 - likewise
 
         with suppress(ImageError):
             _ = self.registry
+        with suppress(ImportError):
+            nvml_for(self.settings.vllm_urls[0])
 
     @cached_property
     def studio(self) -> Studio:
