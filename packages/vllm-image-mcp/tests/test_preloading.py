@@ -15,7 +15,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
     names = ("loaded_ahead_first", "loaded_ahead_second")
     for name in names:
         (tmp_path / f"{name}.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     yield names
     for name in names:
         sys.modules.pop(name, None)
