@@ -36,6 +36,8 @@ def test_the_basis_for_few_images_does_not_claim_more() -> None:
     assert predictor.basis == "1 image on this server, the first one, which may have been slower"
     predictor.observe(WORK, 2.0)
     assert predictor.basis == "2 images on this server, too few to say how far off"
+    predictor.observe(WORK, 2.0)
+    assert predictor.basis == "3 images on this server, off by 1 % on the last one"
 
 
 def test_the_basis_mentions_a_change_of_the_server() -> None:

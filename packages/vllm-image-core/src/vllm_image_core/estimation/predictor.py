@@ -110,7 +110,8 @@ class Predictor:
             return f"{images}, the first one, which may have been slower"
         if not errors:
             return f"{images}, too few to say how far off"
-        return f"{images}, off by {max(1, round(100 * fmean(errors)))} % on the last {len(errors)}"
+        checked = "the last one" if len(errors) == 1 else f"the last {len(errors)}"
+        return f"{images}, off by {max(1, round(100 * fmean(errors)))} % on {checked}"
 
     @property
     def memory_basis(self) -> str:
