@@ -250,6 +250,44 @@ def _hold(volume: Volume, code: int) -> None:
     volume.answer("rename replace unlink remove utime", holding)
 
 
+def without_inodes(volume: Volume) -> None:
+    """SSHFS, WebDAV and RAM disks on Windows: each file and folder has the number 0."""
+
+    def numbering(call: Call) -> Call:
+        def status(*arguments: object, **options: object) -> os.stat_result:
+            found: os.stat_result = call(*arguments, **options)
+            values = list(found)
+            values[1] = 0
+            return os.stat_result(values, {name: getattr(found, name) for name in (*_TIMES, *_TIMES_NS)})
+
+        return status
+
+    volume.answer("stat lstat fstat", numbering)
+
+
+def links_not_implemented(volume: Volume) -> None:
+    """A system whose Python has no call for links that follows none, and no call that never replaces."""
+
+    def missing(_: Call) -> Call:
+        def link(*_: object, **__: object) -> None:
+            raise NotImplementedError("link: follow_symlinks unavailable on this platform")
+
+        return link
+
+    volume.answer("link", missing)
+    volume.patch.setattr(rename, "_CALLS", {})
+
+
+def free_space_unknown(volume: Volume) -> None:
+    """A share that does not say how much space is left."""
+    volume.refuse("statvfs", errno.EACCES)
+
+
+def times_not_settable(volume: Volume) -> None:
+    """A share on which only the server sets the times of files."""
+    volume.refuse("utime", errno.EPERM)
+
+
 def ahead_of_us(volume: Volume) -> None:
     """A share whose clock is ten minutes ahead."""
     _shift(volume, 600)
@@ -275,6 +313,7 @@ def _shift(volume: Volume, seconds: int) -> None:
 
 
 _TIMES = ("st_atime", "st_mtime", "st_ctime")
+_TIMES_NS = tuple(f"{name}_ns" for name in _TIMES)
 
 VOLUMES: tuple[Callable[[Volume], None], ...] = (
     hard_links_refused,
@@ -288,6 +327,10 @@ VOLUMES: tuple[Callable[[Volume], None], ...] = (
     scanned,
     held_by_another_program,
     being_deleted,
+    without_inodes,
+    links_not_implemented,
+    free_space_unknown,
+    times_not_settable,
     ahead_of_us,
     behind_us,
 )

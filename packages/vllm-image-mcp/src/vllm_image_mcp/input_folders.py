@@ -255,10 +255,13 @@ def _real_folder(path: PurePath) -> Path:
 
 
 def _same_folders(path: PurePath, folder: Path) -> Generator[PurePath]:
-    """Yield the folder as a path spells it: volumes may ignore case and how accents are composed."""
+    """Yield the folder as a path spells it: volumes may ignore case and how accents are composed.
+
+    Some volumes of Windows (SSHFS, WebDAV) give each folder the number 0, which does not identify it.
+    """
     for parent in path.parents:
         with suppress(OSError):
-            if os.path.samefile(parent, folder):  # noqa: PTH121 - a pure path has no such method
+            if os.path.samefile(parent, folder) and folder.stat().st_ino:  # noqa: PTH121 - a pure path has no such method
                 yield parent
 
 

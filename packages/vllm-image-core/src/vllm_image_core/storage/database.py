@@ -203,7 +203,7 @@ class Database:
         """Put another file in the place of this one, which gets a new name."""
         try:
             aside.hardlink_to(self.path)
-        except OSError:  # hard links are not supported here
+        except (OSError, NotImplementedError):  # hard links are not supported here
             with _moved_aside(self.path, aside):
                 retry_while_held(lambda: replacement.replace(self.path))
             return

@@ -27,9 +27,13 @@ def pixels_for(needed: int) -> int:
 def check_space(folder: Path, *, pixels: int) -> None:
     """Compare the free space on the disk of a folder with what images will need.
 
-    The free space must be readable and enough; otherwise, an OSError or `NotEnoughSpace` is raised.
+    Not enough is `NotEnoughSpace`. Some network shares do not say how much is free; saving will tell.
     """
-    free, needed = shutil.disk_usage(folder).free, required_bytes(pixels)
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return
+    needed = required_bytes(pixels)
     if free < needed:
         raise NotEnoughSpace(
             f"Not enough space in {one_line(str(folder), limit=300)}: {format_size(free)} is free, about "

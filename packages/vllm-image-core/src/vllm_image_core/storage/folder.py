@@ -218,6 +218,8 @@ class Folder:
         ends = {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
         try:
             os.link(self._at(temporary), self._at(name), **ends, follow_symlinks=False)
+        except NotImplementedError:
+            return False
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise

@@ -166,7 +166,7 @@ def _link(temporary: Path, path: Path) -> bool:
         os.link(temporary, path)
     except FileExistsError:
         raise
-    except OSError:
+    except (OSError, NotImplementedError):
         return False
     return True
 
