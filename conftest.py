@@ -20,6 +20,8 @@ Script = Callable[[socket.socket, bytes], bool]
 # Answers a generation: with the reply to send, or with None to break the connection.
 Fault = Callable[[socket.socket], bytes | None]
 
+pytest_plugins = ("canary",)
+
 PRIVILEGE_NOT_HELD: Final = 1314
 """The error of Windows for a symbolic link that this user may not create."""
 KLEIN: Final = "black-forest-labs/FLUX.2-klein-4B"

@@ -7,15 +7,11 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-import { chromium } from "playwright-core";
+import { launchBrowser } from "./browser.mjs";
 
 const [page, shots] = process.argv.slice(2);
 await mkdir(shots, { recursive: true });
-const packaged = process.env.BROWSER ? null : (await import("@sparticuz/chromium")).default;
-const browser = await chromium.launch({
-  executablePath: process.env.BROWSER ?? (await packaged.executablePath()),
-  args: [...(packaged?.args ?? []), "--no-sandbox"],
-});
+const browser = await launchBrowser();
 const seen = {};
 for (const [name, width, height, colorScheme] of [["light", 1200, 800, "light"], ["dark", 1200, 800, "dark"], ["phone", 390, 760, "light"]]) {
   const tab = await browser.newPage({ viewport: { width, height }, colorScheme });
@@ -40,6 +36,7 @@ for (const [name, width, height, colorScheme] of [["light", 1200, 800, "light"],
   await tab.screenshot({ path: join(shots, `${name}-opened.png`) });
   round.command = await tab.evaluate(() => command(shown[current]));
   await tab.locator("#copy-command").click();
+  await tab.waitForFunction(() => document.getElementById("said").textContent.trim());
   round.said = await text("#said");
   await tab.keyboard.press("Escape");
   await tab.keyboard.press("c");

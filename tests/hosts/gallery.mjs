@@ -8,7 +8,8 @@ import { join } from "node:path";
 
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
-import { chromium } from "playwright-core";
+
+import { launchBrowser } from "./browser.mjs";
 
 const [folder, command, ...args] = process.argv.slice(2);
 await mkdir(folder, { recursive: true });
@@ -43,16 +44,7 @@ const result = await client.callTool({
 
 /* The browser ----------------------------------------------------------------------------------------------------- */
 
-async function browserPath() {
-  if (process.env.BROWSER) return process.env.BROWSER;
-  const { default: packed } = await import("@sparticuz/chromium");
-  return packed.executablePath();
-}
-
-const browser = await chromium.launch({
-  executablePath: await browserPath(),
-  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--use-gl=swiftshader"],
-});
+const browser = await launchBrowser();
 
 // What the specification has a host send along with a page that asks for no domain.
 const POLICY = [

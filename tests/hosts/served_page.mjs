@@ -6,15 +6,11 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 
-import { chromium } from "playwright-core";
+import { launchBrowser } from "./browser.mjs";
 
 const [url, shots] = process.argv.slice(2);
 await mkdir(shots, { recursive: true });
-const packaged = process.env.BROWSER ? null : (await import("@sparticuz/chromium")).default;
-const browser = await chromium.launch({
-  executablePath: process.env.BROWSER ?? (await packaged.executablePath()),
-  args: [...(packaged?.args ?? []), "--no-sandbox"],
-});
+const browser = await launchBrowser();
 const tab = await browser.newPage({ viewport: { width: 1200, height: 800 } });
 const complaints = [];
 tab.on("console", (message) => message.type() === "error" && complaints.push(message.text()));

@@ -12,12 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from canary import CANARY, check_output
+from click.testing import CliRunner, Result
 from mcp import Client
+from mcp.shared.exceptions import MCPError
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vllm_image_mcp.server import build_server
@@ -38,12 +42,45 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No option comes from the developer's own environment or settings file."""
+def bare_environment(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No option comes from the developer's own environment or settings file; the key is the canary."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no configuration"))
     for name in list(os.environ):
         if name.startswith("VLLM_IMAGE_"):
             monkeypatch.delenv(name)
+    if not request.node.get_closest_marker("own_key"):
+        monkeypatch.setenv("VLLM_IMAGE_API_KEY", CANARY)
+
+
+@pytest.fixture(autouse=True)
+def canary_in_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search what commands print, and what MCP clients are sent, for the canary."""
+    invoke = CliRunner.invoke
+
+    def invoke_searched(self: CliRunner, *args: Any, **kwargs: Any) -> Result:  # noqa: ANN401 - as they are
+        result = invoke(self, *args, **kwargs)
+        check_output(result.output, "the output of a command")
+        return result
+
+    monkeypatch.setattr(CliRunner, "invoke", invoke_searched)
+    for method in ("call_tool", "read_resource", "get_prompt", "list_tools", "list_resources"):
+        monkeypatch.setattr(Client, method, _searched(vars(Client)[method]))
+
+
+def _searched(ask: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(ask)
+    async def search(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as they are
+        try:
+            result = await ask(*args, **kwargs)
+        except MCPError as error:
+            check_output(error.error.model_dump_json(), "an error that a client was sent")
+            raise
+        check_output(result.model_dump_json(), "a result that a client was sent")
+        return result
+
+    return search
 
 
 @pytest.fixture(params=[pytest.param("2025-11-25", marks=pytest.mark.legacy_era), "2026-07-28"])
@@ -298,7 +335,7 @@ class StdioServer:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**environment, **(env or {})},
+                env={**environment, "VLLM_IMAGE_API_KEY": CANARY, **(env or {})},
                 cwd=cwd,
             )
         self.lines: list[bytes] = []
@@ -378,6 +415,7 @@ class StdioServer:
         if self.process.poll() is None:
             self.process.kill()
         self.wait()
+        check_output(b"".join(self.lines), "what the server wrote to stdout")
         for file in (self.process.stdin, self.process.stdout):
             if file:
                 with contextlib.suppress(OSError):  # a pipe whose other end is gone

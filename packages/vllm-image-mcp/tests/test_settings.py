@@ -11,6 +11,7 @@ def wrong_fields(error: ValidationError) -> list[str]:
     return [str(each["loc"][0]) for each in error.errors(include_input=False)]
 
 
+@pytest.mark.own_key
 def test_the_defaults_are_those_of_the_plan() -> None:
     assert Settings().model_dump() == {
         "vllm_url": "http://localhost:6655",
@@ -318,6 +319,7 @@ def test_a_key_file_that_holds_no_key_is_refused_without_showing_it(
     assert "sesame" not in str(caught.value)
 
 
+@pytest.mark.own_key
 def test_an_argument_overrides_the_environment_which_overrides_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import httpx2
 import pytest
-from http_process import HttpServer, connected, content_of, text_of, write_users
+from http_process import DEADLINE_SECONDS, HttpServer, connected, content_of, text_of, write_users
 from mcp import Client
 from mcp.client.context import ClientRequestContext
 from mcp.client.streamable_http import streamable_http_client
@@ -369,6 +369,24 @@ def test_all_users_share_one_queue_and_nothing_else(tmp_path: Path) -> None:
     assert bert.studio.output_dir == tmp_path / "users" / "bert"
     assert anna.tracker is not bert.tracker
     assert anna.registry is bert.registry
+
+
+async def test_users_share_the_ended_batches_that_a_process_remembers(tmp_path: Path) -> None:
+    users = Users(User(name=f"user-{number}", digest=digest_of(f"token-{number}")) for number in range(60))
+    settings = Settings.from_arguments(demo=True, output_dir=tmp_path)
+    states = UserStates(settings, users, Metrics(), ServerKey(b"secret"))
+    state = next(iter(states))
+    ids: list[str] = []
+    for number in range(3):
+        batch = state.studio.batch([f"fox {number}"], width=64, height=64)
+        monitor = await state.tracker.begin(batch)
+        while not monitor.over:
+            await monitor.wait_for_change(DEADLINE_SECONDS)
+        ids.append(batch.id)
+    assert [state.tracker.monitor_of(each) is not None for each in ids] == [False, True, True]
+    assert (await state.studio.find_batch(ids[0], limit=1)).done == 1
+    await state.aclose()
+    await states.aclose()
 
 
 def test_a_user_gets_the_limits_and_the_share_that_they_have_now(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from canary import canary_in_files, canary_key, pytest_runtest_makereport
 
 TESTS = Path(__file__).parent
 # Pillow and the simulator come with extras: without them, what needs them on import is not collected.
@@ -38,6 +37,3 @@ def blackhole() -> Iterator[str]:
             waiting.settimeout(0)
             waiting.connect_ex(listener.getsockname())
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-__all__ = ["canary_in_files", "canary_key", "pytest_runtest_makereport"]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from recorded_batches import requests
+from vllm_image_core.batches.handle import ImageBatch
+from vllm_image_core.batches.items import Failed
 from vllm_image_core.batches.journal import Journal
 from vllm_image_core.batches.limits import NO_LIMITS, Limits
 from vllm_image_core.batches.queries import JOURNAL
@@ -215,6 +217,70 @@ async def test_failed_images_that_are_tried_again_count_again(
         await make(studio, 1)
         with pytest.raises(LimitReached):
             await batch.retry_failed()
+
+
+async def fail_the_first(server: "BatchServer", studio: Studio) -> ImageBatch:
+    """Begin a batch of three whose first image has failed and whose second one is in progress."""
+    server.fails = lambda prompt, times: (
+        ServerError("broken", status=500) if (prompt, times) == ("fox 0", 0) else None
+    )
+    batch = await studio.batch(requests(3), max_concurrent=1)
+    assert isinstance(await anext(aiter(batch)), Failed)
+    server.gate.clear()
+    await server.came(2)
+    return batch
+
+
+async def test_failed_images_of_a_running_batch_count_again(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with (
+        studio_of(batch_server, tmp_path, images=3) as studio,
+        studio_of(batch_server, tmp_path) as free,
+    ):
+        batch = await fail_the_first(batch_server, studio)
+        other = await free.batch(requests(1))
+        with pytest.raises(LimitReached, match="with 1 already requested"):
+            await batch.retry_failed()
+        batch_server.gate.set()
+        await batch.wait()
+        assert (batch.progress.done, batch.progress.failed) == (2, 1)
+        await other.wait()
+    assert batch_server.sent.count("fox 0") == 2
+
+
+async def test_failed_images_of_a_running_batch_are_in_progress_again(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with (
+        studio_of(batch_server, tmp_path, megapixels=3.5 * MEGAPIXELS_OF_ONE) as studio,
+        studio_of(batch_server, tmp_path) as free,
+    ):
+        batch = await fail_the_first(batch_server, studio)
+        other = await free.batch(requests(1))
+        with pytest.raises(LimitReached, match=other.id):
+            await batch.retry_failed()
+        batch_server.gate.set()
+        await other.wait()
+        await batch.wait()
+        assert await batch.retry_failed() == 1
+        await batch.wait()
+        assert batch.progress.done == 3
+
+
+async def test_failed_images_of_an_older_running_batch_count_from_when_they_are_tried_again(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with studio_of(batch_server, tmp_path, images=3) as studio:
+        batch = await fail_the_first(batch_server, studio)
+        age(tmp_path, 3_601)
+        assert await batch.retry_failed() == 1
+        batch_server.gate.set()
+        await batch.wait()
+        assert batch.progress.done == 3
+        await make(studio, 2)
+        with pytest.raises(LimitReached, match="with 3 already requested"):
+            await make(studio, 1)
 
 
 async def test_resumed_images_are_in_progress(batch_server: "BatchServer", tmp_path: Path) -> None:

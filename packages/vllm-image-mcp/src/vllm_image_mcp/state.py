@@ -42,6 +42,7 @@ class State:
         shared: The servers, if this is the state of one of several users; None to connect to them.
         registry: The model profiles, if they are read already.
         limits: How much may be requested; None for no limits.
+        users: How many users share the process, and with it the ended batches that it remembers.
 
     Attributes:
         listener: Called with a batch's id and each of its events; None if nothing listens.
@@ -64,8 +65,10 @@ class State:
         shared: SharedServers | None = None,
         registry: Registry | None = None,
         limits: Limits | None = None,
+        users: int = 1,
     ) -> None:
         self.settings = settings
+        self._users = users
         self._shared = shared
         self._registry = registry
         self._limits = limits
@@ -126,7 +129,10 @@ class State:
     @cached_property
     def tracker(self) -> BatchTracker:
         """The tracker of the batches that run in this process."""
-        from vllm_image_mcp.jobs.batch_tracker import BatchTracker  # noqa: PLC0415 - not needed at startup
+        from vllm_image_mcp.jobs.batch_tracker import (  # noqa: PLC0415 - not needed at startup
+            MOST_REMEMBERED,
+            BatchTracker,
+        )
 
         return BatchTracker(
             self.studio,
@@ -134,6 +140,7 @@ class State:
             drain_seconds=self.settings.timeout,
             listener=self.listener,
             observer=self.observer,
+            remembered=max(1, MOST_REMEMBERED // self._users),
         )
 
     @cached_property

@@ -51,6 +51,7 @@ class UserStates:
         from vllm_image_mcp.studio_factory import create_shared_servers  # noqa: PLC0415 - stdio needs no fleet of several users
 
         self._base = State(settings)
+        self._user_count = len(users)
         self._servers = create_shared_servers(settings, self._base.folder.path, self._base.registry)
         self._fleet = self._servers.fleet
         metrics.watch(self._fleet.queue)
@@ -68,6 +69,7 @@ class UserStates:
                 shared=self._servers.of_user(user.name, share=user.share),
                 registry=base.registry,
                 limits=user.limits,
+                users=self._user_count,
             )
             self._add(user.name, state)
             return

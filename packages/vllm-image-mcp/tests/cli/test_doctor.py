@@ -108,6 +108,17 @@ def test_the_report_for_people_has_each_fix_below_its_finding(run: Run, nobody: 
     assert lines[-1] == "1 of these must be fixed."
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"), [(("--vllm-url", "NOBODY"), "NOBODY"), (("--timeout", "abc"), "--timeout")]
+)
+def test_a_finding_names_what_it_is_about_once(
+    run: Run, nobody: str, arguments: tuple[str, str], named: str
+) -> None:
+    words = [word.replace("NOBODY", nobody) for word in arguments]
+    [line] = [line for line in run("doctor", *words).stdout.splitlines() if line.startswith("  failed")]
+    assert line.count(named.replace("NOBODY", nobody)) == 1
+
+
 def test_each_setting_is_shown_with_its_source_except_the_key(
     doctor: Doctor, in_order: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -226,6 +237,7 @@ class TestConnection:
         found = doctor.fault("connection", "--vllm-url", nobody)
         assert found["fix"] == f"A server answers on another port: use --vllm-url {omni.url}."
 
+    @pytest.mark.own_key
     def test_a_guessed_address_is_not_sent_the_key(
         self, doctor: Doctor, nobody: str, serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -291,6 +303,7 @@ class TestConnection:
 
 
 class TestServer:
+    @pytest.mark.own_key
     def test_a_key_that_is_missing(self, doctor: Doctor, omni: "OmniServer") -> None:
         omni.runs("black-forest-labs/FLUX.2-klein-4B", api_key="sesame")
         found = doctor.fault("key", "--vllm-url", omni.url)

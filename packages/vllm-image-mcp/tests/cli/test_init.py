@@ -16,6 +16,8 @@ from vllm_image_mcp.hosts import jsonc
 from vllm_image_mcp.hosts.host import HOSTS, UserFolders
 
 Run = Callable[..., Result]
+
+pytestmark = pytest.mark.own_key  # a host's file may have the key
 FILES = ("claude-desktop", "cursor", "opencode", "vscode", "windsurf", "zed")
 URL = "http://gpu:6655"
 

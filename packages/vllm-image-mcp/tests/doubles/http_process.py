@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from canary import CANARY, check_output
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
@@ -47,7 +48,7 @@ class HttpServer:
             ],
             stderr=subprocess.PIPE,
             text=True,
-            env={**clean, **(env or {})},
+            env={**clean, "VLLM_IMAGE_API_KEY": CANARY, **(env or {})},
         )
         assert self.process.stderr
         timer = threading.Timer(START_SECONDS, self.process.kill)
@@ -76,6 +77,7 @@ class HttpServer:
         answer = connection.getresponse()
         read = answer.read()
         connection.close()
+        check_output(read, f"the answer to {method} {path}")
         return answer, read
 
     def stop(self) -> int:
@@ -86,7 +88,9 @@ class HttpServer:
     def close(self) -> str:
         """Kill it, and return what it has written to stderr."""
         self.process.kill()
-        return self.process.communicate()[1]
+        errors = self.process.communicate()[1]
+        check_output(errors, "what the server wrote to stderr")
+        return errors
 
 
 @asynccontextmanager

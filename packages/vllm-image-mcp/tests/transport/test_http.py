@@ -27,8 +27,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     yield server
     for each in started:
-        each.process.kill()
-        each.process.communicate()
+        each.close()
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +35,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
     """One server on loopback without a token, for the tests that only ask it."""
     server = HttpServer(folder=tmp_path_factory.mktemp("images"))
     yield server
-    server.process.kill()
-    server.process.communicate()
+    server.close()
 
 
 async def test_both_eras_generate_an_image(local: HttpServer, era: str) -> None:
@@ -179,9 +177,7 @@ def with_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]
         env={"VLLM_IMAGE_TOKEN": TOKEN},
     )
     yield server
-    server.process.kill()
-    _, errors = server.process.communicate()
-    assert TOKEN not in errors
+    assert TOKEN not in server.close()
 
 
 def test_health_needs_no_token_even_if_the_server_has_one(with_token: HttpServer) -> None:

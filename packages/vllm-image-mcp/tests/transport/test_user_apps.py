@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from http.client import IncompleteRead
 from pathlib import Path
 from typing import cast
 
@@ -35,9 +36,12 @@ class Served:
         draft = write_users(self._file.with_suffix(".new"), users, *more)
         draft.replace(self._file)
 
-    def status(self, token: str) -> int:
-        """The status of a request with a token."""
-        return self.http.ask(authorization=f"Bearer {token}")[0]
+    def status(self, token: str) -> int | None:
+        """The status of a request with a token; None if its user was removed while it was answered."""
+        try:
+            return self.http.ask(authorization=f"Bearer {token}")[0]
+        except IncompleteRead:
+            return None
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until the change has been noticed."""

@@ -1,10 +1,11 @@
 """A canary: the key that clients send in tests, and that no output may contain.
 
-Where a `conftest.py` imports these, whatever connects without a key of its own sends the canary. What tests
-print, log and write into their temporary folders, and what processes write to stdout and stderr, is searched
-for it. Tests marked with `own_key` say themselves which key is sent.
+A pytest plugin for the tests of all packages. Whatever connects without a key of its own sends the canary.
+What tests print and log (from DEBUG on), what they write into their temporary folders, and what processes
+write to stdout and stderr is searched for it. Tests marked with `own_key` say themselves which key is sent.
 """
 
+import logging
 import subprocess
 from collections.abc import Callable, Generator, Iterator
 from functools import wraps
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 from vllm_omni_client._protocol.connection_settings import ConnectionSettings
 
 CANARY: Final = "canary-b7f0c3d95e1a4862"
+LOGGERS: Final = ("vllm_omni_client", "vllm_image_core", "vllm_image_mcp")
 _MOST_BYTES: Final = 32 * 2**20
 """Larger files are padding that tests write."""
 
@@ -47,6 +49,8 @@ def canary_key(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """Give the canary to each client that has no key of its own, and search what processes print."""
     if request.node.get_closest_marker("own_key"):
         return
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.DEBUG)
     original = ConnectionSettings.from_arguments.__func__
 
     def with_canary(cls: type[ConnectionSettings], base_url: str, **given: Any) -> ConnectionSettings:  # noqa: ANN401 - as they are

@@ -351,6 +351,9 @@ class ImageBatch(Displayed):
         """Queue the failed requests again, and return how many there are.
 
         If the batch is over, it is resumed.
+
+        Raises:
+            LimitReached: They would exceed the limits; nothing has changed.
         """
         await self._start()
         if self._started.run is not None and not self.over:

@@ -83,6 +83,34 @@ def check_limits_again(
         queries.record_resumed(batch_row.number, left)
 
 
+def check_limits_of_retry(queries: JournalQueries, limits: Limits, batch_row: BatchRow, images: int) -> None:
+    """Check failed images of a batch in progress, in the transaction that lets them wait again.
+
+    Args:
+        queries: The journal of the folder.
+        limits: The limits.
+        batch_row: The batch, with its current counts.
+        images: How many failed images are requested again.
+
+    Raises:
+        LimitReached: They would exceed the limits; says which one, and when there is room again.
+    """
+    if not (limits and images):
+        return
+    start = int(time.time()) - _HOUR_SECONDS
+    _, counted = _requested_images(batch_row, start)
+    left = _unfinished_images(batch_row) + images
+    _check(
+        queries,
+        limits,
+        images=counted + images,
+        pixels=_pixels(batch_row, left),
+        but=batch_row.number,
+    )
+    if batch_row.created <= start:
+        queries.record_resumed(batch_row.number, counted + images)
+
+
 def _check(
     queries: JournalQueries, limits: Limits, *, images: int, pixels: float, but: int | None = None
 ) -> None:

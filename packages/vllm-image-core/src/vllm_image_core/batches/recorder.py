@@ -10,6 +10,8 @@ from vllm_image_core.batches.batch_row import BatchId
 from vllm_image_core.batches.events import Events
 from vllm_image_core.batches.item_states import ItemStates
 from vllm_image_core.batches.items import Done, Failed
+from vllm_image_core.batches.limits import NO_LIMITS, Limits, check_limits_of_retry
+from vllm_image_core.batches.queries import JournalQueries
 from vllm_image_core.batches.stored_items import (
     BatchItem,
     ItemState,
@@ -140,11 +142,21 @@ class BatchRecorder:
             _logger.warning("Batch %s is paused: %s", self.id, reason)
             self.events.emit("paused", message=reason)
 
-    async def reset(self, positions: Sequence[int]) -> None:
-        """Let requests wait again, as if they had never been tried."""
+    async def reset(self, positions: Sequence[int], limits: Limits = NO_LIMITS) -> None:
+        """Let requests wait again, as if they had never been tried.
+
+        Raises:
+            LimitReached: They would exceed the limits; nothing has changed.
+        """
+
+        def reset(queries: JournalQueries) -> None:
+            if limits and (batch_row := queries.batch_row(self.id)) is not None:
+                check_limits_of_retry(queries, limits, batch_row, len(positions))
+            queries.reset(self.number, positions)
+
+        await self._writer.call(reset)
         for position in positions:
             self.states.reset(position)
-        await self._writer.call(lambda queries: queries.reset(self.number, positions))
 
     def _write(self, position: int, state: ItemState, outcome: StoredOutcome) -> None:
         self.states.unwritten[position] = outcome

@@ -172,9 +172,13 @@ class BatchRun:
         await self.stop("closed")
 
     async def retry_failed(self) -> int:
-        """Queue the failed requests again, and return how many there are."""
+        """Queue the failed requests again, and return how many there are.
+
+        Raises:
+            LimitReached: They would exceed the limits; nothing has changed.
+        """
         failed = list(self.recorder.states.positions("failed"))
-        await self.recorder.reset(failed)
+        await self.recorder.reset(failed, self._context.limits)
         self._queue.rewind()
         if self._pool is not None:
             self._pool.resize(self._workers())

@@ -15,7 +15,7 @@ from vllm_image_core.batches.batch_row import Counts
 from vllm_image_core.batches.journal import Journal
 from vllm_image_core.batches.queries import JournalQueries, LeaseLost, OutcomeRow
 from vllm_image_core.batches.stored_items import ItemState
-from vllm_image_core.errors import DatabaseUnavailable, JournalUnavailable
+from vllm_image_core.errors import DatabaseUnavailable, JournalUnavailable, LimitReached
 from vllm_image_core.storage.database import DamagedDatabase, writing
 from vllm_image_core.storage.owner import HEARTBEAT_SECONDS
 
@@ -303,7 +303,7 @@ def _result(
     """Call `work`; journal errors end the transaction, others are returned for the caller."""
     try:
         return work(queries), None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, LimitReached) as error:
         return None, error
 
 

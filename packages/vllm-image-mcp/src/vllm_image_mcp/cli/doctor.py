@@ -80,7 +80,7 @@ def _setting_line(setting: SettingInUse) -> str:
 
 
 def _check_lines(finding: Finding) -> str:
-    subject = f"{finding.subject}: " if finding.subject else ""
+    subject = "" if finding.subject in finding.detail else f"{finding.subject}: "
     line = (
         f"  {finding.status:<8} {finding.check:<13} {one_line(subject + finding.detail, limit=_LONGEST_LINE)}"
     )

@@ -65,7 +65,7 @@ def check_problems(problems: Sequence[SettingProblem]) -> Iterator[Finding]:
             check="settings",
             status="failed",
             subject=each.option,
-            detail=f"{each}.",
+            detail=f"{each.reason}.",
             fix=f"Correct it in {where}, or remove it there.",
         )
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_MOST_REMEMBERED: Final = 100
-"""How many ended batches are remembered with the results of their images."""
+MOST_REMEMBERED: Final = 100
+"""How many ended batches one process remembers with the results of their images, about 0.1 MB each."""
 
 _FOLLOW_SECONDS: Final = 1.0
 """How long recording the outcomes of a drained batch may take."""
@@ -46,6 +46,7 @@ class BatchTracker:
         drain_seconds: How long images in progress may take once nobody waits for them any more.
         listener: Called with a batch's id and each of its events.
         observer: Measures the images; None for nothing.
+        remembered: How many ended batches to remember; others are read from the journal and the folder.
 
     Attributes:
         ending: Whether the server is shutting down: no batch begins, and none is cancelled with its call.
@@ -59,7 +60,9 @@ class BatchTracker:
         drain_seconds: float,
         listener: Callable[[str, Event], None] | None = None,
         observer: Observer | None = None,
+        remembered: int = MOST_REMEMBERED,
     ) -> None:
+        self._remembered = remembered
         self.ending: bool = False
         self._listener = listener
         self._observer = observer
@@ -170,11 +173,9 @@ class BatchTracker:
         return task
 
     def _remember(self, monitor: BatchMonitor) -> None:
-        while len(self._monitors) >= _MOST_REMEMBERED:
-            oldest = next((name for name, each in self._monitors.items() if each.over), None)
-            if oldest is None:
-                break
-            del self._monitors[oldest]
+        ended = [name for name, each in self._monitors.items() if each.over]
+        for name in ended[: max(0, len(ended) - self._remembered)]:
+            del self._monitors[name]
         self._monitors[monitor.batch.id] = monitor
 
 
