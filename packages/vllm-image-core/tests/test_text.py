@@ -1,5 +1,7 @@
+from pathlib import Path
+
 import pytest
-from vllm_image_core.text import brief, decode_text, one_line
+from vllm_image_core.text import brief, decode_text, one_line, reason_of
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,11 @@ def test_a_file_is_text_in_the_encoding_of_its_byte_order_mark(encoding: str) ->
 def test_other_bytes_are_not_text() -> None:
     with pytest.raises(UnicodeDecodeError):
         decode_text(b"caf\xe9")
+
+
+def test_the_reason_of_a_refused_file_has_neither_number_nor_path(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="Errno") as refused:
+        (tmp_path / "gone" / "a.png").read_bytes()
+    assert reason_of(refused.value) == "No such file or directory"
+    assert reason_of(OSError("a\nreason")) == r"a\nreason"
+    assert reason_of(ValueError("embedded null byte")) == "embedded null byte"

@@ -15,7 +15,7 @@ from vllm_image_core.imaging.picture import MAX_PIXELS, Picture
 from vllm_image_core.imaging.sniffing import kind_of, picture_format
 from vllm_image_core.requests.data_url import MOST_DATA_BYTES, decode_data_url, is_data_url
 from vllm_image_core.requests.generated_image import GeneratedImage
-from vllm_image_core.text import LONGEST_PATH, brief, one_line
+from vllm_image_core.text import LONGEST_PATH, brief, one_line, reason_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -157,11 +157,10 @@ def _from_path(path: object, parameter: str) -> InputPicture:
                 raise _refusal(parameter, name, "is not a regular file")
             return read_input_file(file, name=Path(path).name, parameter=parameter)
     except (OSError, ValueError) as error:  # a bad file:// URL or a zero byte in a path is a ValueError
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise _refusal(
             parameter,
             name,
-            f"cannot be read: {one_line(reason)}",
+            f"cannot be read: {reason_of(error)}",
             next_step="Check the path, and whether this program may read the file.",
         ) from error
 
