@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from vllm_image_core.errors import CannotSave
 from vllm_image_mcp.server_key import server_key
 
 
@@ -37,7 +36,12 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / ".vllm-image" / "server.key").stat().st_mode) == 0o600
 
 
-def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+def test_a_server_whose_folder_cannot_be_used_has_a_secret_of_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / ".vllm-image").write_text("a file")
-    with pytest.raises(CannotSave, match=r"server\.key cannot be used"):
-        server_key(tmp_path)
+    one, other = server_key(tmp_path), server_key(tmp_path)
+    assert len(one.derive("links")) == 32
+    assert one.derive("links") != other.derive("links")
+    assert "server.key cannot be used: " in caplog.messages[0]
+    assert "Links to images stop working when this server ends." in caplog.messages[0]

@@ -2,14 +2,17 @@
 
 import hashlib
 import hmac
+import logging
 import secrets
 from pathlib import Path
 from typing import Final
 
-from vllm_image_core.errors import CannotSave
 from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.folder import Folder
-from vllm_image_core.storage.os_errors import next_step_after, reason_of
+from vllm_image_core.storage.os_errors import reason_of
+from vllm_image_core.text import LONGEST_PATH, one_line
+
+_logger = logging.getLogger(__name__)
 
 _FILE: Final = "server.key"
 _BYTES: Final = 32
@@ -29,17 +32,18 @@ class ServerKey:
 def server_key(root: Path) -> ServerKey:
     """Return the secret of an output folder; create it, readable by its owner alone, if there is none.
 
-    Raises:
-        CannotSave: It cannot be read or written.
+    If the folder cannot be used (it is read-only, or its drive is missing), the secret is this process's own.
     """
     path = root / FOLDER / _FILE
     try:
         return ServerKey(_read(path) or _create(path))
     except OSError as error:
-        raise CannotSave(
-            f"The file {path} cannot be used: {reason_of(error)}.",
-            next_step=next_step_after(error, otherwise="Check the folder and its permissions."),
-        ) from error
+        _logger.warning(
+            "The file %s cannot be used: %s. Links to images stop working when this server ends.",
+            one_line(str(path), limit=LONGEST_PATH),
+            reason_of(error),
+        )
+        return ServerKey(secrets.token_bytes(_BYTES))
 
 
 def _read(path: Path) -> bytes | None:
