@@ -201,7 +201,7 @@ def distributed(session: nox.Session) -> None:
         session.skip("it kills processes, and Ray and Daft do not have wheels for every system")
     sync(session, "distributed")
     # Ray and Daft warn of themselves, also when their processes end.
-    session.run("pytest", "-q", "-W", "default", *(session.posargs or ("tests/distributed",)))
+    session.run(*PYTEST, "-W", "default", *(session.posargs or ("tests/distributed",)))
 
 
 @nox.session(default=False, python=PYTHONS[0])

@@ -20,13 +20,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("default"))
 
 
+scheduler: Any = import_module("xdist.scheduler")
+
+
+class OneRay(scheduler.LoadScopeScheduling):
+    """Distributes tests over processes; those with "ray" in their names share one, which starts Ray once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "ray" if "ray" in nodeid.partition("::")[2] else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa: ANN401 - xdist's
+    return OneRay(config, log)
+
+
 _STARTS = 4
 """A node of Ray that is not up after 30 seconds gives up, which a busy machine may need more than once."""
 
 
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
-    """The address of a Ray cluster on this machine, for all tests."""
+    """The address of a Ray cluster on this machine, for all tests with "ray" in their names."""
     ray: Any = pytest.importorskip("ray")
     for start in range(_STARTS):
         try:
@@ -44,6 +58,14 @@ def ray_address() -> Iterator[str]:
     import_module("ray.data").DataContext.get_current().enable_progress_bars = False
     yield str(ray.get_runtime_context().gcs_address)
     ray.shutdown()
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine that is a test's parameter; Ray has been started."""
+    if request.param == "ray":
+        request.getfixturevalue("ray_address")
+    return request.param
 
 
 @pytest.fixture

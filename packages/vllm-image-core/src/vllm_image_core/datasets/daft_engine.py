@@ -21,7 +21,8 @@ _COLUMN: Final = "row"
 def run_on_daft(source: RowSource, spec: GeneratorSpec) -> Iterator[Sequence[ImageRow]]:
     """Generate the images of a source on Daft, and yield rows about those that were not finished.
 
-    Daft runs in this process unless its runner was set to a cluster. Each of its processes has one client.
+    Daft runs in this process, unless its runner was set to a cluster or Ray has been started here: then it
+    runs on that. Each of its processes has one client.
 
     Raises:
         MissingPackage: Daft is not installed.
