@@ -200,7 +200,7 @@ def distributed(session: nox.Session) -> None:
     if sys.platform != "linux":
         session.skip("it kills processes, and Ray and Daft do not have wheels for every system")
     sync(session, "distributed")
-    # Ray and Daft warn of themselves, also when their processes end.
+    # Ray and Daft emit warnings of their own, even when their processes end.
     session.run(*PYTEST, "-W", "default", *(session.posargs or ("tests/distributed",)))
 
 

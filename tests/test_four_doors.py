@@ -478,7 +478,7 @@ async def test_an_unknown_style_suggests_similar_ones(simulator_url: str, tmp_pa
 async def test_a_missing_lora_is_named_with_what_to_do(omni_url: str, tmp_path: Path, door: Door) -> None:
     with pytest.raises((AssertionError, LoraNotLoaded), match=r"(?s)Check the LoRA /loras/missing: .*folder"):
         await door(omni_url, tmp_path, {"lora": "/loras/missing"})
-    async with Studio(omni_url, output_dir=tmp_path) as studio:  # the server goes on
+    async with Studio(omni_url, output_dir=tmp_path) as studio:  # the server continues
         assert (await studio.generate("a fox", **SMALL)).path.is_file()
 
 

@@ -46,7 +46,7 @@ KEYS = {
     },
     "cancel_batch": {"batch_id", "status", "completed", "cancelled", "files_saved"},
 }
-# Those that came to the plan's.
+# Those added to the plan's.
 MORE = {"get_batch", "list_batches", "find_images", "rate_images"}
 USED = {"model", "prompt", "width", "height", "steps", "guidance_scale", "seed"}
 

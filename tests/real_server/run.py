@@ -100,7 +100,7 @@ def install_packages(python: str) -> None:
         HERE / "platform", Path(python).parents[2] / "platform"
     )  # it builds where it lies
     pip("--no-deps", "--no-build-isolation", plugin)
-    # Built for CUDA, they do not load; without them torchaudio goes on in Python.
+    # Built for CUDA, they do not load; without them torchaudio continues in Python.
     for library in Path(python).parents[1].glob("lib/python*/site-packages/torchaudio/lib/*.so"):
         library.unlink()
 

@@ -108,7 +108,7 @@ async def test_the_event_loop_continues_while_a_preview_is_drawn(
     monkeypatch.setattr(Picture, "pil", drawn_slowly)
     drawing = asyncio.ensure_future(StudioViews().preview(small_picture))
     await asyncio.sleep(0)
-    may_end.set()  # only a loop that goes on comes to this line
+    may_end.set()  # only a loop that continues reaches this line
     async with asyncio.timeout(60):
         assert (await drawing).size == small_picture.size
 

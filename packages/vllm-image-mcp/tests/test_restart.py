@@ -99,7 +99,7 @@ def test_a_batch_of_a_killed_server_is_reported_as_interrupted_and_resumed_on_re
     assert (whole["status"], whole["images_generated"], whole["images_left"]) == ("success", 5, 0)
     assert whole["results"][:2] == [{**each, "parameters": {}} for each in cut["results"][:2]]
     assert second.end() == 0
-    # The third was under way when the server was killed: nobody but the GPU has seen that picture.
+    # The third was in progress when the server was killed: nobody but the GPU has seen that image.
     assert sorted(asked_for(omni)) == sorted([*PROMPTS, "hare"])
     assert {each["file_path"] for each in whole["results"]} == {str(path) for path in tmp_path.glob("*.png")}
 

@@ -35,7 +35,7 @@ from vllm_omni_client import (
 )
 
 URL = "http://gpu.example:8000"
-# A picture of one pixel.
+# An image of one pixel.
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNocFAAAAIkAOGVpLGLAAAAAElFTkSuQmCC"
 )

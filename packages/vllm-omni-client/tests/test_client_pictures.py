@@ -38,7 +38,7 @@ Script = Callable[[socket.socket, bytes], bool]
 Serve = Callable[[Script], str]
 Ask = Callable[..., object]
 
-# A picture of one pixel.
+# An image of one pixel.
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNocFAAAAIkAOGVpLGLAAAAAElFTkSuQmCC"
 )

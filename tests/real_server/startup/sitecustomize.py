@@ -11,7 +11,7 @@ OPERATORS = (
 )
 
 if torch is not None:
-    # With AMX vLLM takes a kernel that a build without kernels has not.
+    # With AMX, vLLM chooses a kernel that a build without kernels lacks.
     torch.cpu._is_amx_tile_supported = lambda: False
     if torch.version.cuda is None:
         # torchvision's library is built for CUDA and does not load; its Python part wants these names.

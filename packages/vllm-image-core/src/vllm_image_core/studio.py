@@ -463,7 +463,7 @@ class Studio(ImageFolder):
         return await self.draw_grid(batch, longest_side=longest_side, max_bytes=max_bytes)
 
     def expansion(self, variations: Variations, shared: ImageRequest) -> Expansion:
-        """Return what expands the prompts of one batch, with this studio's seeds and wildcard files."""
+        """Return the object that expands one batch's prompts, with this studio's seeds and wildcard files."""
         return Expansion(
             variations,
             shared=replace(shared, seed=None) if shared.seed == RANDOM_SEED else shared,
@@ -546,9 +546,9 @@ class Studio(ImageFolder):
     ) -> Estimate:
         """Predict the time and memory of some images, without generating them.
 
-        The prediction rests on the images that this server generated before, for any studio on this folder;
-        if there are none, on the model's profile. It includes the server's queue. Several servers share the
-        images according to their speed.
+        The prediction is based on the images that this server has generated before, for any studio on this
+        folder; if there are none, on the model's profile. It includes the server's queue. Several servers
+        share the images according to their speed.
 
         Args:
             num_images: 1 to 1,000,000.

@@ -39,17 +39,17 @@ async def interrupted(server: "BatchServer", studio: Studio, *, asked: int | Non
 @pytest.mark.parametrize(
     ("asked", "first", "second", "again", "most"),
     [
-        (1, None, None, None, 1),  # said for the batch
+        (1, None, None, None, 1),  # given for the batch
         (
             None,
             1,
             None,
             None,
             1,
-        ),  # said by the first studio's settings: `batch --max-concurrent 1`
-        (1, None, 2, None, 1),  # a studio's setting is for batches of which nothing else was said
+        ),  # given by the first studio's settings: `batch --max-concurrent 1`
+        (1, None, 2, None, 1),  # a studio's setting is for batches without a setting of their own
         (None, 1, 2, None, 2),
-        (1, None, None, 3, 3),  # said when it goes on
+        (1, None, None, 3, 3),  # given on resume
         (None, None, 1, None, 1),
     ],
 )
@@ -96,7 +96,7 @@ async def test_without_a_given_concurrency_a_resumed_batch_follows_the_gpu_memor
         name = await interrupted(batch_server, Studio(batch_server, output_dir=tmp_path), asked=None)
         async with Studio(batch_server, output_dir=tmp_path) as studio:
             await studio.resume(name)
-            assert studio._backend.ceiling == 1  # the plan's rule for a card of which nothing is known
+            assert studio._backend.ceiling == 1  # the plan's rule for an unknown card
 
 
 async def test_a_batch_resumed_while_its_server_is_down_keeps_its_concurrency(tmp_path: Path) -> None:

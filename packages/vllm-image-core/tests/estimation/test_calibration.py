@@ -84,7 +84,7 @@ def test_edits_are_learned_separately_and_share_the_time_of_the_server(tmp_path:
     edits = replace(ORIGIN, task="edit")
     work = replace(WORK, task="edit")
     one = calibration(tmp_path)
-    for place in range(1, 9):  # each picture waits for an edit of 6 s, each edit for a picture of 2 s
+    for place in range(1, 9):  # each image waits for an edit of 6 s, each edit for an image of 2 s
         one.learn(replace(MADE, ended=8.0 * place, elapsed_seconds=8.0))
         one.learn(replace(MADE, origin=edits, work=work, ended=8.0 * place + 6.0, elapsed_seconds=8.0))
     for kept in (one, calibration(tmp_path)):

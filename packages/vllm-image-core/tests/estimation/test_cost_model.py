@@ -52,7 +52,7 @@ def test_a_first_image_slowed_by_the_start_is_forgotten_after_the_second() -> No
     law.observe((1.0, 1.0), 3.3)
     assert law.value((1.0, 1.0)) == pytest.approx(3.3)
     assert not law.only_first
-    assert law.errors == ()  # a prediction from a slowed picture is no error of the law
+    assert law.errors == ()  # a prediction from a slowed image is not an error of the law
 
 
 def test_a_first_image_that_was_not_slow_is_kept() -> None:

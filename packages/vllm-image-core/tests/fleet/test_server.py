@@ -31,7 +31,7 @@ def test_s07_a_server_that_answers_garbage_is_out_after_three_answers() -> None:
     done = batch(members, jobs(40, sizes=[1.0]))
 
     assert (len(done.replies), done.errors) == (40, {})
-    assert members[0].sent <= 4  # one was under way when the third came back
+    assert members[0].sent <= 4  # one was in progress when the third came back
 
 
 def test_s07_an_invalid_image_counts_as_garbage_too() -> None:
@@ -41,7 +41,7 @@ def test_s07_an_invalid_image_counts_as_garbage_too() -> None:
     done = batch(members, jobs(40, sizes=[1.0]))
 
     assert (len(done.replies), done.errors) == (40, {})
-    assert members[0].sent <= 4  # one was under way when the third came back
+    assert members[0].sent <= 4  # one was in progress when the third came back
 
 
 def test_servers_that_all_keep_failing_are_not_left_out_for_long() -> None:

@@ -102,7 +102,7 @@ def test_a_server_with_another_model_does_no_work_that_could_be_timed() -> None:
 
     async def main() -> list[str]:
         fleet = fleet_of(members)
-        assert len(fleet.at_work) == 2  # none has said what it serves yet
+        assert len(fleet.at_work) == 2  # none has reported what it serves yet
         await fleet.generate_image(jobs(1)[0])
         return [report.url for report in fleet.at_work]
 

@@ -64,7 +64,7 @@ async def test_an_estimate_learns_from_generated_images(tmp_path: Path) -> None:
 async def test_measured_memory_decides_how_many_images_of_a_batch_run_at_once(
     tmp_path: Path,
 ) -> None:
-    server = TimedServer(7.0)  # its pictures peak at 21 GB, a klein's by its profile at 18
+    server = TimedServer(7.0)  # its images peak at 21 GB, those of a klein at 18 by its profile
     requests = [ImageRequest(prompt=f"fox {number}", width=64, height=64) for number in range(3)]
     for at_once in (4, 1):
         studio = server.studio(tmp_path, total_gb=24.0)

@@ -152,7 +152,7 @@ def test_an_image_that_the_pipeline_would_refuse_is_refused_before_it_is_uploade
     assert resolved(EDIT, images=png(*size)).inputs.images[0].picture.width == size[0]
 
 
-# Mask, reference picture, strength
+# Mask, reference image, strength
 
 
 def test_a_mask_goes_only_to_a_model_that_inpaints() -> None:

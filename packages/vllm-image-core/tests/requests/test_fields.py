@@ -28,7 +28,7 @@ def test_the_table_has_every_field_of_a_request_once() -> None:
 @pytest.mark.parametrize("name", list(RequestValues.__annotations__))
 def test_a_field_has_one_type_everywhere(name: str) -> None:
     kind = field_named(name).type | None
-    if name == "style":  # in Python, also the style itself
+    if name == "style":  # in Python, the style itself too
         kind = kind | Style
     hints = (get_type_hints(each)[name] for each in (ImageRequest, RequestValues))
     assert all(hint == kind for hint in hints)

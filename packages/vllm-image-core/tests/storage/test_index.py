@@ -593,7 +593,7 @@ def test_a_query_waits_while_another_thread_rebuilds_the_index(
 ) -> None:
     break_pages_of(large / ".vllm-image" / "index.sqlite3", "picture_seed")
     halfway, indexed = Halfway(monkeypatch, after=2), Index(large, clock_ns=later)
-    assert len(indexed.find(Query()).pictures) == 4  # finds the damage, and begins to mend it beside
+    assert len(indexed.find(Query()).pictures) == 4  # finds the damage, and starts a repair
     assert halfway.reached.wait(DEADLINE_SECONDS)
     is_complete = IndexSync.is_complete
 

@@ -172,7 +172,7 @@ def with_command_names(step: str) -> str:
 def _with_option_names(text: str, parameter: str) -> str:
     """Replace parameters with the options of the command: ``width=64`` becomes ``--width 64``."""
     options = _options_here()
-    if parameter == _SWEEP:  # its axes are parameters, also at a shell
+    if parameter == _SWEEP:  # its axes are parameters, even at a shell
         options = {name: option for name, option in options.items() if name in {_SWEEP, "zip"}}
 
     def option(found: re.Match[str]) -> str:

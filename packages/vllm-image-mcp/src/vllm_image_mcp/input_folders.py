@@ -36,7 +36,7 @@ _DATA: Final = re.compile(r"\s*(?:iVBORw0KGgo|/9j/|UklGR)[A-Za-z0-9+/\s]{48,}={0
 _FILE: Final = re.compile(r"file:", re.IGNORECASE)
 _NAME_OF_DATA: Final = "image data"
 _SHOWN_OF_DATA: Final = 40
-"""Number of characters of image data that a message shows: enough to recognize it."""
+"""Number of characters of image data that a message shows: enough to recognise it."""
 
 _RELATIVE: Final = os.open in os.supports_dir_fd
 _ENTERING: Final[int] = (

@@ -48,7 +48,7 @@ _AT_THE_END_SECONDS = 1.5
 """How long images in progress may take once the host is gone; hosts kill a server after 2 s."""
 
 _RESUME_SECONDS = 10.0
-"""Interval at which a server over HTTP looks for batches that nobody works on any longer."""
+"""Interval at which a server over HTTP looks for batches that nobody works on any more."""
 
 _logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class ImageServer(PromptServer, ResourceServer):
     _tool_manager: ImageToolManager
 
     drain_limit_seconds: float = _AT_THE_END_SECONDS
-    """How long images in progress may take once no host is connected any longer."""
+    """How long images in progress may take once no host is connected any more."""
 
     _host: StdioHost | None = None
     """The host that is served over pipes."""

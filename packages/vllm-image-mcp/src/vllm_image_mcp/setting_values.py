@@ -38,7 +38,7 @@ _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
 
 
 def clean_path(value: str) -> str:
-    """Return the path that a setting means; refuse one that is empty or ambiguous."""
+    """Return the path given by a setting; refuse one that is empty or ambiguous."""
     text = _unquote(value)
     if not text:
         raise ValueError("is empty. Set a folder or a file, or omit the option")
@@ -62,7 +62,7 @@ def clean_path(value: str) -> str:
 
 
 def clean_url(value: str) -> str:
-    """Return the address that a setting means."""
+    """Return the address given by a setting."""
     text = _unquote(value)
     if found := _IN_AN_ADDRESS.search(text):
         raise ValueError(
@@ -96,7 +96,7 @@ def clean_public_url(value: str) -> str:
 
 
 def clean_key(value: str) -> str:
-    """Return the key that a setting means, which has to fit into a header; no error message shows it."""
+    """Return the key given by a setting, which has to fit into a header; no error message shows it."""
     text = _unquote(value)
     unfilled = _UNFILLED_KEY.fullmatch(text)
     if unfilled or _WHOLE.fullmatch(text):
@@ -133,7 +133,7 @@ def read_key(file: Path) -> str:
 
 
 def clean_host_names(value: str | Sequence[str]) -> tuple[str, ...] | None:
-    """Return the host names that a setting means, one text with commas or several; None for none."""
+    """Return the host names given by a setting, one text with commas or several; None for none."""
     given = value.split(",") if isinstance(value, str) else value
     names = tuple(clean_text(each) for each in given if each.strip())
     for name in names:
@@ -143,7 +143,7 @@ def clean_host_names(value: str | Sequence[str]) -> tuple[str, ...] | None:
 
 
 def clean_headers(value: str | Sequence[object]) -> tuple[object, ...] | None:
-    """Return the headers that a setting means, one text with a line for each or several; None for none.
+    """Return the headers given by a setting, one text with a line for each or several; None for none.
 
     No error message shows a value. What is not text is returned as it is.
     """
@@ -180,7 +180,7 @@ def clean_file(value: str) -> str:
 
 
 def clean_text(value: str) -> str:
-    """Return any other text that a setting means."""
+    """Return any other text given by a setting."""
     text = _unquote(value)
     if _WHOLE.fullmatch(text):
         raise ValueError(f"{brief(text)} is a placeholder, which the host or the shell did not replace")
@@ -199,7 +199,7 @@ def none_if_auto(value: str) -> str | None:
 
 
 def clean_folders(value: str | Sequence[str | Path]) -> tuple[Path, ...] | None:
-    """Return the folders that a setting means, one text separated as in PATH or several; None for none."""
+    """Return the folders given by a setting, one text separated as in PATH or several; None for none."""
     given = _BETWEEN_FOLDERS.split(value) if isinstance(value, str) else value
     if "" in given:
         raise ValueError("an empty name is not a folder")
@@ -213,7 +213,7 @@ def clean_folders(value: str | Sequence[str | Path]) -> tuple[Path, ...] | None:
 
 
 def clean_urls(value: str | Sequence[str]) -> str:
-    """Return the addresses that a setting means, separated by commas, without one that appears twice.
+    """Return the addresses given by a setting, separated by commas, without one that appears twice.
 
     A bad address is reported at startup rather than at the first image; the client checks the rest.
     """

@@ -305,7 +305,7 @@ def test_p01_a_second_ctrl_c_closes_at_once(
     while "Stopping" not in heard:
         heard += shell.stderr.readline()
     shell.send_signal(signal.SIGINT)
-    _, rest = shell.communicate(timeout=DRAIN_SECONDS - 1)  # before what is under way has had its time
+    _, rest = shell.communicate(timeout=DRAIN_SECONDS - 1)  # before what is in progress has had its time
     assert shell.returncode == 130
     assert "2 generated, 0 failed" in rest
     omni.release()

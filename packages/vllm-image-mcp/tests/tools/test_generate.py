@@ -39,7 +39,7 @@ async def test_an_image_may_have_a_name(connect: Connect, tmp_path: Path) -> Non
                     await client.call_tool(
                         "generate_image", {"prompt": "a red fox", "filename": "fox", **SMALL}
                     )
-                ).structured_content["file_path"]  # type: ignore[index]  # a picture was made
+                ).structured_content["file_path"]  # type: ignore[index]  # an image was generated
             )
             for _ in range(2)
         ]

@@ -14,7 +14,7 @@ Connect = Callable[..., Client]
 
 SMALL = {"width": 64, "height": 64}
 
-# The plan's parameters, and those that came to it; `...` is required, anything else the default.
+# The plan's parameters, and those added since; `...` is required, anything else the default.
 PARAMETERS: dict[str, dict[str, object]] = {
     "generate_image": {
         "prompt": ...,
@@ -167,7 +167,7 @@ TYPES = {
     "offset": "integer",
 }
 
-# The plan's annotations, as they stand on the wire; an edit without a seed makes another image each time.
+# The plan's annotations, as sent; an edit without a seed generates another image each time.
 ANNOTATIONS: dict[str, dict[str, bool]] = {
     "generate_image": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True},
     "batch_generate": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False},
@@ -280,7 +280,7 @@ ARGUMENTS: dict[str, dict[str, object]] = {
 }
 
 
-# These are called for what another tool has made.
+# These are called with the results of another tool.
 NEEDING_MORE = {"cancel_batch", "edit_image"}
 
 

@@ -353,7 +353,7 @@ def test_a_host_that_closes_stdout_ends_it(
         if busy:
             omni.wait_for(1)
         process.stdout.close()
-        if sys.platform != "linux":  # elsewhere the next answer finds it out
+        if sys.platform != "linux":  # elsewhere the next answer detects it
             process.stdin.write(b'{"jsonrpc": "2.0", "id": 10, "method": "ping"}\n')
             process.stdin.flush()
         assert process.wait(60) == 0

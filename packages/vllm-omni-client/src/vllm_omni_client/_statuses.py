@@ -65,7 +65,7 @@ FAILURES: Final[Mapping[int, Meaning]] = {
         "no",
         "Check that base_url leads to a vLLM-Omni server that serves an image model.",
     ),
-    # Only what stands before the server answers these: version, loop and sign-in of a network.
+    # Only something in front of the server answers these: version, loop and sign-in of a network.
     **dict.fromkeys((505, 508, 511), _NOT_SERVED),
     **dict.fromkeys((504, 522, 524, 598, 599), _GATEWAY_GAVE_UP),
     520: _GATEWAY_CUT_OFF,

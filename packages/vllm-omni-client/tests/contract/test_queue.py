@@ -61,9 +61,9 @@ async def leave(task: asyncio.Task[float]) -> None:
 
 
 async def test_requests_run_one_after_another(busy: httpx.AsyncClient, slow: dict[str, object]) -> None:
-    await generated(busy, slow)  # the first one of all may be slower
+    await generated(busy, slow)  # the very first one may be slower
     times = sorted(await asyncio.gather(*(generated(busy, slow) for _ in range(4))))
-    # Side by side they would all take the same; three turns more than the first are worth one, however busy.
+    # Concurrently they would all take the same time; queued, the last takes three turns more than the first.
     assert times[3] > 2 * times[0]
 
 

@@ -23,7 +23,7 @@ from vllm_omni_client import (
 Script = Callable[[socket.socket, bytes], bool]
 Serve = Callable[[Script], str]
 Ask = Callable[..., object]
-# A picture of one pixel.
+# An image of one pixel.
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNocFAAAAIkAOGVpLGLAAAAAElFTkSuQmCC"
 )

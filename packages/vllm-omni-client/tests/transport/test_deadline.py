@@ -43,7 +43,7 @@ def test_t07_a_trickle_ends_at_the_deadline(ask: Ask, serve: Serve, start: bytes
 
     def trickle(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(start)
-        for _ in range(1500):  # half a minute at most, should nothing end it
+        for _ in range(1500):  # half a minute at most, if nothing else ends it
             connection.sendall(b"x")
             never.wait(0.02)
         return False

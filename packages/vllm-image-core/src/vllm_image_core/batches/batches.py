@@ -287,7 +287,7 @@ class Batches:
 @asynccontextmanager
 async def _release_on_error(run: BatchRun) -> AsyncGenerator[None]:
     """Release a batch that fails to start, so that it can be resumed."""
-    async with AsyncExitStack() as on_error:  # also if cancelled: the lease must not outlive the attempt
+    async with AsyncExitStack() as on_error:  # even if cancelled: the lease must not outlive the attempt
         on_error.push_async_callback(run.abandon)
         yield
         on_error.pop_all()

@@ -52,7 +52,7 @@ class BatchEta:
         first = next(recorder.states.positions("waiting"), None)
         if first is None:
             return
-        with suppress(OmniError, TimeoutError):  # the server of a resumed batch may be away
+        with suppress(OmniError, TimeoutError):  # the server of a resumed batch may be unavailable
             async with asyncio.timeout(_MODEL_SECONDS):
                 await self._loaded.ready()
         after = await self._add_some(recorder, first - 1)

@@ -1,4 +1,4 @@
-"""Input cleanup: delete stored copies of input images that no batch needs any longer."""
+"""Input cleanup: delete stored copies of input images that no batch needs any more."""
 
 import logging
 import time

@@ -108,7 +108,7 @@ def _tqdm() -> Any:  # noqa: ANN401 - tqdm has no types
 
 
 def _html_output() -> Callable[[str], None] | None:
-    """Return what shows HTML below the cell, replacing what it showed before; None outside notebooks."""
+    """Return a function that shows HTML below the cell, replacing the last; None outside notebooks."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if not hasattr(shell, "kernel"):

@@ -61,6 +61,6 @@ def explained(lines: Callable[[], Sequence[str]]) -> Generator[None]:
     try:
         yield
     except asyncio.CancelledError as error:
-        # On this error alone: asyncio.timeout would not recognize a class of its own.
+        # On this error alone: asyncio.timeout would not recognise a class of its own.
         error.__dict__["_render_traceback_"] = lambda: [*lines()]
         raise

@@ -58,7 +58,7 @@ class BatchQueue:
         self._news.set()
 
     def release(self, position: int) -> None:
-        """Record that nobody is working on a request any longer."""
+        """Record that nobody is working on a request any more."""
         self._out.discard(position)
 
     def stop(self) -> None:

@@ -355,7 +355,7 @@ class BatchRun:
     def _give_up(self, reason: str) -> None:
         self._stop_sending(f"Gave up after waiting {self._context.outage_seconds:.0f} s: {reason}")
         if self._working is not None and not (self._ending or self._worker.can_write_journal):
-            self._working.cancel()  # work that waits for the journal would wait for ever
+            self._working.cancel()  # work that waits for the journal would wait forever
 
     def _job(self, item: BatchItem, budget: GenerationBudget) -> Job:
         return replace(

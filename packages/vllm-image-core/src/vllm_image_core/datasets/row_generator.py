@@ -175,7 +175,7 @@ class RowGenerator:
         try:
             is_new = await self._outages.save(lambda: self._store.create(name, picture.bytes))
             existing = None if is_new else await self._existing(job, key)  # another process was faster
-            if not is_new and existing is None:  # the one that is there is incomplete
+            if not is_new and existing is None:  # the existing one is incomplete
                 await self._outages.save(lambda: self._store.replace(name, picture.bytes))
         except CannotSave as error:
             raise await self._keep(name, picture, error) from error

@@ -133,7 +133,7 @@ class FairQueue:
                 self.on_turn(flow.name, time.perf_counter() - arrived)
             yield
         finally:
-            if call.turn.is_set():  # also if the wait was cancelled at that moment
+            if call.turn.is_set():  # even if the wait was cancelled at that moment
                 flow.in_progress -= 1
                 self._in_progress -= 1
             else:

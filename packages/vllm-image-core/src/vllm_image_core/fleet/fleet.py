@@ -341,7 +341,7 @@ class Fleet:
         sent = member.limit.record_sent(self._clock())
         if call.low_priority:
             self._health_checks.update_counts(member)
-        record: Callable[[], object] = member.limit.record_aborted  # also if cancelled
+        record: Callable[[], object] = member.limit.record_aborted  # even if cancelled
         try:
             reply = await send(member)
             member.record_passed_through()

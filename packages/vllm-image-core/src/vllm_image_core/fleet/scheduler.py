@@ -158,7 +158,7 @@ class Scheduler:
         if self._dispatching is None:
             self._dispatching = loop.call_soon(self.dispatch)  # together with calls that come now
         try:
-            with contextlib.ExitStack() as on_error:  # also if cancelled: what no longer waits gets no turn
+            with contextlib.ExitStack() as on_error:  # even if cancelled: what no longer waits gets no turn
                 on_error.callback(self._withdraw, call)
                 await turn
                 on_error.pop_all()

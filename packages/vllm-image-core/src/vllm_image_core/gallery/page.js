@@ -8,7 +8,7 @@ const PICTURES_PER_FRAME = 2;
 
 document.title = title;
 
-// What scrolling needs to know of the layout; reading it in each frame would make the browser compute it anew.
+// What scrolling needs to know of the layout; reading it in each frame would make the browser compute it again.
 function measure() {
   side = parseInt(getComputedStyle(document.documentElement).getPropertyValue("--cell"), 10);
   columns = Math.max(1, Math.floor(grid.clientWidth / side));
@@ -199,7 +199,7 @@ async function decide(change, said) {
     const answer = await fetch("opinion", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name: image.name, ...change }) });
     if (answer.ok) { Object.assign(image, await answer.json()); list("tagged", "All tags", (one) => one.tag); } else { text = await answer.text(); }
   } catch {
-    text = "The gallery no longer runs: start it again at the shell.";
+    text = "The gallery is no longer running: start it again at the shell.";
   }
   by("said").textContent = text;
   if (viewer.open && image === shown[current]) { showOpinion(image); }

@@ -108,7 +108,7 @@ class Picture:
         whole, *more = self.parts
         if more or isinstance(whole, memoryview):
             whole = b"".join(self.parts)
-            object.__setattr__(self, "parts", (whole,))  # the parts are not needed any more
+            object.__setattr__(self, "parts", (whole,))  # the parts are no longer needed
         return whole
 
     @property

@@ -48,7 +48,7 @@ _ALLOWED: Final = (
 _ADDRESSES: Final = ("http:", "https:", "ftp:")
 _FILE: Final = "file:"
 _SHOWN_OF_DATA: Final = 40
-"""How many characters of a data: URL a message shows: enough to recognize it."""
+"""How many characters of a data: URL a message shows: enough to recognise it."""
 
 _HEAD_BYTES: Final = 4_096
 _READING: Final[int] = (

@@ -46,7 +46,7 @@ class Folder:
     """An open folder. `descriptor` is None if the system cannot work relative to one (Windows).
 
     Its methods raise `OSError` if the system refuses; nothing is then left of a file that could not be
-    written completely. A file that another program holds open is waited for, up to 2 s, and is then
+    written completely. They wait up to 2 s for a file that another program holds open, and then raise
     `FileHeld`.
     """
 

@@ -126,7 +126,7 @@ def _print_requests(records: Sequence[Record]) -> None:
 
 
 def _reporter(bar: ProgressBar) -> Callable[[int, int], None]:
-    """Return what reports progress: a bar on a terminal, and otherwise a line from time to time."""
+    """Return a function that reports progress: a bar on a terminal, otherwise a line from time to time."""
 
     def report(done: int, total: int) -> None:
         if done % _SHOWN_EVERY == 0 or done == total:

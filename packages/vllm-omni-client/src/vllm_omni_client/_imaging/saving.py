@@ -24,8 +24,8 @@ class NewFile:
     """A new file, written under a temporary name next to its path, then moved there in one step.
 
     Leaving the block without `commit` deletes it; what a killed process left of the same file is deleted when
-    the next one begins. A file that another program holds open is waited for, up to 2 s. The data is not
-    synced to disk; protecting it against power cuts is up to the caller.
+    the next one begins. If another program holds the file open, it waits up to 2 s. The data is not synced to
+    disk; protecting it against power cuts is up to the caller.
 
     Raises:
         InvalidParameter: A file exists at that path, or cannot be created there.

@@ -47,7 +47,7 @@ class ConnectionStack(httpx.AsyncBaseTransport):
         async def release() -> None:
             await self._release(connection)
 
-        async with AsyncExitStack() as cleanup:  # also if cancelled: the connection itself is closed then
+        async with AsyncExitStack() as cleanup:  # even if cancelled: the connection itself is closed then
             cleanup.push_async_callback(release)
             response = await connection.handle_async_request(request)
             cleanup.pop_all()

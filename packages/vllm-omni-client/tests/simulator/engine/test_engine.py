@@ -107,7 +107,7 @@ async def test_a_running_task_runs_to_its_end_even_if_cancelled() -> None:
 
 
 async def test_a_task_that_does_not_fit_into_memory_fails_alone() -> None:
-    machine = engine(gpu_gib=60.0)  # the model's 53.7 and pictures of 3.15 megapixels
+    machine = engine(gpu_gib=60.0)  # the model's 53.7 and images of 3.15 megapixels
     async with asyncio.timeout(20):
         with pytest.raises(WorkerError) as caught:
             await machine.run(task(lambda: "never", pixels=4 * MEGAPIXEL))
