@@ -15,6 +15,8 @@ from vllm_image_mcp.hosts.host import HOSTS, Host, UserFolders
 from vllm_image_mcp.hosts.launch import Launch
 
 STORE = "Claude Desktop from the Microsoft Store"
+WRITTEN = ("cursor", "vscode", "zed", "opencode", "codex")
+"""The hosts whose entries the page has; the entries of all others are as that of Cursor."""
 WHERE = re.compile(r"`([^`]+)`")
 
 
@@ -93,15 +95,25 @@ def test_the_entries_have_the_form_that_init_writes(text: str) -> None:
     blocks += [
         tomllib.loads(block) for block in re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     ]
-    assert [next(iter(block)) for block in blocks] == ["mcpServers", "servers", "mcpServers", "mcp_servers"]
+    keys = ["mcpServers", "servers", "context_servers", "mcp", "mcpServers", "mcp_servers"]
+    assert [next(iter(block)) for block in blocks] == keys
     for block in blocks:
-        [host] = [HOSTS[name] for name in ("cursor", "vscode", "codex") if HOSTS[name].keys[0] in block]
+        [host] = [HOSTS[name] for name in WRITTEN if HOSTS[name].keys[0] in block]
         entry: Any = block[host.keys[0]]["vllm-image"]
-        launch = Launch(command=entry["command"], arguments=entry["args"], environment={})
+        words = entry["command"] if host.name == "opencode" else [entry["command"], *entry["args"]]
+        launch = Launch(command=words[0], arguments=words[1:], environment={})
         assert entry == host.entry(launch)
-        assert "vllm-image-mcp" in launch.arguments
-    assert blocks[0]["mcpServers"]["vllm-image"]["args"][-1] == "D:\\generated images"
-    assert blocks[3]["mcp_servers"]["vllm-image"]["args"][-1] == "D:\\generated images"
+        assert launch.arguments[0] == "vllm-image-mcp"
+        assert ("--no-structured-content" in words) == (not host.shows_structured_content)
+    assert "D:\\generated images" in blocks[0]["mcpServers"]["vllm-image"]["args"]
+    assert "D:\\generated images" in blocks[5]["mcp_servers"]["vllm-image"]["args"]
+
+
+def test_each_host_has_an_entry_on_the_page(text: str) -> None:
+    as_cursor = [host for host in HOSTS.values() if host.keys == HOSTS["cursor"].keys]
+    [sentence] = re.findall(r"The entry is the same in (.*?)\.", text)
+    assert set(re.split(", | and ", sentence)) == {host.title for host in as_cursor}
+    assert {host.name for host in HOSTS.values()} == {*WRITTEN, *(host.name for host in as_cursor)}
 
 
 def commands(text: str) -> Iterator[Sequence[str]]:
