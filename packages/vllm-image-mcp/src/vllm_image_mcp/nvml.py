@@ -33,7 +33,7 @@ def local_gpu(server_url: str, nvml: Any = None) -> Gpu | None:  # noqa: ANN401 
 def nvml_for(server_url: str) -> Any:  # noqa: ANN401 - as above
     """Import pynvml if the server runs here and NVIDIA's driver is installed; return None otherwise.
 
-    Without the driver it could tell nothing, and it takes 10 MB of memory.
+    Without the driver it could tell nothing, and importing it takes time and memory.
     """
     return importlib.import_module("pynvml") if is_this_machine(server_url) and _has_driver() else None
 
