@@ -131,7 +131,7 @@ class Cost:
     Attributes:
         start: CPU of the start and a first row, in seconds.
         run: CPU that each further run costs, whatever its size, in seconds.
-        row: CPU of a row, in milliseconds, without what Ray's services use while they are idle.
+        row: CPU per row, in milliseconds, without what Ray's services use while they are idle.
         idle: What they use, in milliseconds for each row.
         memory: Memory of the largest process after the smaller and the larger run, in MiB.
     """

@@ -45,7 +45,7 @@ _OUR_WORDS = {
 """Names that the lower packages use, each with the name that this program uses."""
 
 _OUTPUT_FOLDER = re.compile(r"\ban(?:other| absolute)? output folder\b[^.]*\.", re.IGNORECASE)
-"""The choice of a folder, up to the end of its sentence."""
+"""Advice about the output folder, up to the end of its sentence."""
 
 _SHELL_WORDS = {
     "(server_health)": "(`vllm-image-mcp health`)",

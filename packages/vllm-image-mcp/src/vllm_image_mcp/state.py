@@ -107,7 +107,7 @@ class State:
         return Styles(self.settings.styles_folder)
 
     def read_ahead(self) -> None:
-        """Read what the first call needs, which reports what is wrong with it."""
+        """Load what the first call needs; any error is left for that call to report."""
         from vllm_image_core.errors import ImageError  # noqa: PLC0415 - not needed at startup
 
         from vllm_image_mcp.nvml import nvml_for  # noqa: PLC0415 - likewise

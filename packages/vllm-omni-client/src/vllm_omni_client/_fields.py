@@ -68,7 +68,7 @@ def _encodable_json(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 def _as_text(value: object) -> object:
-    """Turn a pair of a width and a height into text; refuse anything else but text."""
+    """Turn a (width, height) pair into text; pass text on, and refuse anything else."""
     match value:
         case [int(width), int(height)] if type(width) is type(height) is int:
             return f"{width}x{height}"

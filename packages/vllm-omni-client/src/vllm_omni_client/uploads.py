@@ -127,7 +127,7 @@ def _from_path(field: UploadField, path: "str | PathLike[str]") -> bytes:
 
 
 def _reason(error: OSError | ValueError) -> str:
-    """Return what the system says, without its number and without the path."""
+    """Return the system's reason, without the error number and the path."""
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 

@@ -84,7 +84,7 @@ def check_limits_again(
 
 
 def check_limits_of_retry(queries: JournalQueries, limits: Limits, batch_row: BatchRow, images: int) -> None:
-    """Check failed images of a batch in progress, in the transaction that lets them wait again.
+    """Check failed images of a batch in progress, in the transaction that queues them again.
 
     Args:
         queries: The journal of the folder.

@@ -143,7 +143,7 @@ class BatchRecorder:
             self.events.emit("paused", message=reason)
 
     async def reset(self, positions: Sequence[int], limits: Limits = NO_LIMITS) -> None:
-        """Let requests wait again, as if they had never been tried.
+        """Queue requests again, as if they had never been tried.
 
         Raises:
             LimitReached: They would exceed the limits; nothing has changed.

@@ -185,7 +185,7 @@ class RowGenerator:
         return _row(image, job, key, reused=False)
 
     async def _keep(self, name: str, picture: Picture, error: CannotSave) -> PictureNotSaved:
-        """Write an image that the store did not take into the spill folder, and say where it is."""
+        """Write an image that the store refused to the spill folder, and say where it is."""
         try:
             path = await asyncio.to_thread(
                 self._spill.save, picture, name.removesuffix(f".{picture.extension}")

@@ -75,7 +75,7 @@ class TextDrawing:
         self._searched: set[str] = set()
 
     def font(self, size: int) -> "ImageFont.FreeTypeFont":
-        """Return the font of Pillow at a size in pixels."""
+        """Return Pillow's font at a size in pixels."""
         font = self._font(None, size)
         if font is None:
             raise TypeError("this Pillow was built without FreeType and cannot draw text at a given size")

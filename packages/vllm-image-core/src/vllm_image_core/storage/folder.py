@@ -118,7 +118,7 @@ class Folder:
                 self.remove(name)
 
     def create(self, name: str, *content: bytes | memoryview) -> None:
-        """Write a new file under its own name, which shows it before it is complete, and sync it to disk."""
+        """Write a new file under its own name, visible before it is complete, and sync it to disk."""
         descriptor = os.open(self._at(name), _NEW_FILE, _MODE, dir_fd=self.descriptor)
         try:
             _write(descriptor, content)

@@ -1,4 +1,4 @@
-"""Keep images that their own folder or bucket does not take: in a folder next to it, or a temporary one."""
+"""Spill folder: where an image is kept if it could not be saved in its own folder or bucket."""
 
 import tempfile
 from contextlib import suppress
@@ -13,7 +13,7 @@ CANNOT_SPILL: Final = (OSError, UnicodeError)
 
 
 class SpillFolder:
-    """A folder for images that another one does not take, created when first needed.
+    """A folder for images that could not be saved in their own, created when first needed.
 
     It is new and this user's alone: a folder with a fixed name could belong to another user. It lies next to
     the other one if possible, because systems clear their temporary folders.
@@ -59,7 +59,7 @@ class SpillFolder:
 
 
 def _write(path: Path, picture: Picture) -> Path:
-    """Write an image under its own name: a scanner that holds each new file for long lets none be renamed."""
+    """Write an image under its own name, without renaming: a scanner may hold each new file for long."""
     number, name = 1, f"{path.name}.{picture.extension}"
     with Folder.open(path.parent) as folder:
         while True:

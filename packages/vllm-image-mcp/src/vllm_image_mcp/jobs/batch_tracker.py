@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 MOST_REMEMBERED: Final = 100
-"""How many ended batches one process remembers with the results of their images, about 0.1 MB each."""
+"""How many ended batches a process remembers, with their images' results: about 0.1 MB each."""
 
 _FOLLOW_SECONDS: Final = 1.0
 """How long recording the outcomes of a drained batch may take."""
