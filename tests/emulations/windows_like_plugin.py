@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Generator
 
@@ -15,6 +16,8 @@ LIBRARIES = (
     *("multiprocessing", "platformdirs", "prometheus_client", "psutil", "pydantic", "respx", "starlette"),
     *("sqlite3", "subprocess", "tenacity", "uuid", "uvicorn"),
 )
+EMULATES = re.compile(r'\bsys(?:, "|\.)platform",')
+"""What a test says that sets the system itself."""
 
 
 windows_like.emulate()  # before pytest's own importer, which compiles the packages of plugins
@@ -43,5 +46,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     twice = pytest.mark.skip(reason="it emulates a system itself")
     for item in items:
         test: object = getattr(item, "obj", None)
-        if inspect.isfunction(test) and 'sys, "platform"' in inspect.getsource(test):
+        if inspect.isfunction(test) and EMULATES.search(inspect.getsource(test)):
             item.add_marker(twice)

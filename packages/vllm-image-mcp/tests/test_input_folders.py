@@ -359,15 +359,15 @@ def test_folders_compare_as_their_volume_does(
 def test_a_volume_that_numbers_no_files_opens_no_other_folder(
     out: Path, read: Callable[[object], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stat = os.stat
+    def unnumbered(call: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def status(*arguments: object, **options: object) -> os.stat_result:
+            found = call(*arguments, **options)
+            return os.stat_result((found.st_mode, 0, found.st_dev, *found[3:]))
 
-    def unnumbered(
-        path: int | Path | str, *, dir_fd: int | None = None, follow_symlinks: bool = True
-    ) -> os.stat_result:
-        found = stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
-        return os.stat_result((found.st_mode, 0, found.st_dev, *found[3:]))
+        return status
 
-    monkeypatch.setattr(os, "stat", unnumbered)  # emulated: SSHFS and WebDAV on Windows
+    for name in ("stat", "fstat"):
+        monkeypatch.setattr(os, name, unnumbered(getattr(os, name)))  # emulated: SSHFS and WebDAV on Windows
     assert out.parent.samefile(out)
     assert "outside the folders" in refused(read, f"{out.parent}/outside.png").message
     assert read(str(out / "sub" / "owl.png")) == png()

@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 from vllm_image_core.errors import CannotSave, InvalidRequest, PictureNotSaved
 from vllm_image_core.imaging.picture import Picture
+from vllm_image_core.storage import folder as folder_module
 from vllm_image_core.storage.filename import fold_name
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.store import Store
@@ -29,8 +30,8 @@ from vllm_image_core.storage.temporary_names import temporary_name
 
 NOON = datetime(2026, 2, 18, 14, 30, 22)  # noqa: DTZ001 - file names carry local time
 PROMPT = "a red fox in the snow"
-PLACES = "rename" if sys.platform == "win32" else "link"
-"""The call that gives a file its final name."""
+PLACES = "link rename"
+"""The calls that give a file its final name: the first on POSIX systems, the second on Windows."""
 NAME = "img_20260218_143022_b9c4c4"
 DEADLINE_SECONDS = 60
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a POSIX system's links, limits and signals")
@@ -498,7 +499,8 @@ def test_whatever_step_fails_the_error_has_the_image_and_nothing_is_left(  # noq
     store.root.mkdir()
     before = len(os.listdir("/proc/self/fd")) if sys.platform.startswith("linux") else 0  # noqa: PTH208 - counted
     with monkeypatch.context() as patch:
-        patch.setattr(os, step, fail)
+        for name in step.split():
+            patch.setattr(os, name, fail)
         with pytest.raises(PictureNotSaved) as caught:
             store.save(picture, prompt=PROMPT, now=NOON)
     after = len(os.listdir("/proc/self/fd")) if sys.platform.startswith("linux") else 0  # noqa: PTH208 - counted
@@ -824,8 +826,8 @@ def test_several_equal_names_move_the_image_on_and_lose_nothing(
     store: Store, small_picture: Picture, monkeypatch: pytest.MonkeyPatch, system: str
 ) -> None:
     # Emulated: on Windows, a temporary file is renamed, so that it is gone once it was placed.
-    monkeypatch.setattr(sys, "platform", system)
-    monkeypatch.setattr("vllm_image_core.storage.folder._RELATIVE", system != "win32")
+    monkeypatch.setattr("vllm_image_core.storage.folder.sys.platform", system)
+    monkeypatch.setattr(folder_module, "_RELATIVE", system != "win32")
     write_twins(monkeypatch, "FOX.png", "FOX_2.png", "FOX_3.png")
     assert store.save(small_picture, prompt=PROMPT, now=NOON, filename="fox").name == "fox_4.png"
     assert contents(store.root) == ["FOX.png", "FOX_2.png", "FOX_3.png", "fox_4.png"]
@@ -867,7 +869,7 @@ def test_a_volume_that_lists_names_in_another_form_does_not_make_our_file_its_ow
 
 @posix
 @pytest.mark.parametrize("code", [errno.EIO, errno.EDQUOT, errno.EMFILE, errno.ENAMETOOLONG, errno.EROFS])
-@pytest.mark.parametrize("step", ["open", "write", "fsync", "link"])
+@pytest.mark.parametrize("step", ["open", "write", "fsync", PLACES])
 def test_f11_every_error_of_the_system_is_reported_and_leaks_nothing(
     store: Store, small_picture: Picture, monkeypatch: pytest.MonkeyPatch, step: str, code: int
 ) -> None:
@@ -877,7 +879,8 @@ def test_f11_every_error_of_the_system_is_reported_and_leaks_nothing(
     store.root.mkdir()
     before = open_files()
     with monkeypatch.context() as patch:
-        patch.setattr(os, step, fail)
+        for name in step.split():
+            patch.setattr(os, name, fail)
         with pytest.raises(PictureNotSaved, match=errno.errorcode[code]) as caught:
             store.save(small_picture, prompt=PROMPT, now=NOON)
     assert caught.value.picture == small_picture
@@ -893,21 +896,21 @@ def test_f12_temporary_files_of_dead_writers_are_swept_at_the_start(store: Store
     assert contents(store.root) == []
 
 
-@posix
 def test_f13_an_image_is_on_the_disk_before_it_is_named_and_named_before_it_is_reported(
     small_picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    for name in ("write", "fsync", "link"):
+    for name in ("write", "fsync", *PLACES.split()):
         real = getattr(os, name)
 
         def logged(*arguments: object, _name: str = name, _real: object = real, **options: object) -> object:
-            steps.append(_name)
+            steps.append("place" if _name in PLACES else _name)
             return _real(*arguments, **options)  # type: ignore[operator]  # a function of os
 
         monkeypatch.setattr(os, name, logged)
     Store(tmp_path).save(small_picture, prompt=PROMPT, now=NOON)
-    assert steps == ["write", "fsync", "link", "fsync"]
+    assert steps[:3] == ["write", "fsync", "place"]
+    assert steps[3:] == (["fsync"] if folder_module._RELATIVE else [])  # Windows syncs no folder
 
 
 def test_an_image_is_saved_in_a_folder_created_for_it(store: Store, picture: Picture) -> None:
