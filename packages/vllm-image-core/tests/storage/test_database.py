@@ -231,10 +231,12 @@ def _names(connection: sqlite3.Connection) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM picture")]
 
 
-@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize(
+    "no_links", [None, OSError(errno.EINVAL, "Incorrect function"), NotImplementedError()]
+)
 @pytest.mark.parametrize("replacement", [None, "new.sqlite3"])
 def test_a_damaged_file_that_is_open_elsewhere_keeps_its_journal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replacement: str | None, *, links: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replacement: str | None, no_links: Exception | None
 ) -> None:
     move, remove, database = os.replace, os.unlink, Database(tmp_path, INDEX)
     tries: Counter[str] = Counter()
@@ -251,8 +253,9 @@ def test_a_damaged_file_that_is_open_elsewhere_keeps_its_journal(
             raise PermissionError(errno.EACCES, "it is being used by another process", str(path))
         remove(path, **options)
 
-    def no_links(*_: object) -> None:
-        raise OSError(errno.EINVAL, "Incorrect function")
+    def link(*_: object) -> None:
+        assert no_links
+        raise no_links
 
     entered(database, "fox.png")
     database.path.write_bytes(b"damaged " * 1000)
@@ -267,8 +270,8 @@ def test_a_damaged_file_that_is_open_elsewhere_keeps_its_journal(
     monkeypatch.setattr(os, "rename", open_elsewhere)
     monkeypatch.setattr(os, "replace", open_elsewhere)
     monkeypatch.setattr(os, "unlink", held_at_first)
-    if not links:
-        monkeypatch.setattr(os, "link", no_links)
+    if no_links:
+        monkeypatch.setattr(os, "link", link)
     with pytest.raises(IndexUnavailable, match="another program has the file open") as refused:
         database.set_aside(caught.value.identity, replacement=replacement)
     assert "Close the program" in refused.value.next_step

@@ -111,12 +111,13 @@ def explain_recorded(kind: str | None, error: str, recorded_step: str | None, *,
             return _sentences(error, with_program_names(recorded_step or ""))
 
 
-def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
-    """Name the models that generate images from text, if the loaded model cannot; "" otherwise.
+_GENERATING = frozenset({"generate_image", "batch_generate", "estimate_generation"})
+"""The tools that make images from text."""
 
-    The error of an edit names the models itself.
-    """
-    if error.parameter != "images" or tool == "edit_image":
+
+def explain_inability(tool: str, error: InvalidRequest, registry: Registry) -> str:
+    """Name the models that generate images from text, if the loaded model cannot; "" otherwise."""
+    if error.parameter != "images" or tool not in _GENERATING:
         return ""
     able = [profile.model for profile in registry if profile.text_to_image]
     more = f" and {len(able) - _MODELS_NAMED} more" if len(able) > _MODELS_NAMED else ""

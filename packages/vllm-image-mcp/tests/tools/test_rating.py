@@ -75,7 +75,7 @@ async def test_chosen_images_are_kept_and_exported_into_an_allowed_folder(
 @pytest.mark.parametrize(
     ("tool", "arguments", "says"),
     [
-        ("rate_images", {"verdict": "keep"}, "images: None is not a list with entries"),
+        ("rate_images", {"verdict": "keep"}, "images: None is not a list with at least one entry"),
         ("rate_images", {"batch_id": "batch_1", "verdict": "keep"}, "indexes: None is not a list"),
         ("rate_images", {"images": ["none.png"], "verdict": "keep"}, "is not an image in"),
         ("rate_images", {"images": ["none.png"], "verdict": "love"}, "'love' is not a verdict"),
@@ -93,3 +93,4 @@ async def test_impossible_ratings_are_explained(
     assert result.is_error
     assert isinstance(result.content[0], TextContent)
     assert says in result.content[0].text
+    assert "edit_image" not in result.content[0].text
