@@ -1,7 +1,9 @@
 """A batch from its caller's side: started, awaited, retried and cancelled."""
 
 import asyncio
+import gc
 import os
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +28,21 @@ async def test_a_batch_runs_even_if_nobody_reads_it(batch_server: "BatchServer",
         assert await batch.wait()
         assert batch.progress == Progress(total=5, waiting=0, running=0, done=5, failed=0, cancelled=0)
     assert len(list(tmp_path.glob("*.png"))) == 5
+
+
+async def test_a_studio_does_not_keep_ended_batches_in_memory(
+    batch_server: "BatchServer", tmp_path: Path
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
+        ended: list[weakref.ref[ImageBatch]] = []
+        for _ in range(3):
+            batch = await studio.batch(requests(2))
+            await batch.wait()
+            ended.append(weakref.ref(batch))
+        del batch
+        gc.collect()
+        assert sum(each() is not None for each in ended) <= 1
+        assert len(await studio.batches()) == 3
 
 
 async def test_nothing_happens_before_a_batch_is_awaited_entered_or_read(

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final
+from weakref import WeakValueDictionary
 
 from vllm_image_core.batch_file.request_rows import RequestRows
 from vllm_image_core.batches.batch_row import BatchId, BatchRow, batch_id
@@ -29,8 +30,7 @@ from vllm_image_core.storage.input_store import store_inputs
 from vllm_image_core.storage.owner import is_dead
 
 _KEPT: Final = 100
-"""Batches kept in memory with their latest images, more if more are running; others are read from the
-journal."""
+"""Batches that have not begun, and of which nobody may have kept a reference."""
 
 _PICTURES_KEPT: Final = 8
 """Minimum number of images kept in memory for a reader who is a little behind."""
@@ -47,7 +47,8 @@ class Batches:
     def __init__(self, context: BatchContext, *, concurrency: ConcurrencyChooser) -> None:
         self._context = context
         self._concurrency = concurrency
-        self._batches: dict[str, ImageBatch] = {}
+        self._batches: WeakValueDictionary[str, ImageBatch] = WeakValueDictionary()
+        self._working: dict[str, ImageBatch] = {}  # those that are not over, whoever forgets them
         self._closed = False
 
     def new(
@@ -275,11 +276,11 @@ class Batches:
             )
 
     def _register(self, batch: ImageBatch) -> ImageBatch:
-        while len(self._batches) >= _KEPT:
-            oldest = next((name for name, existing in self._batches.items() if existing.idle), None)
-            if oldest is None:
-                break
-            del self._batches[oldest]
+        working = {name: each for name, each in self._working.items() if not each.over}
+        idle = [name for name, each in working.items() if each.idle]
+        for name in idle[: max(0, len(idle) - _KEPT)]:
+            del working[name]
+        self._working = {**working, batch.id: batch}
         self._batches[batch.id] = batch
         return batch
 

@@ -356,8 +356,12 @@ class ImageBatch(Displayed):
             LimitReached: They would exceed the limits; nothing has changed.
         """
         await self._start()
-        if self._started.run is not None and not self.over:
-            return await self._started.run.retry_failed()
+        run = self._started.run
+        if run is not None and not self.over:
+            queued = await run.retry_failed()
+            if queued is not None:
+                return queued
+            await run.over.wait()
         count = len(self.errors)
         if count:
             self._take(await self._again(self._events))

@@ -112,6 +112,8 @@ class BatchRun:
         self._working: asyncio.Task[None] | None = None
         self._pool: WorkerPool[BatchItem, None] | None = None
         self._ending = False
+        self._generated = False
+        self._retrying = asyncio.Lock()
         self._progressed = asyncio.Event()
 
     def begin(self, source: Source | None, *, recorded_first: bool = False) -> None:
@@ -171,15 +173,18 @@ class BatchRun:
                 await self.over.wait()
         await self.stop("closed")
 
-    async def retry_failed(self) -> int:
-        """Queue the failed requests again, and return how many there are.
+    async def retry_failed(self) -> int | None:
+        """Queue the failed requests again, and return how many there are; None if the batch is ending.
 
         Raises:
             LimitReached: They would exceed the limits; nothing has changed.
         """
-        failed = list(self.recorder.states.positions("failed"))
-        await self.recorder.reset(failed, self._context.limits)
-        self._queue.rewind()
+        async with self._retrying:
+            if self._generated:
+                return None
+            failed = list(self.recorder.states.positions("failed"))
+            await self.recorder.reset(failed, self._context.limits)
+            self._queue.rewind()
         if self._pool is not None:
             self._pool.resize(self._workers())
         return len(failed)
@@ -290,9 +295,10 @@ class BatchRun:
                     raise
 
     async def _generate_all(self) -> None:
-        await self._generate_queued()
-        while self._queue.rewound:  # rewound after the last request was handed out
+        while not self._generated:
             await self._generate_queued()
+            async with self._retrying:  # failed requests may be about to wait again
+                self._generated = not self._queue.rewound
 
     async def _generate_queued(self) -> None:
         async with (
