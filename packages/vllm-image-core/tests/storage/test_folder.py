@@ -143,6 +143,34 @@ def test_names_come_and_go(folder: Folder) -> None:
     assert folder.names() == []
 
 
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF])
+def test_a_file_system_that_cannot_sync_takes_files(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)  # emulated: FUSE and network file systems
+    monkeypatch.setattr(sys, "platform", "linux")
+    folder.create("fox.png", b"fox")
+    assert (folder.path / "fox.png").read_bytes() == b"fox"
+
+
+def test_a_subfolder_is_used_even_if_none_may_be_created(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Access is denied")
+
+    (folder.path / "hero").mkdir()
+    monkeypatch.setattr(os, "mkdir", refuse)  # emulated: a share that checks the permission first
+    with folder.below("hero", create=True) as below:
+        below.create("fox.png", b"fox")
+    assert (folder.path / "hero" / "fox.png").read_bytes() == b"fox"
+    with pytest.raises(PermissionError), folder.below("villain", create=True):
+        pass
+
+
 def test_on_a_mac_a_file_is_written_to_the_disk_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def other_process() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.usefixtures("system")
 def test_a_process_is_alive_until_it_is_killed_even_if_nobody_waited_for_it(
     other_process: subprocess.Popen[bytes],

@@ -38,7 +38,15 @@ _MODE: Final = 0o666
 _NO_HARD_LINKS: Final = frozenset(
     {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 )
-_NO_SYNC: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
+_NO_SYNC: Final = frozenset(
+    {
+        errno.EINVAL,
+        errno.EOPNOTSUPP,
+        errno.ENOTSUP,
+        errno.ENOSYS,
+        errno.EBADF,
+    }  # EBADF: some shares on Windows
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +98,12 @@ class Folder:
         """Open a folder in this one; if it is missing, create it if requested."""
         path = self.path / name
         if create:
-            with suppress(FileExistsError):
+            try:
                 os.mkdir(self._at(name), dir_fd=self.descriptor)
                 self.sync()
+            except OSError:  # of a folder that is there, some systems say first that none may be created
+                if not self.has(name):
+                    raise
         if self.descriptor is None:
             if is_link(path) or not path.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
