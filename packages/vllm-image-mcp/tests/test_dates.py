@@ -21,6 +21,16 @@ def test_a_given_time_is_used_unchanged() -> None:
     assert start_of("since", "2026-11-23T12:00:00Z") == end_of("until", " 2026-11-23T12:00:00+00:00 ") == noon
 
 
+def test_today_and_yesterday_are_days_here() -> None:
+    today = datetime.now().astimezone().date()
+    last, first = start_of("since", " Today "), start_of("since", "yesterday")
+    assert last
+    assert first
+    assert last.date() - today in {timedelta(0), timedelta(days=1)}  # a day may end between the two calls
+    assert last.date() - first.date() in {timedelta(days=1), timedelta(0)}
+    assert end_of("until", "yesterday") in {last, last + timedelta(days=1)}
+
+
 def test_no_date_gives_none() -> None:
     assert start_of("since", None) is None
     assert end_of("until", None) is None
@@ -32,7 +42,7 @@ def test_the_last_day_of_all_has_no_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["yesterday", "", "23.11.2026", "2026-13-01", 20261123, True, ["2026-11-23"]]
+    "value", ["last week", "", "23.11.2026", "2026-13-01", 20261123, True, ["2026-11-23"]]
 )
 def test_anything_but_a_date_is_refused_with_an_example(value: object) -> None:
     for read in (start_of, end_of):

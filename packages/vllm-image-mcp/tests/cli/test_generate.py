@@ -176,3 +176,13 @@ def test_the_first_of_several_is_opened(run: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("click.launch", opened.append)
     result = run("generate", "--demo", "-q", "-n", "2", "--open", "--width", "64", "--height", "64", "a fox")
     assert opened == result.stdout.splitlines()[:1]
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "axis"), [("--seed", "1,2,3", "seed"), ("--steps", "4..8", "steps")]
+)
+def test_several_values_of_one_option_lead_to_sweep(run: Run, option: str, values: str, axis: str) -> None:
+    result = run("generate", "--demo", "a fox", option, values)
+    assert result.exit_code == 2
+    assert f"use `vllm-image-mcp sweep PROMPT --sweep {axis}={values}`" in result.stderr
+    assert "sweep PROMPT" not in run("generate", "--demo", "a fox", option, "many").stderr

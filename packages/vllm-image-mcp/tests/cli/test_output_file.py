@@ -38,7 +38,7 @@ def test_json_names_the_file(run: Run) -> None:
     ("arguments", "says"),
     [
         (("-o", "fox.gif"), "use a name that ends with .png, .jpg or .webp"),
-        (("-o", "none/fox.png"), "there is no folder none"),
+        (("-o", "none/fox.png"), "there is no folder none. Create it first."),
         (("-o", "fox.png", "--output-format", "webp"), "contradict each other"),
     ],
 )

@@ -49,6 +49,10 @@ def tools() -> Mapping[str, Schema]:
         ("get_batch", "maxwait", "Use max_wait"),
         ("find_images", "before", "Use until"),
         ("find_images", "prompt", "Use text"),
+        ("rate_images", "numbers", "Use indexes"),
+        ("rate_images", "reject", 'Use verdict="keep", "reject" or "clear"'),
+        ("find_images", "kept", 'Use verdict="keep" or verdict="reject"'),
+        ("rate_images", "destination", "Use export_to"),
     ],
 )
 def test_a_misspelt_name_is_distinguished_from_a_field_of_the_host(

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Final, cast
 
@@ -30,6 +30,9 @@ LONGEST_SIDE: Final = 99_999
 _MOST_NESTED: Final = 16
 _MOST_PIXELS: Final = 2**31 - 1
 _HUGE: Final = 2**63
+_SHOWN: Final = 4
+"""The values of a list that an error repeats."""
+_SINGLE: Final = frozenset({"integer", "number"})
 _SIDE_ALLOWED: Final = "a positive number of pixels"
 # Control characters except tab and line breaks, and lone surrogates, which UTF-8 cannot encode.
 _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -40,7 +43,7 @@ def draw_seed() -> int:
     return secrets.randbelow(2**32)
 
 
-def check(name: str, value: object) -> Any:  # noqa: ANN401, PLR0911 - the field's own type; one per kind
+def check(name: str, value: object) -> Any:  # noqa: ANN401 - the field's own type
     """Check the value of a field by the table of fields, and return it in its own type.
 
     Names of choices may be in upper or lower case.
@@ -49,6 +52,16 @@ def check(name: str, value: object) -> Any:  # noqa: ANN401, PLR0911 - the field
         InvalidRequest: It is of another type, out of range, or not a choice.
     """
     field = field_named(name)
+    try:
+        return _checked(field, value)
+    except InvalidRequest as error:
+        if field.kind in _SINGLE and isinstance(value, list | tuple):
+            error.next_step = _sweep_step(name, cast("Sequence[object]", value))
+        raise
+
+
+def _checked(field: RequestField, value: object) -> Any:  # noqa: ANN401, PLR0911 - the field's own type; one per kind
+    name = field.name
     match field.kind:
         case "integer":
             least, most = (int(bound) for bound in field.bounds or (-_HUGE, _HUGE))
@@ -70,6 +83,11 @@ def check(name: str, value: object) -> Any:  # noqa: ANN401, PLR0911 - the field
             return _json_object(name, value)
         case _:
             return text(name, value, max_characters=MAX_CHARACTERS)
+
+
+def _sweep_step(name: str, values: Sequence[object]) -> str:
+    shown = ", ".join(brief(each) for each in values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
+    return f'Give one value; for several, use a batch with sweep={{"{name}": [{shown}]}}.'
 
 
 def _choice(field: RequestField, value: object) -> str:

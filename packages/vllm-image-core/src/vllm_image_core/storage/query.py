@@ -147,7 +147,7 @@ def _check(name: str, value: object) -> None:
     elif name in _TEXTS and not isinstance(value, str):
         raise _refusal(name, value, "a string")
     elif name in _TIMES and not isinstance(value, datetime):
-        raise _refusal(name, value, "a datetime")
+        raise _refusal(name, value, "a datetime, such as datetime(2026, 11, 23)")
 
 
 def _refusal(name: str, value: object, allowed: str) -> InvalidRequest:

@@ -36,7 +36,11 @@ _INTERNAL: Final = frozenset(("path", "modified_ns", "key"))
 @click.argument("words", nargs=-1)
 @click.option("--with-model", metavar="NAME", help="The model's exact name.")
 @click.option("--seed", type=int, help="The image's seed.")
-@click.option("--since", metavar="DATE", help="Generated on or after this day, or at or after this time.")
+@click.option(
+    "--since",
+    metavar="DATE",
+    help="Generated on or after this day (or `today`, `yesterday`), or at or after this time.",
+)
 @click.option("--until", metavar="DATE", help="Generated on or before this day, or before this time.")
 @click.option("--batch", metavar="ID", help="The batch that the image belongs to.")
 @click.option("--tag", metavar="TEXT", help="The image's exact tag.")

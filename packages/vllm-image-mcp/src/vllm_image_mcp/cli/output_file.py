@@ -60,6 +60,8 @@ def take_output_file(parameters: dict[str, Any], *, count: int) -> OutputFile | 
     if parameters["output_format"] not in {None, kind}:
         raise click.UsageError(f"-o {path_text(path)} and --output-format contradict each other.")
     if not path.absolute().parent.is_dir():
-        raise click.UsageError(f"-o {path_text(path)}: there is no folder {path_text(path.parent)}.")
+        raise click.UsageError(
+            f"-o {path_text(path)}: there is no folder {path_text(path.parent)}. Create it first."
+        )
     parameters["output_format"] = kind
     return OutputFile(path, count)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vllm_image_core.requests.fields import RequestField, Surface
 
 _RANGE: Final = re.compile(r"(-?\d+)\.\.(-?\d+)", re.ASCII)
+_SEVERAL: Final = re.compile(r"-?[\d.]+(?:(?:,|\.\.)-?[\d.]+)+", re.ASCII)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:", re.IGNORECASE)
 
 
@@ -171,8 +172,8 @@ def _number(value: object, kind: str) -> object:
 
 def _option(field: RequestField) -> Option:
     kinds: dict[str, Any] = {
-        "integer": int,
-        "number": float,
+        "integer": _one_number(click.INT, field.name),
+        "number": _one_number(click.FLOAT, field.name),
         "boolean": bool,
         "image": ImagePath(),
     }
@@ -184,6 +185,24 @@ def _option(field: RequestField) -> Option:
         callback=none_if_random if field.name == "seed" else None,
         help=field.help_text,
     )
+
+
+def _one_number(number: click.ParamType[Any, Any], name: str) -> Callable[[str], object]:
+    """Read the one number that an option takes; for a list of numbers, name the command that takes one."""
+
+    def read(given: str) -> object:
+        try:
+            return number.convert(given, None, None)
+        except click.BadParameter as error:
+            if not _SEVERAL.fullmatch(given):
+                raise
+            from vllm_image_core.requests.fields import field_named  # noqa: PLC0415 - slow to import
+
+            axis = (field_named(name).short.split() or [name])[0]
+            hint = f"For several, use `vllm-image-mcp sweep PROMPT --sweep {axis}={given}`."
+            raise click.BadParameter(f"{error.message} {hint}") from error
+
+    return read
 
 
 count: Option = click.option(

@@ -54,6 +54,13 @@ _ALIASES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "offset": ("skip", "start_index"),
         "resume": ("continue", "retry"),
+        "indexes": (
+            *("numbers", "number", "indices", "index", "image_numbers", "image_indexes", "image_indices"),
+            *("positions", "items"),
+        ),
+        "verdict": ("rating", "decision", "keep", "reject", "rejected", "kept"),
+        "stars": ("star", "score"),
+        "export_to": ("export", "destination", "folder", "copy_to", "export_folder", "target_folder"),
     }
 )
 """Names that other programs use for our parameters. An entry applies if the tool has the parameter."""
@@ -83,6 +90,10 @@ _HINTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "edit_image": "It generates one image; call it once for each, with a different seed",
             "batch_generate": "Use count",
             "estimate_generation": "Use num_images",
+        },
+        "verdict": {
+            "rate_images": 'Use verdict="keep", "reject" or "clear"',
+            "find_images": 'Use verdict="keep" or verdict="reject"',
         },
     }
 )
