@@ -101,7 +101,7 @@ class ProcessKiller(threading.Thread):
         self.killed: list[int] = []
         self._name = name
         self._servers = servers
-        self._draw = random.Random(2)
+        self._draw = random.Random(name)
         self._stopped = threading.Event()
 
     def run(self) -> None:
@@ -125,20 +125,21 @@ class ProcessKiller(threading.Thread):
         return found
 
 
-@pytest.mark.parametrize("name", ["_NodeGenerator", "MapWorker"])
-def test_a_process_of_ray_is_killed(
-    name: str, source: Path, servers: ServerPair, finished: Finished, ray_address: str
+def test_the_node_generator_and_the_worker_of_ray_are_killed(
+    source: Path, servers: ServerPair, finished: Finished, ray_address: str
 ) -> None:
     assert ray_address
     out = source.parent / "out"
-    killer = ProcessKiller(name, servers)
-    killer.start()
+    killers = [ProcessKiller(name, servers) for name in ("_NodeGenerator", "MapWorker")]
+    for killer in killers:
+        killer.start()
 
     try:
         generate_dataset(source, out, servers=servers.urls, engine="ray", max_in_flight=WINDOW)
     finally:
-        killer.stop()
+        for killer in killers:
+            killer.stop()
 
-    assert len(killer.killed) == KILLS
+    assert [len(killer.killed) for killer in killers] == [KILLS, KILLS]
     assert len(finished(out)) == ROWS
-    assert servers.generated <= ROWS + KILLS * WINDOW
+    assert servers.generated <= ROWS + len(killers) * KILLS * WINDOW
