@@ -34,12 +34,13 @@ async def test_a_studio_does_not_keep_ended_batches_in_memory(
     batch_server: "BatchServer", tmp_path: Path
 ) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS), batch_server.studio(tmp_path) as studio:
-        ended: list[weakref.ref[ImageBatch]] = []
-        for _ in range(3):
+
+        async def run_one() -> weakref.ref[ImageBatch]:
             batch = await studio.batch(requests(2))
             await batch.wait()
-            ended.append(weakref.ref(batch))
-        del batch
+            return weakref.ref(batch)
+
+        ended = [await run_one() for _ in range(3)]
         gc.collect()
         assert sum(each() is not None for each in ended) <= 1
         assert len(await studio.batches()) == 3
