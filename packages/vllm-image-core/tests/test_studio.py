@@ -70,6 +70,7 @@ async def test_an_interrupted_image_is_explained_in_one_line(
         ("cfg", "did you mean guidance_scale?"),
         ("sead", "did you mean seed?"),
         ("sampler", "use one of negative_prompt, width, height, "),
+        ("n", "for several images, use batch."),
     ],
 )
 async def test_a_misspelt_value_is_refused_with_the_one_that_is_meant(

@@ -62,6 +62,9 @@ from vllm_image_core.text import folder_text
 
 _VALUES = tuple(RequestValues.__annotations__)
 _SIZE = "width and height"
+_COUNTS = frozenset(("n", "num_images", "n_images", "num_outputs", "batch_size"))
+"""Names by which other programs ask for several images."""
+
 _STYLES = "styles"
 _WILDCARDS = "wildcards"
 """The folder of wildcard files, in the output folder unless another is given."""
@@ -587,7 +590,10 @@ def _request_values(values: RequestValues) -> RequestValues:
     aliases = {name: field for name, field in ALIASES.items() if field in _VALUES}
     meant = {**aliases, **{name: name for name in _VALUES}, "size": _SIZE, "resolution": _SIZE}
     near = [meant[name] for name in get_close_matches(unknown, meant, n=1)]
-    hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(_VALUES)}."
+    if unknown in _COUNTS:
+        hint = "for several images, use batch."
+    else:
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(_VALUES)}."
     raise InvalidRequest(
         f"{unknown} is not a parameter of an image; {hint}",
         parameter=unknown,

@@ -19,3 +19,11 @@ def test_an_image_is_exported_in_the_requested_format(tmp_path: Path) -> None:
     again = CliRunner().invoke(main, export)
     assert again.exit_code == 1
     assert "exists already" in again.output
+
+
+def test_jpg_means_jpeg(tmp_path: Path) -> None:
+    where = ("--demo", "--output-dir", str(tmp_path / "out"))
+    small = ("--width", "64", "--height", "64", "--steps", "2")
+    CliRunner().invoke(main, ["generate", "a fox", "--filename", "fox", *small, *where])
+    done = CliRunner().invoke(main, ["export", "fox.png", "--to", str(tmp_path), "--format", "jpg", *where])
+    assert (done.exit_code, done.output) == (0, f"{tmp_path / 'fox.jpg'}\n")

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 from click.testing import CliRunner, Result
-from vllm_image_mcp.cli import main
+from vllm_image_mcp.cli import OTHER_WORDS, main
 
 if TYPE_CHECKING:
     from conftest import OmniServer
@@ -31,6 +32,23 @@ def test_options_may_come_before_and_after_the_command_and_the_later_wins(
 
 def test_the_demo_may_be_given_before_the_command(run: Run) -> None:
     assert run("--demo", "generate", "a red fox", *SMALL).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "ours"),
+    [("delete", "rate reject IMAGE"), ("stop", "cancel ID, or cancel --all"), ("LIST", "find, or batches")],
+)
+def test_a_word_of_another_program_leads_to_the_command_that_does_it(run: Run, word: str, ours: str) -> None:
+    result = run(word, "fox.png")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"No such command '{word}'. Use: {ours}.\n" in result.stderr
+
+
+def test_a_word_of_another_program_leads_to_commands_that_exist() -> None:
+    for words in OTHER_WORDS.values():
+        for each in words.split(", or "):
+            assert each.split()[0] in main.list_commands(click.Context(main))
+    assert not OTHER_WORDS.keys() & main.list_commands(click.Context(main))
 
 
 @pytest.mark.parametrize(

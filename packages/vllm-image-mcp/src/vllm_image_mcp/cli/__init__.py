@@ -38,6 +38,22 @@ _COMMANDS: Final = {
 }
 """The commands, with the first sentence of their help; each is defined in the module of its name."""
 
+OTHER_WORDS: Final = {
+    **dict.fromkeys(("create", "make", "image", "draw"), "generate PROMPT"),
+    **dict.fromkeys(("grid", "variations"), "sweep PROMPT --count 4 --grid grid.jpg"),
+    **dict.fromkeys(("upscale", "enlarge"), "edit PROMPT IMAGE --upscale 2"),
+    **dict.fromkeys(("outpaint", "extend", "uncrop"), "edit PROMPT IMAGE --outpaint 16:9"),
+    **dict.fromkeys(("inpaint", "mask"), "edit PROMPT IMAGE --mask FILE"),
+    **dict.fromkeys(("stop", "kill", "abort"), "cancel ID, or cancel --all"),
+    **dict.fromkeys(("delete", "remove", "rm", "reject"), "rate reject IMAGE"),
+    **dict.fromkeys(("keep", "like", "favourite", "favorite"), "rate keep IMAGE"),
+    **dict.fromkeys(("list", "ls", "search", "history"), "find, or batches"),
+    **dict.fromkeys(("info", "show", "metadata", "inspect"), "recall IMAGE"),
+    **dict.fromkeys(("status", "ping", "check"), "health, or doctor"),
+    **dict.fromkeys(("setup", "install", "configure", "config"), "init"),
+}
+"""Commands that people expect, with how ours does the same."""
+
 _CHECKING_SETTINGS: Final = frozenset({"doctor"})
 """Commands that report settings that cannot be used as part of their output."""
 
@@ -68,6 +84,15 @@ class _Commands(GroupedOptions, Group):
         """Return a command; for an unknown name, import all of them, so that similar names are suggested."""
         self._load(*([cmd_name] if cmd_name in _COMMANDS else _COMMANDS))
         return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called; for another program's word, say which command does that here."""
+        ours = OTHER_WORDS.get(args[0].casefold())
+        if ours is None or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        raise click.UsageError(f"No such command '{args[0]}'. Use: {ours}.", ctx)
 
     def _load(self, *names: str) -> None:
         for name in names:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(["png", "jpeg", "webp"]),
+    type=shared_options.FormatChoice(["png", "jpeg", "webp"]),
     help="Convert the images. Default: copies, byte for byte.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files of the same names.")

@@ -33,10 +33,11 @@ class ImagePath(PathArgument):
         return super().convert(value, param, ctx)
 
 
-class _Choice(click.Choice[str]):
+class FormatChoice(click.Choice[str]):
     """A choice; an output format may also be given as its usual extension: jpg means jpeg."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401 - as click has it
+        """Return the choice that is meant."""
         name = str(value).lower()
         return super().convert("jpeg" if name == "jpg" else name, param, ctx)
 
@@ -180,7 +181,7 @@ def _option(field: RequestField) -> Option:
     return click.option(
         field.option or f"--{field.name.replace('_', '-')}",
         field.name,
-        type=_Choice(field.choices, case_sensitive=False) if field.choices else kinds.get(field.kind),
+        type=FormatChoice(field.choices, case_sensitive=False) if field.choices else kinds.get(field.kind),
         metavar=field.placeholder,
         callback=none_if_random if field.name == "seed" else None,
         help=field.help_text,
