@@ -251,3 +251,15 @@ def test_an_ordinary_word_is_an_option_only_in_its_place(
     assert sweep
     with click.Context(sweep):
         assert sentence(error).startswith(at_a_shell)
+
+
+def test_a_missing_batch_id_leads_to_the_list_of_batches() -> None:
+    class Arguments(BaseModel):
+        batch_id: str
+
+    with pytest.raises(ValidationError) as caught:
+        Arguments.model_validate({})
+    message = explain_arguments("cancel_batch", caught.value, ["batch_id"])
+    assert message.endswith(
+        "Its parameters are: batch_id. Use list_batches to see the batches in this folder."
+    )

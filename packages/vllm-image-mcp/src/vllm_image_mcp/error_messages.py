@@ -27,6 +27,7 @@ _OUT_OF_MEMORY = (
 _UNREACHABLE = (
     "Cannot connect to vLLM server at {}. Is the container running? Check with `server_health` tool."
 )
+_BATCHES_IN_TOOLS = "Use list_batches to see the batches in this folder."
 _BATCHES_AT_A_SHELL = "`vllm-image-mcp batches` lists the batches in the output folder."
 _OUR_WORDS = {
     "base_url": "--vllm-url",
@@ -133,7 +134,9 @@ def explain_arguments(tool: str, error: ValidationError, allowed: list[str]) -> 
     wrong = "; ".join(
         f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()
     )
-    return f"{tool} was called with invalid arguments: {wrong}. Its parameters are: {', '.join(allowed)}."
+    listing = _BATCHES_IN_TOOLS if any(each["loc"] == ("batch_id",) for each in error.errors()) else ""
+    named = f"{tool} was called with invalid arguments: {wrong}. Its parameters are: {', '.join(allowed)}."
+    return _sentences(named, listing)
 
 
 def explain_unknown(tool: str, slips: Mapping[str, str], allowed: Sequence[str]) -> str:
@@ -218,7 +221,7 @@ def next_step(error: ImageError | OmniError) -> str:
     """Return what to do about an error, in the words of this program."""
     step = with_program_names(error.next_step)
     if isinstance(error, UnknownBatch):
-        return f"{step} Use list_batches to see the batches in this folder."
+        return f"{step} {_BATCHES_IN_TOOLS}"
     return _OUTPUT_FOLDER.sub(r"\g<0> Set it with --output-dir.", step, count=1)
 
 
