@@ -132,3 +132,13 @@ def test_commands_that_only_read_import_neither_models_nor_prompt_expansion(
         "mcp",
     }
     assert not slow & modules
+
+
+def test_the_list_of_commands_has_the_first_sentence_of_each_one_s_help(run: Run) -> None:
+    listed = " ".join(run("--help").stdout.split())
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command
+        first = " ".join((command.help or "").split("\n\n")[0].split())
+        assert f" {name} {first}" in listed

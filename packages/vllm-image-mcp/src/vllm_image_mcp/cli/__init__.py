@@ -16,7 +16,7 @@ from vllm_image_mcp.startup import check_output_folder, check_profiles, start_lo
 _COMMANDS: Final = {
     "batch": "Generate an image for each row of a file.",
     "batches": "List the batches in the output folder, newest first.",
-    "cancel": "Cancel a batch; finished images are kept.",
+    "cancel": "Cancel a batch, or all with --all; finished images are kept.",
     "completion": "Print the script that completes commands and options in SHELL.",
     "dataset": "Generate an image for each row of large files, here or on a cluster.",
     "doctor": "Check everything that an image needs, and show how to fix what is wrong.",
