@@ -127,7 +127,7 @@ async def test_an_empty_folder_has_none(connect: Connect, tmp_path: Path) -> Non
         ({"limit": True}, "Allowed: an integer from 1 to 20."),
         ({"offset": -1}, "Allowed: an integer, 0 or more."),
         ({"seed": "7x"}, "seed: "),
-        ({"since": "yesterday"}, "since: 'yesterday' is not a date."),
+        ({"since": "last week"}, "since: 'last week' is not a date."),
         ({"model": 7}, "model: 7 is not a string."),
     ],
 )
