@@ -86,6 +86,7 @@ async def test_of_many_writers_one_wins(bucket: Bucket) -> None:
 
 
 def test_a_dataset_in_a_bucket_is_continued_and_packed(bucket: Bucket, servers: ServerPair) -> None:
+    pytest.importorskip("daft")
     out = f"{bucket.address}/dataset"
     options = bucket.options
 
