@@ -1,6 +1,7 @@
 """Read requests from a text, CSV or JSON Lines file, one row at a time and with limits on size."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -59,7 +60,8 @@ class Row:
 
     def reword(self, message: str, parameter: str) -> str:
         """Return a message about a parameter with the name that the row gives it."""
-        return message.replace(parameter, self.columns.get(parameter, parameter))
+        title = self.columns.get(parameter, parameter)
+        return re.sub(rf"\b{re.escape(parameter)}\b", lambda _: title, message)
 
 
 def format_of(name: str) -> FileFormat:
