@@ -155,6 +155,20 @@ async def test_an_image_waits_for_an_unavailable_store(batch_server: "BatchServe
     assert len(batch_server.sent) == 1
 
 
+async def refused_by_the_store(batch_server: "BatchServer", out: Path, *, blocked: Path) -> ImageRow:
+    """Generate a row while a file takes the place of the folder of images, or of the one around it."""
+    async with opened(batch_server, out, outage_seconds=0.05) as generator:
+        batch_server.gate.clear()
+        running = asyncio.ensure_future(generated(generator))
+        await batch_server.came(1)
+        out.rmdir()
+        if blocked != out:
+            blocked.rmdir()
+        blocked.write_bytes(b"in the way")
+        batch_server.gate.set()
+        return await running
+
+
 @pytest.mark.parametrize("beside", [True, False])
 async def test_an_image_that_the_store_refuses_is_kept_next_to_it_if_possible(
     batch_server: "BatchServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, beside: bool
@@ -162,16 +176,7 @@ async def test_an_image_that_the_store_refuses_is_kept_next_to_it_if_possible(
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     out = tmp_path / "made" / "out"
-    async with opened(batch_server, out, outage_seconds=0.05) as generator:
-        batch_server.gate.clear()
-        running = asyncio.ensure_future(generated(generator))
-        await batch_server.came(1)
-        out.rmdir()
-        if not beside:
-            out.parent.rmdir()
-        (out if beside else out.parent).write_bytes(b"in the way")
-        batch_server.gate.set()
-        row = await running
+    row = await refused_by_the_store(batch_server, out, blocked=out if beside else out.parent)
 
     assert row.status == "failed"
     assert row.job_id is not None
@@ -186,15 +191,7 @@ async def test_the_row_of_an_image_that_no_folder_takes_says_so(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     out = tmp_path / "made" / "out"
-    async with opened(batch_server, out, outage_seconds=0.05) as generator:
-        batch_server.gate.clear()
-        running = asyncio.ensure_future(generated(generator))
-        await batch_server.came(1)
-        out.rmdir()
-        out.parent.rmdir()
-        out.parent.write_bytes(b"in the way")
-        batch_server.gate.set()
-        row = await running
+    row = await refused_by_the_store(batch_server, out, blocked=out.parent)
 
     assert row.status == "failed"
     assert "It could not be written to the spill folder either: No such file" in (row.error or "")
