@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from vllm_image_core.text import brief, decode_text, one_line, reason_of
+from vllm_image_core.text import brief, decode_text, one_line, system_reason
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,6 @@ def test_other_bytes_are_not_text() -> None:
 def test_the_reason_of_a_refused_file_has_neither_number_nor_path(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Errno") as refused:
         (tmp_path / "gone" / "a.png").read_bytes()
-    assert reason_of(refused.value) == "No such file or directory"
-    assert reason_of(OSError("a\nreason")) == r"a\nreason"
-    assert reason_of(ValueError("embedded null byte")) == "embedded null byte"
+    assert system_reason(refused.value) == "No such file or directory"
+    assert system_reason(OSError("a\nreason")) == r"a\nreason"
+    assert system_reason(ValueError("embedded null byte")) == "embedded null byte"

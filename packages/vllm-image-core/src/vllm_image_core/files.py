@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vllm_image_core.errors import ImageError
-from vllm_image_core.text import LONGEST_PATH, one_line, reason_of
+from vllm_image_core.text import LONGEST_PATH, one_line, system_reason
 
 MOST_IMAGE_BYTES = 268_435_456
 """256 MiB; the largest image that a server generates has 146 MB uncompressed."""
@@ -21,7 +21,7 @@ def read_image_file(
         with path.open("rb") as file:
             data = file.read(MOST_IMAGE_BYTES + 1)
     except (OSError, ValueError) as error:  # a zero byte in a path is a ValueError
-        raise refusal(f"{shown} cannot be read: {reason_of(error)}.") from error
+        raise refusal(f"{shown} cannot be read: {system_reason(error)}.") from error
     if len(data) > MOST_IMAGE_BYTES:
         raise refusal(f"{shown} is larger than {MOST_IMAGE_BYTES} bytes.")
     return data

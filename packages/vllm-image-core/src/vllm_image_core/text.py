@@ -65,7 +65,7 @@ def error_name(error: BaseException) -> str:
     return f"{type(error).__name__} (HTTP {status})" if status else type(error).__name__
 
 
-def reason_of(error: OSError | ValueError) -> str:
+def system_reason(error: OSError | ValueError) -> str:
     """Return why the system refused a file, on one line, without the number of the error and the path."""
     return one_line((isinstance(error, OSError) and error.strerror) or str(error))
 

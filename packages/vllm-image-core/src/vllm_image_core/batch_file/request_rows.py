@@ -10,7 +10,7 @@ from vllm_image_core.batch_file.frame_rows import DataFrame, frame_rows, is_fram
 from vllm_image_core.batch_file.reader import Row, UnreadableFile, format_of, rows
 from vllm_image_core.errors import InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
-from vllm_image_core.text import path_text, reason_of
+from vllm_image_core.text import path_text, system_reason
 
 _SUFFIXES: Final = frozenset({".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet"})
 _ALLOWED: Final = "a .txt, .csv, .tsv, .jsonl or .parquet file, or a data frame, with a prompt in each row"
@@ -108,7 +108,7 @@ class RequestRows:
         except UnreadableFile as error:
             raise self._refusal(f"{self._name} cannot be used: {error}.") from error
         except OSError as error:
-            raise self._refusal(f"{self._name} cannot be read: {reason_of(error)}.") from error
+            raise self._refusal(f"{self._name} cannot be read: {system_reason(error)}.") from error
 
     def _read(self) -> Iterator[Row]:
         if not isinstance(self._source, str | Path):

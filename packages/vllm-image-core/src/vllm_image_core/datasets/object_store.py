@@ -12,7 +12,7 @@ from vllm_image_core.errors import CannotSave, MissingPackage
 from vllm_image_core.storage.folder import Folder
 from vllm_image_core.storage.folder_paths import check_folder_path
 from vllm_image_core.storage.temporary_names import is_temporary
-from vllm_image_core.text import one_line, reason_of
+from vllm_image_core.text import one_line, system_reason
 
 _PREFIXES: Final[Mapping[str, str]] = {"s3": "aws_", "gs": "google_", "az": "azure_"}
 """How the names of a store's options begin, by its scheme."""
@@ -150,7 +150,7 @@ class ObjectStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CannotSave(f"{folder} cannot be created: {reason_of(error)}.") from error
+            raise CannotSave(f"{folder} cannot be created: {system_reason(error)}.") from error
         return self._obstore.store.LocalStore(str(folder))
 
     def _open_bucket(self, scheme: str, options: Mapping[str, str]) -> Any:  # noqa: ANN401 - likewise

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from vllm_image_core.errors import BadProfile
 from vllm_image_core.models.profile import CostLaw, Profile
 from vllm_image_core.models.settings import EditRules, Preset
-from vllm_image_core.text import LONGEST_PATH, brief, decode_text, one_line, reason_of
+from vllm_image_core.text import LONGEST_PATH, brief, decode_text, one_line, system_reason
 
 MOST_BYTES: Final = 1_000_000
 """A longer file is not read as a profile."""
@@ -146,7 +146,7 @@ def _files(path: Path) -> list[Path]:
     try:
         files = sorted(path.glob("*.toml")) if path.is_dir() else None
     except (OSError, ValueError) as error:  # a path that is too long, or may not be entered; a zero byte
-        raise BadProfile(f"{_file_name(path)} cannot be read: {reason_of(error)}") from error
+        raise BadProfile(f"{_file_name(path)} cannot be read: {system_reason(error)}") from error
     if files is not None:
         if not files:
             raise BadProfile(f"{_file_name(path)} has no profiles; their files must be named *.toml")
@@ -162,7 +162,7 @@ def _text(file: Path) -> str:
         with file.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:  # a zero byte in the path is a ValueError
-        raise BadProfile(f"{shown_file} cannot be read: {reason_of(error)}") from error
+        raise BadProfile(f"{shown_file} cannot be read: {system_reason(error)}") from error
     if len(data) > MOST_BYTES:
         raise BadProfile(f"{shown_file} is not a profile: it has more than {MOST_BYTES} bytes")
     try:

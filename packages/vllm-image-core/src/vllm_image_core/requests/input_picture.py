@@ -15,7 +15,7 @@ from vllm_image_core.imaging.picture import MAX_PIXELS, Picture
 from vllm_image_core.imaging.sniffing import kind_of, picture_format
 from vllm_image_core.requests.data_url import MOST_DATA_BYTES, decode_data_url, is_data_url
 from vllm_image_core.requests.generated_image import GeneratedImage
-from vllm_image_core.text import LONGEST_PATH, brief, one_line, reason_of
+from vllm_image_core.text import LONGEST_PATH, brief, one_line, system_reason
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -160,7 +160,7 @@ def _from_path(path: object, parameter: str) -> InputPicture:
         raise _refusal(
             parameter,
             name,
-            f"cannot be read: {reason_of(error)}",
+            f"cannot be read: {system_reason(error)}",
             next_step="Check the path, and whether this program may read the file.",
         ) from error
 

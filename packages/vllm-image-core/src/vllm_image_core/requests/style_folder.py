@@ -18,7 +18,7 @@ from vllm_image_core.errors import CannotSave, InvalidRequest
 from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.style import Style
 from vllm_image_core.requests.styling import read_style
-from vllm_image_core.text import LONGEST_PATH, brief, decode_text, one_line, reason_of
+from vllm_image_core.text import LONGEST_PATH, brief, decode_text, one_line, system_reason
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 _RESERVED: Final = re.compile(r"con|prn|aux|nul|(?:com|lpt)[0-9]")  # Windows has devices of these names
@@ -190,7 +190,7 @@ def _bad_name(name: str) -> InvalidRequest:
 
 def _cannot_save(what: str, error: OSError) -> CannotSave:
     return CannotSave(
-        f"{what}: {reason_of(error)}.",
+        f"{what}: {system_reason(error)}.",
         next_step="Close the program that has it open, and try again."
         if isinstance(error, FileHeld)
         else "Choose another folder of styles, or make this one writable and free some space.",

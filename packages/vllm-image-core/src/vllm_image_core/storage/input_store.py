@@ -16,7 +16,7 @@ from vllm_image_core.requests.image_request import ImageRequest
 from vllm_image_core.requests.input_picture import InputPicture, read_input_file
 from vllm_image_core.storage.database import FOLDER
 from vllm_image_core.storage.folder import Folder
-from vllm_image_core.text import LONGEST_PATH, one_line, reason_of
+from vllm_image_core.text import LONGEST_PATH, one_line, system_reason
 
 MOST_KEPT_BYTES: Final = 10 * 2**30
 """10 GiB for all copies in one folder: 5,000 photographs of 2 MB."""
@@ -59,7 +59,7 @@ class StoredInput:
         except FileNotFoundError as error:
             raise self._refusal(parameter, "is no longer there") from error
         except (OSError, ValueError) as error:
-            raise self._refusal(parameter, f"cannot be read: {reason_of(error)}") from error
+            raise self._refusal(parameter, f"cannot be read: {system_reason(error)}") from error
         if found is None or found.sha256 != self.sha256:
             raise self._refusal(parameter, "has changed since the batch was recorded")
         return found
@@ -132,7 +132,7 @@ def _store(one: InputPicture, root: Path) -> StoredInput:
     except OSError as error:
         raise CannotSave(
             f"Cannot store the input images of an edit in {one_line(str(path), limit=300)}: "
-            f"{reason_of(error)}."
+            f"{system_reason(error)}."
         ) from error
     return StoredInput(root=root, sha256=one.sha256, name=one.name)
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from vllm_omni_client.imaging import FileHeld
 
-from vllm_image_core.text import one_line
+from vllm_image_core.text import system_reason
 
 _LOOP_ON_WINDOWS: Final = 1921
 """ERROR_CANT_RESOLVE_FILENAME, for which Python has no error number of its own."""
@@ -33,7 +33,7 @@ def reason_of(error: OSError | UnicodeError) -> str:
     if isinstance(error, UnicodeError):
         return "the path has characters that filenames on this system cannot have"
     code = errno.errorcode.get(error.errno or 0, "no error number")
-    return f"{one_line(error.strerror or str(error))} ({code})"
+    return f"{system_reason(error)} ({code})"
 
 
 def next_step_after(error: OSError | UnicodeError, *, otherwise: str) -> str:
